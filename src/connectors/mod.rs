@@ -1,0 +1,3 @@
+//! Connectors: vendor documents plus our opinion become tools.
+
+pub mod document;

@@ -1,0 +1,60 @@
+//! bartizan: the MCP server you can hand production credentials to.
+//!
+//! The map, in layers; a row may use the rows below it (`tests/rust/architecture.rs` holds the exact table):
+//!
+//! ```text
+//! cli                binding                                    edges
+//!             app                                               composition root
+//!            config
+//!            server                                             two doors, one room
+//! identity  transport  catalog  connectors  practice  client    what comes in; what can be called
+//!        pipeline        vault                                  the line; where credentials come from
+//!                        http                                   the way out
+//! policy   limits   redaction   audit   telemetry   state       engines
+//!      protocol       schema                                    words and shapes
+//!             json
+//!      error   secret   clock   principal                       bedrock
+//! ```
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+pub mod clock;
+pub mod error;
+pub mod principal;
+pub mod secret;
+
+pub mod json;
+
+pub mod protocol;
+pub mod schema;
+
+pub mod audit;
+pub mod limits;
+pub mod policy;
+pub mod redaction;
+pub mod state;
+pub mod telemetry;
+
+pub mod http;
+
+pub mod pipeline;
+pub mod vault;
+
+pub mod catalog;
+pub mod client;
+pub mod connectors;
+pub mod identity;
+pub mod practice;
+pub mod transport;
+
+pub mod server;
+
+pub mod config;
+
+pub mod app;
+
+#[cfg(feature = "python")]
+mod binding;
+pub mod cli;

@@ -1,0 +1,129 @@
+//! What can be called.
+//!
+//! Owns the [`Tool`] port and its [`ToolSpec`]. The idea: an OpenAPI operation, a hand-written flow, a Python
+//! function, a resource and a prompt are all the same to the line.
+//!
+//! Must not: run anything; only `execute.rs` calls [`Tool::call`].
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::json::{Map, Value};
+use crate::policy::Effect;
+use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations};
+use crate::schema::LazySchema;
+
+use super::{Approved, BoxFuture, Context, Halt, Reply};
+
+/// Which protocol list something belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Family {
+    /// `tools/list`, `tools/call`.
+    Tool,
+    /// `resources/list`, `resources/read`; the address is exact.
+    Resource {
+        /// The address.
+        uri: String,
+        /// Media type of the contents.
+        mime_type: Option<String>,
+        /// Bytes, if known.
+        size: Option<u64>,
+    },
+    /// `resources/templates/list`; arguments are the template's variables (RFC 6570, level 1).
+    Template {
+        /// The address with `{variables}`.
+        uri_template: String,
+        /// Media type of the contents.
+        mime_type: Option<String>,
+    },
+    /// `prompts/list`, `prompts/get`.
+    Prompt {
+        /// The arguments, in order.
+        arguments: Vec<PromptArgument>,
+    },
+}
+
+/// Everything known about something that can be called.
+#[derive(Debug)]
+pub struct ToolSpec {
+    /// Unique name within its family: at most 64 characters of `A-Z a-z 0-9 _ - .`.
+    pub name: String,
+    /// Which list it is in.
+    pub family: Family,
+    /// Name for people.
+    pub title: Option<String>,
+    /// What it does, cleaned.
+    pub description: Option<String>,
+    /// JSON Schema 2020-12 of the arguments; always an object that refuses unknown ones.
+    pub input: LazySchema,
+    /// JSON Schema of the structured result.
+    pub output: Option<LazySchema>,
+    /// What it does to the world.
+    pub effect: Effect,
+    /// The toolset it is switched on with: a connector's name, or what the author chose.
+    pub toolset: String,
+    /// Where it comes from: `equinix`, `openapi`, `python`, `builtin`.
+    pub source: String,
+    /// Scopes a principal needs beyond those of the effect.
+    pub scopes: BTreeSet<String>,
+    /// Longest time it may take; the line caps it.
+    pub timeout: Option<Duration>,
+    /// Hints for clients of tools.
+    pub annotations: ToolAnnotations,
+    /// Hints for clients of resources.
+    pub resource_annotations: Option<Annotations>,
+    /// Pictures.
+    pub icons: Vec<Icon>,
+    /// Extension data, shown as `_meta`.
+    pub meta: Option<Map<String, Value>>,
+    /// For an upstream operation: method and address template, for people (`DELETE https://api.x/v1/widgets/{id}`).
+    pub target: Option<String>,
+    /// JSON Pointers into the structured result that are always redacted.
+    pub redact: Vec<String>,
+}
+
+impl ToolSpec {
+    /// A tool of that name whose effect is write, without arguments.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            family: Family::Tool,
+            title: None,
+            description: None,
+            input: LazySchema::empty_object(),
+            output: None,
+            effect: Effect::Write,
+            toolset: String::from("default"),
+            source: String::from("builtin"),
+            scopes: BTreeSet::new(),
+            timeout: None,
+            annotations: ToolAnnotations::default(),
+            resource_annotations: None,
+            icons: Vec::new(),
+            meta: None,
+            target: None,
+            redact: Vec::new(),
+        }
+    }
+}
+
+/// Something that can be called.
+pub trait Tool: Send + Sync + 'static {
+    /// What is known about it.
+    fn spec(&self) -> &ToolSpec;
+
+    /// Runs it. Only the line can: nobody else can make an [`Approved`].
+    ///
+    /// Dropping the future cancels the call: upstream requests are aborted, Python coroutines cancelled.
+    fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>>;
+
+    /// Suggestions for an argument of a prompt or a template (`completion/complete`); none unless overridden.
+    /// `known` holds the arguments already chosen.
+    fn complete<'a>(
+        &'a self,
+        _call: &'a Approved,
+        _context: &'a Context,
+    ) -> BoxFuture<'a, Result<Reply, Halt>> {
+        Box::pin(async { Ok(Reply::Completion(crate::protocol::types::Completion::default())) })
+    }
+}

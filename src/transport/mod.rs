@@ -1,0 +1,108 @@
+//! The ports: all a transport knows of a server.
+//!
+//! Owns [`Handler`], [`Outlet`], [`Delivery`], [`Peer`], [`Answer`]. The idea: a transport reads bytes, bounds and
+//! parses them, says who sent them, and writes what comes back; it gives no meaning to any of it.
+//!
+//! Must not: know the server.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::json::Value;
+use crate::principal::Principal;
+
+/// A boxed future that can move between threads.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Which kind of transport a message came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// Lines on standard input and output (or an in-memory pipe): one long connection.
+    Stdio,
+    /// Streamable HTTP: one exchange at a time.
+    Http,
+}
+
+impl Channel {
+    /// The lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stdio => "stdio",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// The headers that give a body meaning, exactly as they came (HTTP only; empty on stdio).
+#[derive(Debug, Clone, Default)]
+pub struct HeaderFacts {
+    /// Every `MCP-Protocol-Version`, in order; more than one is a fault the server reports.
+    pub revision: Vec<String>,
+    /// Every `Mcp-Method`.
+    pub method: Vec<String>,
+    /// Every `Mcp-Name`, still encoded.
+    pub name: Vec<String>,
+    /// Every `Mcp-Param-*`: name after the prefix in lower case, value still encoded.
+    pub params: Vec<(String, String)>,
+    /// `Mcp-Session-Id`.
+    pub session: Option<String>,
+    /// `Last-Event-ID`.
+    pub last_event_id: Option<String>,
+    /// Whether a header that must be text was not visible ASCII.
+    pub malformed: bool,
+}
+
+/// Who sent a message, as far as the transport verified it.
+#[derive(Clone)]
+pub struct Peer {
+    /// The authenticated caller.
+    pub principal: Arc<Principal>,
+    /// The kind of transport.
+    pub channel: Channel,
+    /// Unique per stdio connection; for HTTP unique per exchange.
+    pub connection: u64,
+    /// Headers.
+    pub headers: Arc<HeaderFacts>,
+    /// Fires when the peer has gone (stream closed, end of input).
+    pub gone: CancellationToken,
+}
+
+/// A message as it arrived: parsed within bounds, or the reason why it could not be.
+pub struct Delivery {
+    /// The value, or a `BadJson` error.
+    pub body: Result<Value, Error>,
+}
+
+/// What the server answers to one delivery.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// HTTP status (stdio ignores it): 200, 202 for accepted notifications, 400, 404, 405 and so on.
+    pub status: u16,
+    /// The JSON text to send; none for notifications.
+    pub body: Option<String>,
+    /// A session that was just opened: sent as `Mcp-Session-Id`.
+    pub session: Option<String>,
+}
+
+/// Where messages beyond the answer go: progress, logs, and (older door) requests to the client.
+pub trait Outlet: Send + Sync {
+    /// Queues one JSON-RPC message (JSON text, no newline). False when the peer has gone or the queue is full.
+    ///
+    /// Over HTTP the first message turns the answer into an event stream.
+    fn send(&self, message: String) -> bool;
+}
+
+/// The server, as a transport sees it.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one message. Dropping the future cancels it.
+    fn handle<'a>(&'a self, delivery: Delivery, peer: Peer, outlet: Arc<dyn Outlet>)
+    -> BoxFuture<'a, Answer>;
+
+    /// A GET stream of the older door (HTTP): resolves when the stream should end, or to the refusal at once.
+    fn listen<'a>(&'a self, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'a, Result<(), Answer>>;
+
+    /// The peer ended its session (DELETE) or its connection (end of input).
+    fn close<'a>(&'a self, peer: Peer) -> BoxFuture<'a, Answer>;
+}
