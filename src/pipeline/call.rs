@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::json::{Map, Value};
+use crate::policy::Effect;
 use crate::principal::Principal;
 use crate::protocol::Revision;
 use crate::protocol::types::{
@@ -24,7 +25,8 @@ use super::Tool;
 pub struct Proposed {
     /// What is called.
     pub tool: Arc<dyn Tool>,
-    /// The arguments, as parsed.
+    /// The arguments, as parsed. For `completion/complete`: `{"argument": {"name", "value"}, "known": {NAME: TEXT}}`,
+    /// where `known` holds the arguments that were chosen before.
     pub arguments: Map<String, Value>,
     /// The protocol method, such as `tools/call`.
     pub method: &'static str,
@@ -116,6 +118,27 @@ pub struct Context {
     pub voice: Arc<dyn Voice>,
     /// The request's `_meta`.
     pub meta: Option<Arc<Map<String, Value>>>,
+    /// Set by the line when it runs a tool: the effect that tool declares. A call made from inside the tool keeps
+    /// this context (or copies this field), and is refused when it wants more.
+    pub within: Option<Effect>,
+}
+
+impl Context {
+    /// A context without client, answers, progress and meta: what a call from this process itself has.
+    pub fn new(revision: Revision, principal: Arc<Principal>, transport: &'static str) -> Self {
+        Self {
+            revision,
+            principal,
+            client: Arc::new(Client::default()),
+            transport,
+            request_id: String::new(),
+            answers: Answers::default(),
+            cancel: CancellationToken::new(),
+            voice: Arc::new(Silence),
+            meta: None,
+            within: None,
+        }
+    }
 }
 
 /// A question to the client's user, a model, or the client.

@@ -27,3 +27,26 @@ impl Effect {
         }
     }
 }
+
+/// What policy says about a call, mildest first: the strictest of several wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It may run.
+    Allow,
+    /// A person has to agree first.
+    Ask,
+    /// It may not run.
+    Deny,
+}
+
+impl Verdict {
+    /// The lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        }
+    }
+}
