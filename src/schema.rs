@@ -17,6 +17,11 @@ impl Schema {
         Ok(Self {})
     }
 
+    /// A cheap check that a schema is usable here: dialect, references, patterns, bounds. Full compilation comes later.
+    pub fn vet(_source: &Value) -> Result<()> {
+        Ok(())
+    }
+
     /// Checks a value; errors are `BadArguments`, name the path and never repeat the value.
     pub fn check(&self, _value: &Value) -> Result<()> {
         Ok(())

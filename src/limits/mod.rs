@@ -1,1 +1,179 @@
-//! To be filled: limits.
+//! How much each caller may do.
+//!
+//! Owns [`Limiter`], its [`Config`] and the [`Store`] port. The idea: one bucket per principal and class of tool
+//! (read, write, destroy); the arithmetic is in `gcra.rs`, the buckets are in `memory.rs` or, when several instances
+//! share a quota, behind [`Store`]. A store that fails never means no limit: the configuration says whether this
+//! process then counts by itself or refuses.
+//!
+//! Must not: know what a tool is.
+
+mod gcra;
+mod memory;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use gcra::{Decision, Quota, decide};
+use memory::{CLASSES, Memory};
+
+use crate::clock::SharedClock;
+use crate::error::{Error, Kind, Result};
+
+/// The `[limits]` table of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// For calls that change nothing.
+    pub read: Quota,
+    /// For calls that change something.
+    pub write: Quota,
+    /// For calls that remove something.
+    pub destroy: Quota,
+    /// How many principals are remembered at once.
+    pub most_principals: usize,
+    /// What happens when a shared store cannot be reached.
+    pub on_outage: Outage,
+}
+
+/// What happens when a shared store cannot be reached. "No limit" is not a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outage {
+    /// This process counts by itself until the store is back.
+    Local,
+    /// Every call is refused until the store is back.
+    #[default]
+    Refuse,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            read: Quota::new(6000, 1000),
+            write: Quota::new(60, 10),
+            destroy: Quota::new(60, 10),
+            most_principals: 10_000,
+            on_outage: Outage::default(),
+        }
+    }
+}
+
+/// Buckets that several processes share.
+pub trait Store: Send + Sync + 'static {
+    /// Takes `cost` from the bucket of `key` at wall time `now`; an error means that the store cannot be asked.
+    fn take<'a>(
+        &'a self,
+        key: &'a str,
+        quota: Quota,
+        cost: u32,
+        now: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<Decision>> + Send + 'a>>;
+}
+
+/// Counts calls per principal and class.
+pub struct Limiter {
+    quotas: [Quota; CLASSES],
+    memory: Memory,
+    shared: Option<Arc<dyn Store>>,
+    on_outage: Outage,
+    clock: SharedClock,
+}
+
+impl Limiter {
+    /// A limiter that counts in this process.
+    pub fn new(config: &Config, clock: SharedClock) -> Self {
+        Self {
+            quotas: [config.read, config.write, config.destroy],
+            memory: Memory::new(config.most_principals),
+            shared: None,
+            on_outage: config.on_outage,
+            clock,
+        }
+    }
+
+    /// A limiter that counts in a shared store.
+    pub fn shared(config: &Config, clock: SharedClock, store: Arc<dyn Store>) -> Self {
+        Self { shared: Some(store), ..Self::new(config, clock) }
+    }
+
+    /// Takes `cost` calls of `class` (`read`, `write` or `destroy`; anything else counts as `write`).
+    ///
+    /// Over quota is a `RateLimited` error that says when to come back.
+    pub async fn take(&self, principal: &str, class: &'static str, cost: u32) -> Result<Decision> {
+        let index = index(class);
+        let quota = self.quotas[index];
+        let decision = match &self.shared {
+            None => self.memory.take(principal, index, quota, cost, self.clock.monotonic()),
+            Some(store) => {
+                let key = format!("{class}:{principal}");
+                match (store.take(&key, quota, cost, self.clock.wall()).await, self.on_outage) {
+                    (Ok(decision), _) => decision,
+                    (Err(_), Outage::Local) => {
+                        self.memory.take(principal, index, quota, cost, self.clock.monotonic())
+                    }
+                    (Err(cause), Outage::Refuse) => {
+                        return Err(Error::new(
+                            Kind::RateLimited,
+                            "The store that counts calls cannot be reached, so no call is let through; try again later.",
+                        )
+                        .with_source(cause));
+                    }
+                }
+            }
+        };
+        match decision {
+            Decision::Allowed { .. } => Ok(decision),
+            Decision::Refused { retry_after } => Err(refusal(class, quota, cost, retry_after)),
+        }
+    }
+
+    /// How many calls of `class` this process would let the principal make right now.
+    pub fn left(&self, principal: &str, class: &'static str) -> u32 {
+        let index = index(class);
+        self.quotas[index].left(self.memory.full_at(principal, index), self.clock.monotonic())
+    }
+
+    /// The quota of `class`.
+    pub fn quota(&self, class: &'static str) -> Quota {
+        self.quotas[index(class)]
+    }
+}
+
+fn index(class: &str) -> usize {
+    match class {
+        "read" => 0,
+        "destroy" => 2,
+        _ => 1,
+    }
+}
+
+fn refusal(class: &'static str, quota: Quota, cost: u32, retry_after: Option<Duration>) -> Error {
+    let Some(wait) = retry_after else {
+        return Error::new(
+            Kind::RateLimited,
+            if quota.per_minute == 0 || quota.burst == 0 {
+                format!(
+                    "The quota for {class} calls is zero, so none can be made; an operator can raise [limits] {class}."
+                )
+            } else {
+                format!(
+                    "This needs {cost} {class} calls at once and the quota allows {}; ask for less.",
+                    quota.burst
+                )
+            },
+        );
+    };
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    let unit = if seconds == 1 { "second" } else { "seconds" };
+    Error::new(
+        Kind::RateLimited,
+        format!(
+            "Too many {class} calls: the quota is {} a minute, at most {} at once. Try again in {seconds} {unit}.",
+            quota.per_minute, quota.burst
+        ),
+    )
+    .with_retry_after(wait)
+}

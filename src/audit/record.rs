@@ -1,0 +1,99 @@
+//! What an audit line says.
+//!
+//! Owns [`Record`], [`Finish`] and [`Step`]. The idea: a call leaves two lines, an intent before it runs and an
+//! outcome before it is answered; both carry the same id.
+//!
+//! Must not: write anything.
+
+use crate::json::{Map, Value};
+
+/// How far a call got on the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Step {
+    /// Known, nothing decided.
+    Proposed,
+    /// Within its quota.
+    Admitted,
+    /// Of the right shape.
+    Validated,
+    /// Allowed by policy.
+    Permitted,
+    /// Agreed to, where that was needed; from here on it may have had effects.
+    Approved,
+    /// Has run.
+    Executed,
+    /// Its result is fit to leave.
+    Redacted,
+}
+
+impl Step {
+    const ALL: [Self; 7] = [
+        Self::Proposed,
+        Self::Admitted,
+        Self::Validated,
+        Self::Permitted,
+        Self::Approved,
+        Self::Executed,
+        Self::Redacted,
+    ];
+
+    /// The lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Admitted => "admitted",
+            Self::Validated => "validated",
+            Self::Permitted => "permitted",
+            Self::Approved => "approved",
+            Self::Executed => "executed",
+            Self::Redacted => "redacted",
+        }
+    }
+
+    pub(super) fn from_index(index: u8) -> Self {
+        Self::ALL.get(usize::from(index)).copied().unwrap_or(Self::Redacted)
+    }
+}
+
+/// What is known before a call runs. Everything here is redacted before it is written.
+#[derive(Debug, Clone, Default)]
+pub struct Record<'a> {
+    /// The authenticated caller's id.
+    pub principal: &'a str,
+    /// `stdio`, `http` or `memory`.
+    pub transport: &'a str,
+    /// The client's name by its own account.
+    pub client: &'a str,
+    /// The protocol method.
+    pub method: &'a str,
+    /// The name of the tool, resource or prompt.
+    pub tool: &'a str,
+    /// `read`, `write` or `destroy`.
+    pub effect: &'a str,
+    /// The arguments as they came; the line holds their digest and a redacted, capped copy.
+    pub arguments: Option<&'a Map<String, Value>>,
+    /// The JSON-RPC id, as text.
+    pub request: &'a str,
+    /// The trace id, if the caller sent one.
+    pub trace: Option<&'a str>,
+    /// Whether the upstream is a practice one.
+    pub practice: bool,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Default)]
+pub struct Finish<'a> {
+    /// `ok`, `paused`, `tool_error`, or the name of an error kind.
+    pub result: &'a str,
+    /// `allow`, `ask` or `deny`.
+    pub verdict: Option<&'a str>,
+    /// The policies that decided.
+    pub policy: Option<&'a str>,
+    /// The approval that was asked for or consumed.
+    pub approval: Option<&'a str>,
+    /// The upstream's HTTP status.
+    pub upstream_status: Option<u16>,
+    /// Bytes of the reply.
+    pub bytes: Option<u64>,
+}

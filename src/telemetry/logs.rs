@@ -1,0 +1,3 @@
+//! Logs on standard error.
+//!
+//! Owns [`Config`] and [`start`].
