@@ -1,92 +1,234 @@
 //! The way out: one outbound request, checked, signed, paced, capped.
 //!
-//! Owns [`Client`]. The idea: a request is a value; where it may go, how it is signed and how often it is tried are
-//! settled here and nowhere else.
+//! Owns [`Client`]. The idea: a request is a value; where it may go (`egress.rs`), how it is signed
+//! (`credentials.rs`, `oauth.rs`), how often it is tried (`retry.rs`) and how fast (`pace.rs`) are settled here and
+//! nowhere else; `wire.rs` makes a single try.
 //!
 //! Must not: know what an operation is.
 
+pub mod credentials;
+mod egress;
+mod message;
+pub mod oauth;
+mod pace;
+mod retry;
+mod settings;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use url::Url;
-
+use ::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+pub use credentials::{Credentials, Signing, Supply};
+pub use message::{Body, Part, Request, Response};
+pub use settings::{Config, Pace, Settings};
+
+use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
+use crate::redaction::Redactor;
+use egress::{Exemptions, Origin};
+use pace::Turns;
+use retry::Budget;
+use wire::{Answer, Wire};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One request to an upstream, complete but for its credentials.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Method.
-    pub method: Method,
-    /// Absolute address; its scheme, host and port must be the connector's.
-    pub url: Url,
-    /// Headers beyond those of the body and the credentials.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Body.
-    pub body: Body,
-    /// Whether sending it twice is as good as once (GET, HEAD, PUT, DELETE with an idempotent upstream): only then is
-    /// it tried again after a failure that may have reached the upstream.
-    pub idempotent: bool,
-    /// Longest time for all tries together; capped by the client's own.
-    pub timeout: Option<Duration>,
+/// Headers that describe the connection; no caller may set them.
+const OURS: &[HeaderName] = &[HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, TE, TRAILER];
+
+/// One HTTP client bound to one upstream: its hosts, its credentials, its pace. Cheap to clone; clones share the pace.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
 }
 
-/// The body of a request.
-#[derive(Debug, Clone)]
-pub enum Body {
-    /// None.
-    Empty,
-    /// Bytes of a media type.
-    Bytes {
-        /// `Content-Type`.
-        content_type: String,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// `multipart/form-data`.
-    Multipart(Vec<Part>),
+struct Inner {
+    name: String,
+    wire: Wire,
+    credentials: Arc<dyn Credentials>,
+    redactor: Redactor,
+    clock: SharedClock,
+    turns: Turns,
+    budget: Budget,
+    retries: u32,
+    timeout: Duration,
+    body_limit: u64,
 }
 
-/// One part of a multipart body.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// Field name.
-    pub name: String,
-    /// File name, for files.
-    pub file_name: Option<String>,
-    /// Media type.
-    pub content_type: Option<String>,
-    /// The bytes.
-    pub bytes: Bytes,
+impl fmt::Debug for Client {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Client").field("name", &self.inner.name).finish_non_exhaustive()
+    }
 }
-
-/// What an upstream answered, whatever its status.
-#[derive(Debug, Clone)]
-pub struct Response {
-    /// Status code.
-    pub status: u16,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// The body, at most as long as the client's cap.
-    pub body: Bytes,
-    /// How many times it was tried.
-    pub tries: u32,
-}
-
-/// One HTTP client bound to one upstream: its hosts, its credentials, its pace.
-#[derive(Debug, Clone)]
-pub struct Client {}
 
 impl Client {
-    /// Sends a request. Any status is an `Ok`; no answer at all is an error (`UpstreamFailed`, `TimedOut`,
-    /// `Forbidden` for a refused destination, `RateLimited` when the pace would exceed the deadline).
+    /// A client for one upstream. Nothing is opened and no credential is read before the first request; what can be
+    /// known to be wrong now (`BadConfig`) is.
+    pub fn new(
+        settings: Settings,
+        credentials: Arc<dyn Credentials>,
+        redactor: Redactor,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let Settings { name, base, hosts, egress, pace, timeout, body_limit } = settings;
+        let longest = seconds(egress.timeout, "timeout")?;
+        seconds(egress.connect_timeout, "connect_timeout")?;
+        seconds(egress.read_timeout, "read_timeout")?;
+        let origin = Origin::of(&base, &hosts, Exemptions::parse(&egress.allow_private)?, &name)?;
+        let pace = pace.or(egress.per_minute.map(|per_minute| Pace { per_minute, burst: per_minute.div_ceil(6) }));
+        let inner = Inner {
+            wire: Wire::new(&name, origin, &egress)?,
+            name,
+            credentials,
+            redactor,
+            clock,
+            turns: Turns::new(pace),
+            budget: Budget::new(),
+            retries: egress.retries,
+            timeout: timeout.map_or(longest, |own| own.min(longest)),
+            body_limit: body_limit.map_or(egress.body_limit, |own| own.min(egress.body_limit)),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the operator calls the upstream.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Sends a request. Any status is an `Ok`, a redirect too; no answer at all is an error (`UpstreamFailed`,
+    /// `TimedOut`, `Forbidden` for a refused destination, `RateLimited` when the pace would exceed the deadline).
     ///
     /// Dropping the future aborts the request.
-    pub async fn send(&self, _request: Request) -> Result<Response> {
-        Err(Error::new(Kind::Internal, "the way out is not built yet"))
+    pub async fn send(&self, request: Request) -> Result<Response> {
+        let inner = &*self.inner;
+        let longest = request.timeout.map_or(inner.timeout, |own| own.min(inner.timeout));
+        let deadline = inner.clock.monotonic() + longest;
+        match tokio::time::timeout(longest, inner.run(request, deadline)).await {
+            Ok(done) => done,
+            Err(_) => {
+                let message = format!("{} did not answer within {:.1} seconds", inner.name, longest.as_secs_f64());
+                Err(Error::new(Kind::TimedOut, message))
+            }
+        }
     }
+}
+
+impl Inner {
+    async fn run(&self, request: Request, deadline: Duration) -> Result<Response> {
+        self.wire.check(&request.url)?;
+        let Request { method, mut url, headers: extra, body, idempotent, .. } = request;
+        url.set_fragment(None);
+        let (content_type, body) = body.encode(&uuid::Uuid::new_v4().simple().to_string());
+        let headers = self.headers(extra, content_type.as_deref())?;
+        self.budget.earn();
+        let (mut tries, mut renewed) = (0, false);
+        loop {
+            self.wait_for_turn(deadline).await?;
+            let mut signing = Signing {
+                method: method.clone(),
+                url: url.clone(),
+                headers: headers.clone(),
+                body: body.clone(),
+                generation: 0,
+                redactor: self.redactor.clone(),
+            };
+            self.credentials.apply(&mut signing).await?;
+            let generation = signing.generation;
+            tries += 1;
+            let sent = self.wire.send(method.clone(), url.clone(), signing.headers, body.clone(), self.body_limit);
+            let wait = match sent.await {
+                Ok(Answer { status: 401, .. }) if !renewed && self.credentials.rejected(generation) => {
+                    renewed = true;
+                    continue;
+                }
+                Ok(answer) => {
+                    let asked = retry::retry_after(&answer.headers, self.clock.wall());
+                    let response = Response {
+                        status: answer.status,
+                        headers: answer.headers,
+                        body: answer.body,
+                        tries,
+                        retry_after: asked,
+                    };
+                    let wait = asked.unwrap_or_default().max(self.backoff(tries));
+                    if response.status == 429 {
+                        self.turns.pause(self.clock.monotonic(), wait);
+                    }
+                    if !retry::worth(response.status, idempotent, asked) || !self.may_retry(tries, wait, deadline) {
+                        return Ok(response);
+                    }
+                    // the pause above makes everybody wait, this request too
+                    if response.status == 429 { Duration::ZERO } else { wait }
+                }
+                Err(failure) => {
+                    let wait = self.backoff(tries);
+                    let safe = failure.passing && (failure.unsent || idempotent);
+                    if !safe || !self.may_retry(tries, wait, deadline) {
+                        return Err(failure.error);
+                    }
+                    wait
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn backoff(&self, tries: u32) -> Duration {
+        retry::backoff(tries, rand::random())
+    }
+
+    fn may_retry(&self, tries: u32, wait: Duration, deadline: Duration) -> bool {
+        tries <= self.retries && self.clock.monotonic() + wait < deadline && self.budget.spend()
+    }
+
+    async fn wait_for_turn(&self, deadline: Duration) -> Result<()> {
+        let now = self.clock.monotonic();
+        match self.turns.take(now, deadline.saturating_sub(now)) {
+            Ok(Duration::ZERO) => Ok(()),
+            Ok(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Err(wait) => {
+                let message = format!(
+                    "{} accepts no more requests just now; try again in {} seconds",
+                    self.name,
+                    wait.as_secs() + 1
+                );
+                Err(Error::new(Kind::RateLimited, message).with_retry_after(wait))
+            }
+        }
+    }
+
+    fn headers(&self, extra: Vec<(HeaderName, HeaderValue)>, content_type: Option<&str>) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::with_capacity(extra.len() + 3);
+        for (name, value) in extra {
+            if OURS.contains(&name) || name.as_str().starts_with("proxy-") {
+                let message = "a request header that belongs to the connection may not be set; leave it out";
+                return Err(Error::new(Kind::BadArguments, message));
+            }
+            headers.append(name, value);
+        }
+        if let Some(content_type) = content_type {
+            let value = HeaderValue::from_str(content_type).map_err(|cause| {
+                let message = format!("the media type of a request to {} is not one", self.name);
+                Error::new(Kind::BadArguments, message).with_source(cause)
+            })?;
+            headers.insert(CONTENT_TYPE, value);
+        }
+        Ok(headers)
+    }
+}
+
+/// A time from the configuration, if it is one.
+fn seconds(value: f64, key: &str) -> Result<Duration> {
+    let valid = Duration::try_from_secs_f64(value).ok().filter(|time| !time.is_zero() && time.as_secs() <= 86_400);
+    valid.ok_or_else(|| {
+        Error::new(Kind::BadConfig, format!("[egress] {key} must be a number of seconds between 0 and 86400"))
+    })
 }

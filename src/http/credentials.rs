@@ -1,0 +1,294 @@
+//! How a request is signed.
+//!
+//! Owns [`Credentials`], [`Signing`], [`Supply`] and the plain kinds: none, bearer, basic, header. The idea: signing
+//! happens last, on a request whose destination was checked, and every secret is taught to the redactor before it is
+//! used.
+//!
+//! Must not: know where secrets are kept (`vault/` answers [`Supply`]).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::http::header::AUTHORIZATION;
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use base64::Engine as _;
+use bytes::Bytes;
+use url::Url;
+
+use super::BoxFuture;
+use crate::error::{Error, Kind, Result};
+use crate::redaction::Redactor;
+use crate::secret::Secret;
+
+/// Where a secret comes from.
+pub trait Supply: Send + Sync + 'static {
+    /// The secret, read anew; may block. The error says what to set, and where.
+    fn secret(&self) -> Result<Secret>;
+    /// How the operator refers to it (`env:NAME`), for messages.
+    fn reference(&self) -> String;
+}
+
+impl Supply for Secret {
+    fn secret(&self) -> Result<Secret> {
+        Ok(self.clone())
+    }
+
+    fn reference(&self) -> String {
+        String::from("a value held in memory")
+    }
+}
+
+/// A way of signing requests. Shared by all calls to one upstream.
+pub trait Credentials: Send + Sync + 'static {
+    /// Signs a request whose destination was checked.
+    fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>>;
+
+    /// The upstream answered 401 to a request that was signed with this `generation` (see [`Signing::generation`]).
+    /// True if a new credential can be had, so that one more try is worth it.
+    fn rejected(&self, _generation: u64) -> bool {
+        false
+    }
+
+    /// Whether what is needed is there; the error says what to set.
+    fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A request that is about to leave, as those who sign it see it. Where it goes cannot be changed any more.
+#[derive(Debug)]
+pub struct Signing {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) generation: u64,
+    pub(super) redactor: Redactor,
+}
+
+impl Signing {
+    /// Method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Address.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Headers so far.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The body's bytes.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Which credential was used, for [`Credentials::rejected`].
+    pub fn generation(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
+    /// What must be taught every secret before it is used.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// Sets a header that carries a secret, in place of any of that name.
+    pub fn set(&mut self, name: HeaderName, value: &str) -> Result<()> {
+        let mut value = HeaderValue::from_str(value).map_err(|_| {
+            Error::new(Kind::ToolFailed, "the credential holds a character that a header cannot carry; check it")
+        })?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(())
+    }
+}
+
+/// A secret that is read when it is first needed and then kept.
+struct Kept {
+    supply: Arc<dyn Supply>,
+    label: &'static str,
+    value: Mutex<Option<Secret>>,
+}
+
+impl Kept {
+    fn new(supply: Arc<dyn Supply>, label: &'static str) -> Self {
+        Self { supply, label, value: Mutex::new(None) }
+    }
+
+    async fn get(&self, redactor: &Redactor) -> Result<Secret> {
+        if let Some(secret) = self.value.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(secret);
+        }
+        let secret = read(&self.supply).await?;
+        redactor.learn(&secret, self.label);
+        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret.clone());
+        Ok(secret)
+    }
+
+    /// Forgets the value, so that a changed one is read next time.
+    fn forget(&self) {
+        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Reads a secret where blocking does no harm.
+pub(super) async fn read(supply: &Arc<dyn Supply>) -> Result<Secret> {
+    let supply = Arc::clone(supply);
+    let read = tokio::task::spawn_blocking(move || supply.secret()).await;
+    let secret = read.map_err(|cause| {
+        Error::new(Kind::Internal, "reading a credential was interrupted; try again").with_source(cause)
+    })?;
+    secret.map_err(missing)
+}
+
+/// A configuration fault, met in the middle of a call, as the failure of that call.
+pub(super) fn missing(error: Error) -> Error {
+    if error.kind() == Kind::BadConfig {
+        return Error::new(Kind::ToolFailed, error.message().to_owned()).with_source(error);
+    }
+    error
+}
+
+/// No credentials.
+#[derive(Debug)]
+pub struct Open;
+
+impl Credentials for Open {
+    fn apply<'a>(&'a self, _signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A secret in a header: `Authorization: Bearer …`, or another header as it is.
+pub struct Header {
+    name: HeaderName,
+    prefix: &'static str,
+    secret: Kept,
+}
+
+impl Header {
+    /// `Authorization: Bearer SECRET`.
+    pub fn bearer(secret: Arc<dyn Supply>) -> Self {
+        Self { name: AUTHORIZATION, prefix: "Bearer ", secret: Kept::new(secret, "bearer token") }
+    }
+
+    /// `NAME: SECRET`.
+    pub fn named(name: HeaderName, secret: Arc<dyn Supply>) -> Self {
+        Self { name, prefix: "", secret: Kept::new(secret, "api key") }
+    }
+}
+
+impl Credentials for Header {
+    fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let secret = self.secret.get(signing.redactor()).await?;
+            signing.set(self.name.clone(), &format!("{}{}", self.prefix, secret.expose()))
+        })
+    }
+
+    fn rejected(&self, _generation: u64) -> bool {
+        self.secret.forget();
+        false
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.secret.supply.secret().map(|_| ()).map_err(missing)
+    }
+}
+
+/// `Authorization: Basic …`.
+pub struct Basic {
+    user: Kept,
+    password: Kept,
+}
+
+impl Basic {
+    /// User name and password.
+    pub fn new(user: Arc<dyn Supply>, password: Arc<dyn Supply>) -> Self {
+        Self { user: Kept::new(user, "user name"), password: Kept::new(password, "password") }
+    }
+}
+
+impl Credentials for Basic {
+    fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let user = read(&self.user.supply).await?;
+            let password = self.password.get(signing.redactor()).await?;
+            let pair = basic(user.expose(), password.expose());
+            signing.redactor().learn(&Secret::new(pair.clone()), "basic credential");
+            signing.set(AUTHORIZATION, &format!("Basic {pair}"))
+        })
+    }
+
+    fn rejected(&self, _generation: u64) -> bool {
+        self.password.forget();
+        false
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.user.supply.secret().and_then(|_| self.password.supply.secret()).map(|_| ()).map_err(missing)
+    }
+}
+
+/// The value of a basic credential.
+pub(super) fn basic(user: &str, password: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+}
+
+/// The first of several ways whose secrets are there.
+pub struct FirstReady {
+    ways: Vec<Arc<dyn Credentials>>,
+    chosen: Mutex<Option<usize>>,
+    none: &'static str,
+}
+
+impl FirstReady {
+    /// Tries `ways` in order when the first request leaves; `none` is the sentence for when none is ready.
+    pub fn new(ways: Vec<Arc<dyn Credentials>>, none: &'static str) -> Self {
+        Self { ways, chosen: Mutex::new(None), none }
+    }
+
+    fn current(&self) -> Option<usize> {
+        *self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn choose(&self) -> Result<usize> {
+        if let Some(index) = self.current() {
+            return Ok(index);
+        }
+        let ways = self.ways.clone();
+        let found = tokio::task::spawn_blocking(move || ways.iter().position(|way| way.ready().is_ok())).await;
+        let index = found
+            .map_err(|cause| Error::new(Kind::Internal, "reading a credential was interrupted").with_source(cause))?
+            .ok_or_else(|| Error::new(Kind::ToolFailed, self.none))?;
+        *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
+        Ok(index)
+    }
+}
+
+impl Credentials for FirstReady {
+    fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let index = self.choose().await?;
+            match self.ways.get(index) {
+                Some(way) => way.apply(signing).await,
+                None => Err(Error::new(Kind::ToolFailed, self.none)),
+            }
+        })
+    }
+
+    fn rejected(&self, generation: u64) -> bool {
+        self.current().and_then(|index| self.ways.get(index)).is_some_and(|way| way.rejected(generation))
+    }
+
+    fn ready(&self) -> Result<()> {
+        if self.ways.iter().any(|way| way.ready().is_ok()) {
+            return Ok(());
+        }
+        Err(Error::new(Kind::ToolFailed, self.none))
+    }
+}

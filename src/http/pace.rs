@@ -1,0 +1,92 @@
+//! How fast one upstream is asked with one credential.
+//!
+//! Owns the queue of turns. The idea: every request takes the next free turn and learns how long to wait for it; an
+//! upstream that says "too many" moves all turns back.
+//!
+//! Must not: sleep, or ask the time.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::settings::Pace;
+
+/// The turns of one upstream and credential.
+#[derive(Debug)]
+pub(super) struct Turns {
+    interval: Option<Duration>,
+    tolerance: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the next turn would be due if requests came evenly.
+    due: Duration,
+    /// Nothing leaves before this.
+    paused: Duration,
+}
+
+impl Turns {
+    pub(super) fn new(pace: Option<Pace>) -> Self {
+        let interval = pace.map(|pace| Duration::from_secs(60) / pace.per_minute.max(1));
+        let tolerance = match (interval, pace) {
+            (Some(interval), Some(pace)) => interval.saturating_mul(pace.burst.saturating_sub(1)),
+            _ => Duration::ZERO,
+        };
+        Self { interval, tolerance, state: Mutex::default() }
+    }
+
+    /// Takes the next turn: how long to wait for it. If that is longer than `patience`, none is taken and the wait is
+    /// the error.
+    pub(super) fn take(&self, now: Duration, patience: Duration) -> Result<Duration, Duration> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = now.max(state.paused);
+        let Some(interval) = self.interval else {
+            let wait = start - now;
+            return if wait > patience { Err(wait) } else { Ok(wait) };
+        };
+        let due = state.due.max(start);
+        let turn = start.max(due.saturating_sub(self.tolerance));
+        let wait = turn - now;
+        if wait > patience {
+            return Err(wait);
+        }
+        state.due = due + interval;
+        Ok(wait)
+    }
+
+    /// Nothing leaves for this long.
+    pub(super) fn pause(&self, now: Duration, pause: Duration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.paused = state.paused.max(now + pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turns;
+    use crate::http::Pace;
+    use std::time::Duration;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_burst_passes_and_the_rest_comes_evenly() {
+        let turns = Turns::new(Some(Pace { per_minute: 60, burst: 3 }));
+        let now = S * 100;
+        let waits: Vec<u64> = (0..5).map(|_| turns.take(now, S * 9).unwrap().as_secs()).collect();
+        assert_eq!(waits, [0, 0, 0, 1, 2]);
+        assert_eq!(turns.take(now, S), Err(S * 3), "the impatient take no turn");
+        assert_eq!(turns.take(now, S * 9), Ok(S * 3));
+        assert_eq!(turns.take(now + S * 60, S), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_pause_holds_for_all() {
+        let turns = Turns::new(None);
+        turns.pause(S * 10, S * 30);
+        assert_eq!(turns.take(S * 10, S), Err(S * 30));
+        assert_eq!(turns.take(S * 35, S * 6), Ok(S * 5));
+        assert_eq!(turns.take(S * 41, S), Ok(Duration::ZERO));
+    }
+}

@@ -1,0 +1,109 @@
+//! What the way out is told.
+//!
+//! Owns [`Config`] (`[egress]`) and [`Settings`] (one upstream). The idea: what holds for every upstream is
+//! configuration; what holds for one comes from its connector.
+//!
+//! Must not: open anything.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// `[egress]`: what holds for every upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Proxy for every upstream, `http://HOST:PORT`. Proxies named by the environment are not used.
+    pub proxy: Option<String>,
+    /// Hosts that are reached without the proxy: `example.com` (with its subdomains), addresses, ranges.
+    pub no_proxy: Vec<String>,
+    /// PEM file of certificate authorities that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Private destinations that may be reached all the same: `HOST:PORT` (that host on that port; plain `http` is then
+    /// allowed too), or an address range such as `10.1.0.0/16`.
+    pub allow_private: Vec<String>,
+    /// Seconds to open a connection.
+    pub connect_timeout: f64,
+    /// Seconds to wait for the next bytes of an answer.
+    pub read_timeout: f64,
+    /// Seconds for a request with all its tries.
+    pub timeout: f64,
+    /// Longest answer, in bytes.
+    pub body_limit: u64,
+    /// How often a request is tried again where that is safe.
+    pub retries: u32,
+    /// Requests a minute to each upstream with each credential, where neither the connector nor the upstream says less.
+    pub per_minute: Option<u32>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            proxy: None,
+            no_proxy: Vec::new(),
+            ca_file: None,
+            allow_private: Vec::new(),
+            connect_timeout: 10.0,
+            read_timeout: 30.0,
+            timeout: 60.0,
+            body_limit: 10 * 1024 * 1024,
+            retries: 2,
+            per_minute: None,
+        }
+    }
+}
+
+impl Config {
+    /// The same configuration with one more exemption, `HOST:PORT` or a range.
+    #[must_use]
+    pub fn allowing(mut self, destination: impl Into<String>) -> Self {
+        self.allow_private.push(destination.into());
+        self
+    }
+}
+
+/// How fast one upstream may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// Requests a minute.
+    pub per_minute: u32,
+    /// Requests at once.
+    #[serde(default = "Pace::one")]
+    pub burst: u32,
+}
+
+impl Pace {
+    const fn one() -> u32 {
+        1
+    }
+}
+
+/// One upstream.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the operator calls it; used in messages.
+    pub name: String,
+    /// Its base address: the only scheme, host and port that requests go to.
+    pub base: Url,
+    /// Hosts the connector may reach at all; empty means the base's and the token endpoint's.
+    pub hosts: Vec<String>,
+    /// What holds for every upstream.
+    pub egress: Config,
+    /// How fast it may be asked.
+    pub pace: Option<Pace>,
+    /// Longest time for a request with all its tries, if shorter than `[egress]` says.
+    pub timeout: Option<Duration>,
+    /// Longest answer, if shorter than `[egress]` says.
+    pub body_limit: Option<u64>,
+}
+
+impl Settings {
+    /// An upstream at `base` under the rules of `egress`.
+    pub fn new(name: impl Into<String>, base: Url, egress: &Config) -> Self {
+        let egress = egress.clone();
+        Self { name: name.into(), base, hosts: Vec::new(), egress, pace: None, timeout: None, body_limit: None }
+    }
+}

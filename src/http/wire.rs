@@ -1,0 +1,182 @@
+//! One try: a connection, a request, an answer within its cap.
+//!
+//! Owns the only use of the HTTP library. The idea: a client per origin, whose resolver knows that origin and nothing
+//! else; what the library says of a failure is kept for the log and never shown.
+//!
+//! Must not: try twice, follow redirects, or read proxies from the environment.
+
+use std::error::Error as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ::http::{HeaderMap, Method};
+use bytes::{Bytes, BytesMut};
+use url::Url;
+
+use super::egress::{AddressRefused, Origin, resolver};
+use super::settings::Config;
+use crate::error::{Error, Kind, Result};
+
+/// The way to one origin.
+pub(super) struct Wire {
+    name: String,
+    origin: Origin,
+    config: Config,
+    authorities: Vec<reqwest::Certificate>,
+    client: OnceLock<Result<reqwest::Client, Arc<reqwest::Error>>>,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Why nothing came back.
+pub(super) struct Failure {
+    /// What is said of it.
+    pub(super) error: Error,
+    /// Whether it surely did not reach the upstream.
+    pub(super) unsent: bool,
+    /// Whether another try may end differently.
+    pub(super) passing: bool,
+}
+
+impl Wire {
+    pub(super) fn new(name: &str, origin: Origin, config: &Config) -> Result<Self> {
+        let authorities = match &config.ca_file {
+            None => Vec::new(),
+            Some(path) => read_authorities(path)?,
+        };
+        if let Some(proxy) = &config.proxy {
+            proxy_host(proxy)?;
+        }
+        let (name, config) = (name.to_owned(), config.clone());
+        Ok(Self { name, origin, config, authorities, client: OnceLock::new() })
+    }
+
+    /// Refuses an address that leads anywhere but to this origin.
+    pub(super) fn check(&self, url: &Url) -> Result<()> {
+        self.origin.check(url, &self.name)
+    }
+
+    /// Sends once; the answer is at most `limit` bytes long.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Bytes,
+        limit: u64,
+    ) -> Result<Answer, Failure> {
+        self.check(&url).map_err(lasting)?;
+        let client = self.client().map_err(lasting)?;
+        let mut request = client.request(method, url).headers(headers);
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        let mut response = request.send().await.map_err(|cause| self.failed(cause))?;
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        if response.content_length().is_some_and(|length| length > limit) {
+            return Err(lasting(self.too_long(limit)));
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|cause| self.failed(cause))? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(lasting(self.too_long(limit)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body: body.freeze() })
+    }
+
+    fn client(&self) -> Result<&reqwest::Client> {
+        let built = self.client.get_or_init(|| self.build().map_err(Arc::new));
+        built.as_ref().map_err(|cause| {
+            Error::new(Kind::ToolFailed, format!("the connection to {} cannot be set up; check [egress]", self.name))
+                .with_source(Arc::clone(cause))
+        })
+    }
+
+    fn build(&self) -> Result<reqwest::Client, reqwest::Error> {
+        let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or(Duration::from_secs(30));
+        let proxy = self.config.proxy.as_deref();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("bartizan/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .tls_version_min(reqwest::tls::Version::TLS_1_2)
+            .connect_timeout(seconds(self.config.connect_timeout))
+            .read_timeout(seconds(self.config.read_timeout))
+            .pool_idle_timeout(Duration::from_secs(60))
+            .dns_resolver(resolver(self.origin.clone(), proxy.and_then(|proxy| proxy_host(proxy).ok())))
+            .tls_certs_merge(self.authorities.iter().cloned());
+        if let Some(proxy) = proxy {
+            let except = reqwest::NoProxy::from_string(&self.config.no_proxy.join(","));
+            builder = builder.proxy(reqwest::Proxy::all(proxy)?.no_proxy(except));
+        }
+        builder.build()
+    }
+
+    /// What is said of a failure: which step, and nothing of the library's words.
+    fn failed(&self, cause: reqwest::Error) -> Failure {
+        let name = &self.name;
+        if refused_address(&cause) {
+            let message = format!(
+                "{name} resolves to a private or special address; it was not contacted (list it in [egress] \
+                 allow_private if it is meant)"
+            );
+            return lasting(Error::new(Kind::Forbidden, message).with_source(cause));
+        }
+        let (connect, timeout) = (cause.is_connect(), cause.is_timeout());
+        let (kind, message) = match (connect, timeout) {
+            (true, true) => (Kind::TimedOut, format!("{name} could not be reached in time")),
+            (true, false) => (Kind::UpstreamFailed, format!("{name} could not be reached")),
+            (false, true) => (Kind::TimedOut, format!("{name} stopped answering")),
+            (false, false) => (Kind::UpstreamFailed, format!("{name} broke off the connection or its answer")),
+        };
+        let passing = !cause.is_builder();
+        Failure { error: Error::new(kind, message).with_source(cause), unsent: connect, passing }
+    }
+
+    fn too_long(&self, limit: u64) -> Error {
+        let message = format!("the answer of {} is longer than {limit} bytes; ask for less of it", self.name);
+        Error::new(Kind::UpstreamFailed, message)
+    }
+}
+
+/// A failure that no other try changes.
+fn lasting(error: Error) -> Failure {
+    Failure { error, unsent: true, passing: false }
+}
+
+fn refused_address(cause: &reqwest::Error) -> bool {
+    let mut next = cause.source();
+    while let Some(error) = next {
+        if error.is::<AddressRefused>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn proxy_host(proxy: &str) -> Result<String> {
+    let parsed = Url::parse(proxy).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let host = parsed.and_then(|url| url.host_str().map(str::to_owned));
+    host.ok_or_else(|| Error::new(Kind::BadConfig, "[egress] proxy is not an address such as http://HOST:PORT"))
+}
+
+fn read_authorities(path: &std::path::Path) -> Result<Vec<reqwest::Certificate>> {
+    let wrong = "[egress] ca_file cannot be read as PEM certificates";
+    let pem = std::fs::read(path).map_err(|cause| Error::new(Kind::BadConfig, wrong).with_source(cause))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem)
+        .map_err(|cause| Error::new(Kind::BadConfig, wrong).with_source(cause))?;
+    if found.is_empty() {
+        return Err(Error::new(Kind::BadConfig, wrong));
+    }
+    Ok(found)
+}
