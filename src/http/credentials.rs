@@ -99,7 +99,10 @@ impl Signing {
     /// Sets a header that carries a secret, in place of any of that name.
     pub fn set(&mut self, name: HeaderName, value: &str) -> Result<()> {
         let mut value = HeaderValue::from_str(value).map_err(|_| {
-            Error::new(Kind::ToolFailed, "the credential holds a character that a header cannot carry; check it")
+            Error::new(
+                Kind::ToolFailed,
+                "the credential holds a character that a header cannot carry; check it",
+            )
         })?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
@@ -173,12 +176,12 @@ pub struct Header {
 impl Header {
     /// `Authorization: Bearer SECRET`.
     pub fn bearer(secret: Arc<dyn Supply>) -> Self {
-        Self { name: AUTHORIZATION, prefix: "Bearer ", secret: Kept::new(secret, "bearer token") }
+        Self { name: AUTHORIZATION, prefix: "Bearer ", secret: Kept::new(secret, "bearer-token") }
     }
 
     /// `NAME: SECRET`.
     pub fn named(name: HeaderName, secret: Arc<dyn Supply>) -> Self {
-        Self { name, prefix: "", secret: Kept::new(secret, "api key") }
+        Self { name, prefix: "", secret: Kept::new(secret, "api-key") }
     }
 }
 
@@ -196,30 +199,30 @@ impl Credentials for Header {
     }
 
     fn ready(&self) -> Result<()> {
-        self.secret.supply.secret().map(|_| ()).map_err(missing)
+        self.secret.supply.secret().map(|_| ())
     }
 }
 
 /// `Authorization: Basic …`.
 pub struct Basic {
-    user: Kept,
+    user: Arc<dyn Supply>,
     password: Kept,
 }
 
 impl Basic {
     /// User name and password.
     pub fn new(user: Arc<dyn Supply>, password: Arc<dyn Supply>) -> Self {
-        Self { user: Kept::new(user, "user name"), password: Kept::new(password, "password") }
+        Self { user, password: Kept::new(password, "password") }
     }
 }
 
 impl Credentials for Basic {
     fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let user = read(&self.user.supply).await?;
+            let user = read(&self.user).await?;
             let password = self.password.get(signing.redactor()).await?;
             let pair = basic(user.expose(), password.expose());
-            signing.redactor().learn(&Secret::new(pair.clone()), "basic credential");
+            signing.redactor().learn(&Secret::new(pair.clone()), "basic-credential");
             signing.set(AUTHORIZATION, &format!("Basic {pair}"))
         })
     }
@@ -230,7 +233,7 @@ impl Credentials for Basic {
     }
 
     fn ready(&self) -> Result<()> {
-        self.user.supply.secret().and_then(|_| self.password.supply.secret()).map(|_| ()).map_err(missing)
+        self.user.secret().and_then(|_| self.password.supply.secret()).map(|_| ())
     }
 }
 
@@ -260,11 +263,11 @@ impl FirstReady {
         if let Some(index) = self.current() {
             return Ok(index);
         }
-        let ways = self.ways.clone();
-        let found = tokio::task::spawn_blocking(move || ways.iter().position(|way| way.ready().is_ok())).await;
-        let index = found
-            .map_err(|cause| Error::new(Kind::Internal, "reading a credential was interrupted").with_source(cause))?
-            .ok_or_else(|| Error::new(Kind::ToolFailed, self.none))?;
+        let (ways, none) = (self.ways.clone(), self.none);
+        let found = tokio::task::spawn_blocking(move || first_ready(&ways, none)).await;
+        let index = found.map_err(|cause| {
+            Error::new(Kind::Internal, "reading a credential was interrupted; try again").with_source(cause)
+        })??;
         *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
         Ok(index)
     }
@@ -286,9 +289,24 @@ impl Credentials for FirstReady {
     }
 
     fn ready(&self) -> Result<()> {
-        if self.ways.iter().any(|way| way.ready().is_ok()) {
-            return Ok(());
-        }
-        Err(Error::new(Kind::ToolFailed, self.none))
+        first_ready(&self.ways, self.none).map(|_| ())
     }
+}
+
+/// The first way whose secrets are there. One that is there but refused (readable by others, say) is an error: nothing
+/// else is used behind the operator's back.
+fn first_ready(ways: &[Arc<dyn Credentials>], none: &'static str) -> Result<usize> {
+    for (index, way) in ways.iter().enumerate() {
+        match way.ready() {
+            Ok(()) => return Ok(index),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(missing(error)),
+        }
+    }
+    Err(Error::new(Kind::ToolFailed, none))
+}
+
+/// Whether an error says that nothing is there, rather than that what is there cannot be used.
+fn is_absent(error: &Error) -> bool {
+    error.detail().and_then(|detail| detail.get("absent")).is_some_and(|absent| absent == true)
 }

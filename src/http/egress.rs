@@ -89,11 +89,19 @@ impl Origin {
         if !hosts.is_empty() && !listed && !hosts.iter().any(|known| known.eq_ignore_ascii_case(&text)) {
             return wrong("its host is not among the connector's hosts");
         }
-        let origin =
-            Self { scheme: base.scheme().to_owned(), host: host.to_owned(), port, exemptions: exemptions.clone() };
+        let origin = Self {
+            scheme: base.scheme().to_owned(),
+            host: host.to_owned(),
+            port,
+            exemptions: exemptions.clone(),
+        };
         match base.scheme() {
             "https" => {}
-            "http" if listed || origin.literal().is_some_and(|ip| exemptions.permit(&text, port, ip) && !is_public(ip)) => {}
+            "http"
+                if listed
+                    || origin
+                        .literal()
+                        .is_some_and(|ip| exemptions.permit(&text, port, ip) && !is_public(ip)) => {}
             "http" => return wrong("plain http needs the host and port in [egress] allow_private"),
             _ => return wrong("its scheme is not https"),
         }
@@ -212,7 +220,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
             | (198, 18 | 19, ..)                    // benchmarks
             | (198, 51, 100, _)                     // documentation
             | (203, 0, 113, _)                      // documentation
-            | (168, 63, 129, 16)                    // one cloud's host agent
+            | (168, 63, 129, 16) // one cloud's host agent
     )
 }
 
@@ -235,14 +243,41 @@ mod tests {
     #[test]
     fn only_public_addresses_are_public() {
         for private in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-            "100.100.100.200", "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.0.0.192", "198.18.0.1", "168.63.129.16",
-            "::", "::1", "::ffff:8.8.8.8", "::ffff:127.0.0.1", "64:ff9b::808:808", "64:ff9b:1::1", "fc00::1",
-            "fd00:ec2::254", "fe80::1", "ff02::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "3fff::1", "100::1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.100.100.200",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "192.0.0.192",
+            "198.18.0.1",
+            "168.63.129.16",
+            "::",
+            "::1",
+            "::ffff:8.8.8.8",
+            "::ffff:127.0.0.1",
+            "64:ff9b::808:808",
+            "64:ff9b:1::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "ff02::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "100::1",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private} is not public");
         }
-        for public in ["8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2001:4860:4860::8888"] {
+        for public in
+            ["8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2001:4860:4860::8888"]
+        {
             assert!(is_public(public.parse().unwrap()), "{public} is public");
         }
     }

@@ -19,7 +19,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use ::http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 pub use credentials::{Credentials, Signing, Supply};
@@ -79,7 +81,8 @@ impl Client {
         seconds(egress.connect_timeout, "connect_timeout")?;
         seconds(egress.read_timeout, "read_timeout")?;
         let origin = Origin::of(&base, &hosts, Exemptions::parse(&egress.allow_private)?, &name)?;
-        let pace = pace.or(egress.per_minute.map(|per_minute| Pace { per_minute, burst: per_minute.div_ceil(6) }));
+        let pace =
+            pace.or(egress.per_minute.map(|per_minute| Pace { per_minute, burst: per_minute.div_ceil(6) }));
         let inner = Inner {
             wire: Wire::new(&name, origin, &egress)?,
             name,
@@ -111,7 +114,8 @@ impl Client {
         match tokio::time::timeout(longest, inner.run(request, deadline)).await {
             Ok(done) => done,
             Err(_) => {
-                let message = format!("{} did not answer within {:.1} seconds", inner.name, longest.as_secs_f64());
+                let message =
+                    format!("{} did not answer within {:.1} seconds", inner.name, longest.as_secs_f64());
                 Err(Error::new(Kind::TimedOut, message))
             }
         }
@@ -140,7 +144,8 @@ impl Inner {
             self.credentials.apply(&mut signing).await?;
             let generation = signing.generation;
             tries += 1;
-            let sent = self.wire.send(method.clone(), url.clone(), signing.headers, body.clone(), self.body_limit);
+            let sent =
+                self.wire.send(method.clone(), url.clone(), signing.headers, body.clone(), self.body_limit);
             let wait = match sent.await {
                 Ok(Answer { status: 401, .. }) if !renewed && self.credentials.rejected(generation) => {
                     renewed = true;
@@ -159,7 +164,9 @@ impl Inner {
                     if response.status == 429 {
                         self.turns.pause(self.clock.monotonic(), wait);
                     }
-                    if !retry::worth(response.status, idempotent, asked) || !self.may_retry(tries, wait, deadline) {
+                    if !retry::worth(response.status, idempotent, asked)
+                        || !self.may_retry(tries, wait, deadline)
+                    {
                         return Ok(response);
                     }
                     // the pause above makes everybody wait, this request too
@@ -205,7 +212,11 @@ impl Inner {
         }
     }
 
-    fn headers(&self, extra: Vec<(HeaderName, HeaderValue)>, content_type: Option<&str>) -> Result<HeaderMap> {
+    fn headers(
+        &self,
+        extra: Vec<(HeaderName, HeaderValue)>,
+        content_type: Option<&str>,
+    ) -> Result<HeaderMap> {
         let mut headers = HeaderMap::with_capacity(extra.len() + 3);
         for (name, value) in extra {
             if OURS.contains(&name) || name.as_str().starts_with("proxy-") {
@@ -227,7 +238,8 @@ impl Inner {
 
 /// A time from the configuration, if it is one.
 fn seconds(value: f64, key: &str) -> Result<Duration> {
-    let valid = Duration::try_from_secs_f64(value).ok().filter(|time| !time.is_zero() && time.as_secs() <= 86_400);
+    let valid =
+        Duration::try_from_secs_f64(value).ok().filter(|time| !time.is_zero() && time.as_secs() <= 86_400);
     valid.ok_or_else(|| {
         Error::new(Kind::BadConfig, format!("[egress] {key} must be a number of seconds between 0 and 86400"))
     })

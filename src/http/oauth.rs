@@ -1,1 +1,394 @@
-//! OAuth 2 client credentials.
+//! OAuth 2 client credentials: a secret becomes a short-lived token.
+//!
+//! Owns [`ClientCredentials`]. The idea: one token, one fetch at a time however many calls wait for it, and a guard
+//! that stops asking long before a vendor locks the account.
+//!
+//! Must not: send the client secret anywhere but to the token endpoint, or try a failed login again by itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use ::http::{HeaderMap, HeaderValue, Method};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture as Boxed, Shared};
+use url::Url;
+use url::form_urlencoded::Serializer;
+
+use super::credentials::{basic, read};
+use super::egress::{Exemptions, Origin};
+use super::wire::Wire;
+use super::{BoxFuture, Config, Credentials, Signing, Supply, retry, seconds};
+use crate::clock::SharedClock;
+use crate::error::{Error, Kind, Result};
+use crate::json::{Value, json};
+use crate::redaction::Redactor;
+use crate::secret::Secret;
+
+/// A token is renewed this long before it ends.
+const MARGIN: Duration = Duration::from_secs(60);
+/// What a token lasts if the endpoint does not say.
+const LIFETIME: u64 = 3600;
+/// Longest answer of a token endpoint.
+const LIMIT: u64 = 256 * 1024;
+/// Refused logins in a row before a long pause.
+const STRIKES: u32 = 3;
+/// That pause.
+const COOL_DOWN: Duration = Duration::from_secs(30 * 60);
+/// Refused logins in a row with the same secret before it is given up: vendors lock accounts at five.
+const OUT: u32 = 4;
+
+/// How the token endpoint wants to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Style {
+    /// RFC 6749: a form; client id and secret in `Authorization: Basic`.
+    #[default]
+    Basic,
+    /// RFC 6749: a form that holds client id and secret.
+    Form,
+    /// A JSON object that holds client id and secret.
+    Json,
+}
+
+/// What to ask for, and where.
+#[derive(Debug, Clone)]
+pub struct TokenEndpoint {
+    /// Its address. The client secret goes here and nowhere else.
+    pub url: Url,
+    /// How it wants to be asked.
+    pub style: Style,
+    /// `scope`, if one is needed.
+    pub scope: Option<String>,
+    /// `audience`, if one is needed.
+    pub audience: Option<String>,
+}
+
+/// Signs with a token that it fetches, keeps and renews.
+pub struct ClientCredentials {
+    shared: Arc<Fetcher>,
+}
+
+struct Fetcher {
+    name: String,
+    endpoint: TokenEndpoint,
+    wire: Wire,
+    id: Arc<dyn Supply>,
+    secret: Arc<dyn Supply>,
+    clock: SharedClock,
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<Token>,
+    generation: u64,
+    running: Option<Shared<Boxed<'static, Result<Token, Failed>>>>,
+    /// Refused logins in a row, and the secret they were refused for.
+    strikes: u32,
+    refused: Option<Secret>,
+    /// Failures of any kind in a row.
+    failures: u32,
+    /// No attempt before this; the sentence says why.
+    closed_until: Duration,
+    last: Option<Failed>,
+}
+
+#[derive(Clone)]
+struct Token {
+    secret: Secret,
+    generation: u64,
+    ends: Duration,
+}
+
+/// A failure that many waiting calls can share.
+#[derive(Clone)]
+struct Failed {
+    kind: Kind,
+    message: String,
+    source: Option<Arc<Error>>,
+}
+
+impl Failed {
+    fn of(error: Error) -> Self {
+        Self { kind: error.kind(), message: error.message().to_owned(), source: Some(Arc::new(error)) }
+    }
+
+    fn into_error(self, wait: Option<Duration>) -> Error {
+        let mut message = self.message;
+        if let Some(wait) = wait {
+            message = format!("{message}; it is not asked again for {} seconds", wait.as_secs() + 1);
+        }
+        let mut error = Error::new(self.kind, message);
+        if let Some(source) = self.source {
+            error = error.with_source(source);
+        }
+        match wait {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
+    }
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Token(Secret, u64),
+    /// The endpoint does not accept this secret.
+    Refused(Secret, Failed),
+    /// It could not be asked, or is out of order.
+    Broken(Failed),
+    /// There is nothing to ask with.
+    Missing(Failed),
+}
+
+impl ClientCredentials {
+    /// Credentials for the upstream `name`. Nothing is read or sent before the first request.
+    pub fn new(
+        name: &str,
+        endpoint: TokenEndpoint,
+        id: Arc<dyn Supply>,
+        secret: Arc<dyn Supply>,
+        egress: &Config,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let place = format!("{name}'s token endpoint");
+        let origin = Origin::of(&endpoint.url, &[], Exemptions::parse(&egress.allow_private)?, &place)?;
+        let wire = Wire::new(&place, origin, egress)?;
+        let timeout = seconds(egress.timeout, "timeout")?.min(Duration::from_secs(30));
+        let state = Mutex::default();
+        let name = name.to_owned();
+        Ok(Self { shared: Arc::new(Fetcher { name, endpoint, wire, id, secret, clock, timeout, state }) })
+    }
+}
+
+impl Credentials for ClientCredentials {
+    fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let token = self.shared.token(signing.redactor()).await?;
+            signing.generation(token.generation);
+            signing.set(AUTHORIZATION, &format!("Bearer {}", token.secret.expose()))
+        })
+    }
+
+    fn rejected(&self, generation: u64) -> bool {
+        let mut state = self.shared.lock();
+        // somebody else may have renewed it meanwhile
+        if state.token.as_ref().is_some_and(|token| token.generation == generation) {
+            state.token = None;
+        }
+        true
+    }
+
+    fn ready(&self) -> Result<()> {
+        let both = self.shared.id.secret().and_then(|_| self.shared.secret.secret());
+        both.map(|_| ())
+    }
+}
+
+impl Fetcher {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The token; fetched by whoever comes first, shared by all who come meanwhile.
+    async fn token(self: &Arc<Self>, redactor: &Redactor) -> Result<Token> {
+        let running = {
+            let now = self.clock.monotonic();
+            let mut state = self.lock();
+            if let Some(token) = state.token.as_ref().filter(|token| now + MARGIN < token.ends) {
+                return Ok(token.clone());
+            }
+            if let Some(running) = &state.running {
+                running.clone()
+            } else {
+                if now < state.closed_until
+                    && let Some(last) = state.last.clone()
+                {
+                    return Err(last.into_error(Some(state.closed_until - now)));
+                }
+                // a task of its own: a caller who gives up does not leave a login half done
+                let (this, redactor) = (Arc::clone(self), redactor.clone());
+                let task = tokio::spawn(async move { this.fetch(&redactor).await });
+                let running = async move {
+                    task.await.unwrap_or_else(|_| {
+                        let message = String::from("fetching a token was interrupted; try again");
+                        Err(Failed { kind: Kind::Internal, message, source: None })
+                    })
+                };
+                let running = running.boxed().shared();
+                state.running = Some(running.clone());
+                running
+            }
+        };
+        running.await.map_err(|failed| failed.into_error(None))
+    }
+
+    async fn fetch(&self, redactor: &Redactor) -> Result<Token, Failed> {
+        let attempt = self.attempt(redactor).await;
+        let now = self.clock.monotonic();
+        let mut state = self.lock();
+        state.running = None;
+        match attempt {
+            Attempt::Token(secret, lasts) => {
+                state.generation += 1;
+                // a token that lasts no longer than the margin is still used once
+                let lasts = Duration::from_secs(lasts).max(MARGIN + Duration::from_secs(1));
+                let token = Token { secret, generation: state.generation, ends: now + lasts };
+                state.token = Some(token.clone());
+                (state.strikes, state.failures, state.refused, state.last) = (0, 0, None, None);
+                Ok(token)
+            }
+            Attempt::Refused(secret, failed) => {
+                state.strikes += 1;
+                state.failures += 1;
+                let wait = match state.strikes {
+                    0..STRIKES => Duration::from_secs(5).saturating_mul(state.strikes),
+                    _ => COOL_DOWN,
+                };
+                (state.refused, state.closed_until) = (Some(secret), now + wait);
+                let message = if state.strikes < STRIKES {
+                    failed.message
+                } else {
+                    format!(
+                        "{} {} times in a row, and the vendor may lock the account",
+                        failed.message, state.strikes
+                    )
+                };
+                let failed = Failed { message, ..failed };
+                state.last = Some(failed.clone());
+                Err(failed)
+            }
+            Attempt::Broken(failed) => {
+                state.failures += 1;
+                state.closed_until = now + Duration::from_secs(1 << state.failures.min(6));
+                state.last = Some(failed.clone());
+                Err(failed)
+            }
+            Attempt::Missing(failed) => Err(failed),
+        }
+    }
+
+    async fn attempt(&self, redactor: &Redactor) -> Attempt {
+        let (id, secret) = match (read(&self.id).await, read(&self.secret).await) {
+            (Ok(id), Ok(secret)) => (id, secret),
+            (Err(error), _) | (_, Err(error)) => return Attempt::Missing(Failed::of(error)),
+        };
+        redactor.learn(&secret, "client-secret");
+        let out = {
+            let state = self.lock();
+            state.strikes >= OUT && state.refused.as_ref().is_some_and(|old| old.expose() == secret.expose())
+        };
+        let name = &self.name;
+        if out {
+            let message = format!(
+                "{name}'s token endpoint refused this client secret {OUT} times; it is not sent again, because the \
+                 vendor may lock the account: correct {} and try again",
+                self.secret.reference()
+            );
+            return Attempt::Missing(Failed { kind: Kind::UpstreamRefused, message, source: None });
+        }
+        let (headers, body) = match self.question(id.expose(), secret.expose(), redactor) {
+            Ok(question) => question,
+            Err(error) => return Attempt::Missing(Failed::of(error)),
+        };
+        let asked = self.wire.send(Method::POST, self.endpoint.url.clone(), headers, body, LIMIT);
+        let answer = match tokio::time::timeout(self.timeout, asked).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(failure)) => return Attempt::Broken(Failed::of(failure.error)),
+            Err(_) => {
+                let message = format!("{name}'s token endpoint did not answer in time");
+                return Attempt::Broken(Failed { kind: Kind::TimedOut, message, source: None });
+            }
+        };
+        let broken =
+            |message: String| Attempt::Broken(Failed { kind: Kind::UpstreamFailed, message, source: None });
+        match answer.status {
+            200..=299 => match read_token(&answer.body) {
+                Some((token, lasts)) => {
+                    redactor.learn(&token, "access-token");
+                    Attempt::Token(token, lasts)
+                }
+                None => broken(format!("{name}'s token endpoint answered something that is not a token")),
+            },
+            400..=499 if answer.status != 429 && answer.status != 408 => {
+                let message = format!(
+                    "{name}'s token endpoint refused the client credentials (status {}); check {} and {}",
+                    answer.status,
+                    self.id.reference(),
+                    self.secret.reference()
+                );
+                Attempt::Refused(secret, Failed { kind: Kind::UpstreamRefused, message, source: None })
+            }
+            status => {
+                let asked = retry::retry_after(&answer.headers, self.clock.wall());
+                let hint =
+                    asked.map_or(String::new(), |wait| format!(" and asks to wait {} s", wait.as_secs()));
+                broken(format!("{name}'s token endpoint is out of order (status {status}){hint}"))
+            }
+        }
+    }
+
+    fn question(&self, id: &str, secret: &str, redactor: &Redactor) -> Result<(HeaderMap, Bytes)> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut fields = vec![("grant_type", "client_credentials")];
+        fields.extend(self.endpoint.scope.as_deref().map(|scope| ("scope", scope)));
+        fields.extend(self.endpoint.audience.as_deref().map(|audience| ("audience", audience)));
+        if self.endpoint.style == Style::Basic {
+            // RFC 6749, 2.3.1: both are form-encoded before they are joined
+            let encode =
+                |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = basic(&encode(id), &encode(secret));
+            redactor.learn(&Secret::new(pair.clone()), "basic-credential");
+            let value = HeaderValue::from_str(&format!("Basic {pair}"));
+            let mut value =
+                value.map_err(|_| Error::new(Kind::Internal, "a credential could not be encoded"))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        } else {
+            fields.extend([("client_id", id), ("client_secret", secret)]);
+        }
+        let (media_type, body) = if self.endpoint.style == Style::Json {
+            let object: crate::json::Map<String, Value> =
+                fields.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();
+            ("application/json", Value::Object(object).to_string())
+        } else {
+            let form = Serializer::new(String::new()).extend_pairs(fields).finish();
+            ("application/x-www-form-urlencoded", form)
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        Ok((headers, Bytes::from(body)))
+    }
+}
+
+/// The token and how many seconds it lasts: `expires_in`, or `token_timeout` (some vendors' name for it); a number or
+/// a string of digits.
+fn read_token(body: &[u8]) -> Option<(Secret, u64)> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let token = answer.get("access_token")?.as_str().filter(|token| !token.is_empty())?;
+    let lasts = ["expires_in", "token_timeout"].iter().find_map(|key| {
+        let value = answer.get(*key)?;
+        value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+    });
+    Some((Secret::new(token), lasts.unwrap_or(LIFETIME).min(30 * 24 * 3600)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_token;
+
+    #[test]
+    fn a_token_lasts_what_the_answer_says() {
+        let lasts = |body: &str| read_token(body.as_bytes()).map(|(_, lasts)| lasts);
+        assert_eq!(lasts(r#"{"access_token":"t","token_timeout":"3599"}"#), Some(3599));
+        assert_eq!(lasts(r#"{"access_token":"t","token_timeout":1200}"#), Some(1200));
+        assert_eq!(lasts(r#"{"access_token":"t","expires_in":600}"#), Some(600));
+        assert_eq!(lasts(r#"{"access_token":"t","expires_in":"600"}"#), Some(600));
+        assert_eq!(lasts(r#"{"access_token":"t"}"#), Some(3600));
+        assert_eq!(lasts(r#"{"access_token":"t","expires_in":"soon"}"#), Some(3600));
+        assert_eq!(lasts(r#"{"access_token":""}"#), None);
+        assert_eq!(lasts("<html>"), None);
+    }
+}

@@ -104,6 +104,14 @@ impl Settings {
     /// An upstream at `base` under the rules of `egress`.
     pub fn new(name: impl Into<String>, base: Url, egress: &Config) -> Self {
         let egress = egress.clone();
-        Self { name: name.into(), base, hosts: Vec::new(), egress, pace: None, timeout: None, body_limit: None }
+        Self {
+            name: name.into(),
+            base,
+            hosts: Vec::new(),
+            egress,
+            pace: None,
+            timeout: None,
+            body_limit: None,
+        }
     }
 }

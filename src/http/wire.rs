@@ -95,8 +95,11 @@ impl Wire {
     fn client(&self) -> Result<&reqwest::Client> {
         let built = self.client.get_or_init(|| self.build().map_err(Arc::new));
         built.as_ref().map_err(|cause| {
-            Error::new(Kind::ToolFailed, format!("the connection to {} cannot be set up; check [egress]", self.name))
-                .with_source(Arc::clone(cause))
+            Error::new(
+                Kind::ToolFailed,
+                format!("the connection to {} cannot be set up; check [egress]", self.name),
+            )
+            .with_source(Arc::clone(cause))
         })
     }
 
@@ -136,7 +139,9 @@ impl Wire {
             (true, true) => (Kind::TimedOut, format!("{name} could not be reached in time")),
             (true, false) => (Kind::UpstreamFailed, format!("{name} could not be reached")),
             (false, true) => (Kind::TimedOut, format!("{name} stopped answering")),
-            (false, false) => (Kind::UpstreamFailed, format!("{name} broke off the connection or its answer")),
+            (false, false) => {
+                (Kind::UpstreamFailed, format!("{name} broke off the connection or its answer"))
+            }
         };
         let passing = !cause.is_builder();
         Failure { error: Error::new(kind, message).with_source(cause), unsent: connect, passing }
@@ -167,7 +172,9 @@ fn refused_address(cause: &reqwest::Error) -> bool {
 fn proxy_host(proxy: &str) -> Result<String> {
     let parsed = Url::parse(proxy).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let host = parsed.and_then(|url| url.host_str().map(str::to_owned));
-    host.ok_or_else(|| Error::new(Kind::BadConfig, "[egress] proxy is not an address such as http://HOST:PORT"))
+    host.ok_or_else(|| {
+        Error::new(Kind::BadConfig, "[egress] proxy is not an address such as http://HOST:PORT")
+    })
 }
 
 fn read_authorities(path: &std::path::Path) -> Result<Vec<reqwest::Certificate>> {

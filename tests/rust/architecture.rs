@@ -27,8 +27,18 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "error", "json", "clock", "principal", "protocol", "schema", "policy", "limits", "redaction", "audit",
-            "telemetry", "approvals",
+            "error",
+            "json",
+            "clock",
+            "principal",
+            "protocol",
+            "schema",
+            "policy",
+            "limits",
+            "redaction",
+            "audit",
+            "telemetry",
+            "approvals",
         ],
     ),
     ("diagnostics", &["error", "json", "pipeline", "policy", "protocol", "schema", "limits", "principal"]),
@@ -36,8 +46,19 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "connectors",
         &[
-            "error", "json", "secret", "clock", "principal", "protocol", "schema", "policy", "http", "vault",
-            "pipeline", "redaction", "limits",
+            "error",
+            "json",
+            "secret",
+            "clock",
+            "principal",
+            "protocol",
+            "schema",
+            "policy",
+            "http",
+            "vault",
+            "pipeline",
+            "redaction",
+            "limits",
         ],
     ),
     ("transport", &["error", "json", "secret", "clock", "principal", "protocol", "telemetry"]),
@@ -47,15 +68,39 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "error", "json", "clock", "secret", "principal", "protocol", "pipeline", "catalog", "transport", "audit",
-            "telemetry", "policy", "schema", "redaction",
+            "error",
+            "json",
+            "clock",
+            "secret",
+            "principal",
+            "protocol",
+            "pipeline",
+            "catalog",
+            "transport",
+            "audit",
+            "telemetry",
+            "policy",
+            "schema",
+            "redaction",
         ],
     ),
     (
         "config",
         &[
-            "error", "json", "limits", "redaction", "audit", "policy", "transport", "http", "approvals", "pipeline",
-            "vault", "connectors", "telemetry", "server",
+            "error",
+            "json",
+            "limits",
+            "redaction",
+            "audit",
+            "policy",
+            "transport",
+            "http",
+            "approvals",
+            "pipeline",
+            "vault",
+            "connectors",
+            "telemetry",
+            "server",
         ],
     ),
     ("app", ANY_BELOW),
@@ -148,14 +193,18 @@ fn imports_point_down() {
             let rest = &text[start + "crate::".len()..];
             let names: Vec<String> = if let Some(group) = rest.strip_prefix('{') {
                 let group = &group[..group.find('}').unwrap_or(group.len())];
-                group.split(',').map(|name| name.trim().split("::").next().unwrap_or_default().to_owned()).collect()
+                group
+                    .split(',')
+                    .map(|name| name.trim().split("::").next().unwrap_or_default().to_owned())
+                    .collect()
             } else {
                 vec![rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()]
             };
             for name in names {
                 let allowed = name == module || uses.contains(&"*") || uses.contains(&name.as_str());
                 if !allowed && table.contains_key(name.as_str()) {
-                    wrong.push(format!("{} uses crate::{name}", path.strip_prefix(root()).unwrap().display()));
+                    wrong
+                        .push(format!("{} uses crate::{name}", path.strip_prefix(root()).unwrap().display()));
                 }
             }
         }
