@@ -1,0 +1,78 @@
+//! Which tools are switched on at all.
+//!
+//! Owns [`Filter`]. The idea: `--read-only`, toolsets and tool names take away, before any policy is asked; the same
+//! filter shapes the lists and stands in the line, so that what is hidden cannot be called either.
+//!
+//! Must not: allow anything.
+
+use std::collections::BTreeSet;
+
+use super::{Effect, Resource};
+
+/// What is switched on. The default is everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only what reads.
+    pub read_only: bool,
+    /// Only these toolsets; none means all.
+    pub toolsets: Option<BTreeSet<String>>,
+    /// Only these tools; none means all. A trailing `*` stands for any ending.
+    pub tools: Option<BTreeSet<String>>,
+    /// Never these tools. A trailing `*` stands for any ending.
+    pub without: BTreeSet<String>,
+}
+
+impl Filter {
+    /// Whether the filter lets it through.
+    pub fn passes(&self, resource: &Resource<'_>) -> bool {
+        (!self.read_only || resource.effect == Effect::Read)
+            && self.toolsets.as_ref().is_none_or(|sets| sets.contains(resource.toolset))
+            && self.tools.as_ref().is_none_or(|names| named(names, resource.name))
+            && !named(&self.without, resource.name)
+    }
+}
+
+fn named(names: &BTreeSet<String>, name: &str) -> bool {
+    !names.is_empty()
+        && (names.contains(name)
+            || names.iter().any(|one| one.strip_suffix('*').is_some_and(|start| name.starts_with(start))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Value;
+
+    fn passes(filter: &Filter, name: &str, effect: Effect, toolset: &str) -> bool {
+        filter.passes(&Resource {
+            name,
+            family: "tool",
+            effect,
+            toolset,
+            source: "python",
+            target: None,
+            scopes: &BTreeSet::new(),
+            input: &Value::Null,
+        })
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn each_part_takes_away() {
+        let all = Filter::default();
+        assert!(passes(&all, "ports_list", Effect::Destroy, "x"));
+        let reads = Filter { read_only: true, ..Filter::default() };
+        assert!(passes(&reads, "ports_list", Effect::Read, "x"));
+        assert!(!passes(&reads, "ports_list", Effect::Write, "x"));
+        let sets = Filter { toolsets: Some(set(&["fabric"])), ..Filter::default() };
+        assert!(passes(&sets, "a", Effect::Read, "fabric") && !passes(&sets, "a", Effect::Read, "metal"));
+        let names = Filter { tools: Some(set(&["ports_*"])), without: set(&["ports_list"]), ..Filter::default() };
+        assert!(passes(&names, "ports_get", Effect::Read, "x"));
+        assert!(!passes(&names, "ports_list", Effect::Read, "x") && !passes(&names, "vlans", Effect::Read, "x"));
+        let none = Filter { tools: Some(BTreeSet::new()), ..Filter::default() };
+        assert!(!passes(&none, "ports_get", Effect::Read, "x"));
+    }
+}
