@@ -7,7 +7,7 @@
 //!             app                                               composition root
 //!            config
 //!            server                                             two doors, one room
-//! identity  transport  catalog  connectors  practice  client    what comes in; what can be called
+//! identity  transport  catalog  connectors  diagnostics  practice  client    what comes in; what can be called
 //!        pipeline        vault                                  the line; where credentials come from
 //!                        http                                   the way out
 //! policy   limits   redaction   audit   telemetry   state       engines
@@ -37,6 +37,7 @@ pub mod redaction;
 pub mod state;
 pub mod telemetry;
 
+pub mod approvals;
 pub mod http;
 
 pub mod pipeline;
@@ -45,6 +46,7 @@ pub mod vault;
 pub mod catalog;
 pub mod client;
 pub mod connectors;
+pub mod diagnostics;
 pub mod identity;
 pub mod practice;
 pub mod transport;
