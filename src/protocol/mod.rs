@@ -2,7 +2,12 @@
 //!
 //! Must not: do anything; this folder is words, tables and shapes.
 
+pub mod message;
+pub mod meta;
+mod methods;
 mod revision;
+pub mod shape;
 pub mod types;
 
+pub use methods::{Method, Notice};
 pub use revision::{Door, Revision};

@@ -290,7 +290,8 @@ pub enum LogLevel {
 }
 
 /// One thing asked of the client (`InputRequest`).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// `elicitation/create` in form mode: a flat object schema of primitives.
     Form {

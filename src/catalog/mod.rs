@@ -1,0 +1,417 @@
+//! Everything that can be called, by name.
+//!
+//! Owns [`Catalog`] and its [`Snapshot`]s. The idea: readers hold a snapshot that never changes under them; adding or
+//! removing makes a new one. The order of a list is the order of registration, for everybody, always.
+//!
+//! Must not: decide who may see what.
+
+mod mirror;
+mod template;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+
+pub use mirror::Mirror;
+use template::Template;
+
+use crate::error::{Error, Kind, Result};
+use crate::json::{Map, Value};
+use crate::pipeline::{Family, Tool, ToolSpec};
+use crate::protocol::Revision;
+use crate::schema::Schema;
+
+/// One of the protocol's four lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum List {
+    /// `tools/list`.
+    Tools,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    Templates,
+    /// `prompts/list`.
+    Prompts,
+}
+
+impl List {
+    /// Which list something is in.
+    pub const fn of(family: &Family) -> Self {
+        match family {
+            Family::Tool => Self::Tools,
+            Family::Resource { .. } => Self::Resources,
+            Family::Template { .. } => Self::Templates,
+            Family::Prompt { .. } => Self::Prompts,
+        }
+    }
+}
+
+/// One thing in the catalog.
+pub struct Entry {
+    tool: Arc<dyn Tool>,
+    order: u64,
+    mirrors: Vec<Mirror>,
+    template: Option<Template>,
+    shown: [OnceLock<Box<str>>; Revision::ALL.len()],
+}
+
+impl Entry {
+    /// What is called.
+    pub fn tool(&self) -> &Arc<dyn Tool> {
+        &self.tool
+    }
+
+    /// What is known about it.
+    pub fn spec(&self) -> &ToolSpec {
+        self.tool.spec()
+    }
+
+    /// Its place among everything ever registered: rising, never given twice.
+    pub fn order(&self) -> u64 {
+        self.order
+    }
+
+    /// Arguments that HTTP headers repeat.
+    pub fn mirrors(&self) -> &[Mirror] {
+        &self.mirrors
+    }
+
+    /// How it looks in a list of that revision; `make` is asked once.
+    pub fn shown(&self, revision: Revision, make: impl FnOnce(&ToolSpec) -> String) -> &str {
+        self.shown[revision.index()].get_or_init(|| make(self.spec()).into_boxed_str())
+    }
+}
+
+/// The catalog at one moment.
+#[derive(Default)]
+pub struct Snapshot {
+    version: u64,
+    tools: Vec<Arc<Entry>>,
+    resources: Vec<Arc<Entry>>,
+    templates: Vec<Arc<Entry>>,
+    prompts: Vec<Arc<Entry>>,
+    // by name, resources by address
+    names: [HashMap<Box<str>, Arc<Entry>>; 4],
+}
+
+impl Snapshot {
+    /// Changes with every change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Everything in a list, in its order.
+    pub fn list(&self, list: List) -> &[Arc<Entry>] {
+        match list {
+            List::Tools => &self.tools,
+            List::Resources => &self.resources,
+            List::Templates => &self.templates,
+            List::Prompts => &self.prompts,
+        }
+    }
+
+    /// The tool of that name.
+    pub fn tool(&self, name: &str) -> Option<&Arc<Entry>> {
+        self.names[List::Tools as usize].get(name)
+    }
+
+    /// The prompt of that name.
+    pub fn prompt(&self, name: &str) -> Option<&Arc<Entry>> {
+        self.names[List::Prompts as usize].get(name)
+    }
+
+    /// The template that is written exactly so.
+    pub fn template(&self, uri_template: &str) -> Option<&Arc<Entry>> {
+        self.names[List::Templates as usize].get(uri_template)
+    }
+
+    /// Whoever answers for an address, with the arguments the address holds: an exact one before a template.
+    pub fn resource(&self, uri: &str) -> Option<(&Arc<Entry>, Map<String, Value>)> {
+        if let Some(entry) = self.names[List::Resources as usize].get(uri) {
+            return Some((entry, Map::new()));
+        }
+        self.templates.iter().find_map(|entry| Some((entry, entry.template.as_ref()?.matches(uri)?)))
+    }
+
+    fn list_mut(&mut self, list: List) -> &mut Vec<Arc<Entry>> {
+        match list {
+            List::Tools => &mut self.tools,
+            List::Resources => &mut self.resources,
+            List::Templates => &mut self.templates,
+            List::Prompts => &mut self.prompts,
+        }
+    }
+
+    fn successor(&self) -> Self {
+        Self {
+            version: self.version + 1,
+            tools: self.tools.clone(),
+            resources: self.resources.clone(),
+            templates: self.templates.clone(),
+            prompts: self.prompts.clone(),
+            names: self.names.clone(),
+        }
+    }
+}
+
+type Watcher = Box<dyn Fn(List) + Send + Sync>;
+
+/// Everything that can be called; it may change at run time.
+pub struct Catalog {
+    now: ArcSwap<Snapshot>,
+    writing: Mutex<u64>,
+    watchers: Mutex<Vec<Watcher>>,
+}
+
+impl Catalog {
+    /// A catalog of these. Two of one name, an illegal name or an unusable schema refuse the whole.
+    pub fn build(tools: Vec<Arc<dyn Tool>>) -> Result<Self> {
+        let catalog = Self {
+            now: ArcSwap::from_pointee(Snapshot::default()),
+            writing: Mutex::new(0),
+            watchers: Mutex::new(Vec::new()),
+        };
+        catalog.add(tools)?;
+        Ok(catalog)
+    }
+
+    /// The catalog as it is now.
+    pub fn now(&self) -> Arc<Snapshot> {
+        self.now.load_full()
+    }
+
+    /// Adds to the ends of the lists; all of them or none.
+    pub fn add(&self, tools: Vec<Arc<dyn Tool>>) -> Result<()> {
+        let mut changed = Vec::new();
+        {
+            let mut order = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.now.load().successor();
+            for tool in tools {
+                let spec = tool.spec();
+                let list = List::of(&spec.family);
+                let checked = check(spec)?;
+                let key: Box<str> = key(spec).into();
+                if next.list(list).iter().any(|entry| entry.spec().name == spec.name)
+                    || next.names[list as usize].contains_key(&key)
+                {
+                    return Err(bad(spec, "is there twice; give each its own name and address"));
+                }
+                *order += 1;
+                let (mirrors, template) = checked;
+                let entry =
+                    Arc::new(Entry { order: *order, mirrors, template, shown: Default::default(), tool });
+                next.list_mut(list).push(Arc::clone(&entry));
+                next.names[list as usize].insert(key, entry);
+                if !changed.contains(&list) {
+                    changed.push(list);
+                }
+            }
+            self.now.store(Arc::new(next));
+        }
+        self.tell(&changed);
+        Ok(())
+    }
+
+    /// Removes one by its name. False when it was not there.
+    pub fn remove(&self, list: List, name: &str) -> bool {
+        {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.now.load().successor();
+            let entries = next.list_mut(list);
+            let Some(place) = entries.iter().position(|entry| entry.spec().name == name) else {
+                return false;
+            };
+            let entry = entries.remove(place);
+            next.names[list as usize].remove(key(entry.spec()));
+            self.now.store(Arc::new(next));
+        }
+        self.tell(&[list]);
+        true
+    }
+
+    /// Calls back after every change, with the list that changed.
+    pub fn watch(&self, watcher: impl Fn(List) + Send + Sync + 'static) {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(watcher));
+    }
+
+    fn tell(&self, changed: &[List]) {
+        let watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        for list in changed {
+            watchers.iter().for_each(|watcher| watcher(*list));
+        }
+    }
+}
+
+fn key(spec: &ToolSpec) -> &str {
+    match &spec.family {
+        Family::Tool | Family::Prompt { .. } => &spec.name,
+        Family::Resource { uri, .. } => uri,
+        Family::Template { uri_template, .. } => uri_template,
+    }
+}
+
+fn bad(spec: &ToolSpec, what: &str) -> Error {
+    let thing = match spec.family {
+        Family::Tool => "tool",
+        Family::Resource { .. } => "resource",
+        Family::Template { .. } => "resource template",
+        Family::Prompt { .. } => "prompt",
+    };
+    // a name that is illegal is cut, so that nothing long or odd is repeated
+    let name: String = spec.name.chars().filter(|letter| !letter.is_control()).take(64).collect();
+    Error::new(Kind::BadConfig, format!("The {thing} `{name}` {what}."))
+}
+
+fn check(spec: &ToolSpec) -> Result<(Vec<Mirror>, Option<Template>)> {
+    let strict = matches!(spec.family, Family::Tool | Family::Prompt { .. });
+    let legal = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
+    if spec.name.is_empty() || spec.name.chars().count() > 64 {
+        return Err(bad(spec, "needs a name of 1 to 64 characters"));
+    }
+    if strict && !spec.name.chars().all(legal) {
+        return Err(bad(spec, "may only have A-Z, a-z, 0-9, `_`, `-` and `.` in its name"));
+    }
+    if spec.name.chars().any(char::is_control) {
+        return Err(bad(spec, "has a control character in its name"));
+    }
+    for icon in &spec.icons {
+        if !["https://", "http://", "data:"].iter().any(|scheme| icon.src.starts_with(scheme)) {
+            return Err(bad(spec, "has an icon whose address is neither https nor data"));
+        }
+    }
+    let input = spec.input.source();
+    if input.get("type").and_then(Value::as_str) != Some("object") {
+        return Err(bad(spec, "needs an input schema of type object"));
+    }
+    let named = |error: Error| {
+        let message = format!("{} (schema of `{}`)", error.message(), spec.name);
+        Error::new(Kind::BadConfig, message)
+    };
+    Schema::vet(input).map_err(named)?;
+    if let Some(output) = &spec.output {
+        Schema::vet(output.source()).map_err(named)?;
+    }
+    match &spec.family {
+        Family::Tool => Ok((mirror::collect(input).map_err(|what| bad(spec, what))?, None)),
+        Family::Prompt { .. } => Ok((Vec::new(), None)),
+        Family::Resource { uri, .. } if template::is_uri(uri) => Ok((Vec::new(), None)),
+        Family::Resource { .. } => Err(bad(spec, "needs an address with a scheme, such as `notes://today`")),
+        Family::Template { uri_template, .. } => {
+            let template = Template::parse(uri_template).map_err(|what| bad(spec, what))?;
+            Ok((Vec::new(), Some(template)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::json;
+    use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply};
+    use crate::schema::LazySchema;
+
+    struct Fake(ToolSpec);
+
+    impl Tool for Fake {
+        fn spec(&self) -> &ToolSpec {
+            &self.0
+        }
+
+        fn call<'a>(&'a self, _: &'a Approved, _: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
+            Box::pin(async { Err(Error::new(Kind::Internal, "not called here").into()) })
+        }
+    }
+
+    fn tool(name: &str) -> Arc<dyn Tool> {
+        Arc::new(Fake(ToolSpec::new(name)))
+    }
+
+    fn family(name: &str, family: Family) -> Arc<dyn Tool> {
+        Arc::new(Fake(ToolSpec { family, ..ToolSpec::new(name) }))
+    }
+
+    fn template(text: &str) -> Arc<dyn Tool> {
+        family("t", Family::Template { uri_template: text.into(), mime_type: None })
+    }
+
+    #[test]
+    fn clashes_and_illegal_names_are_refused() {
+        for (tools, words) in [
+            (vec![tool("a"), tool("a")], "twice"),
+            (vec![tool("a b")], "A-Z"),
+            (vec![tool("")], "1 to 64"),
+            (vec![tool(&"a".repeat(65))], "1 to 64"),
+            (
+                vec![family("r", Family::Resource { uri: "nothing".into(), mime_type: None, size: None })],
+                "scheme",
+            ),
+            (vec![template("a://{x}{y}")], "between"),
+        ] {
+            let error = Catalog::build(tools).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), Kind::BadConfig);
+            assert!(error.message().contains(words), "{error}");
+        }
+        let prompt = family("a", Family::Prompt { arguments: Vec::new() });
+        assert!(Catalog::build(vec![tool("a"), prompt]).is_ok());
+    }
+
+    #[test]
+    fn the_order_is_that_of_registration_and_changes_are_told() {
+        let catalog = Catalog::build(vec![tool("b"), tool("a")]).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let told_too = Arc::clone(&told);
+        catalog.watch(move |list| told_too.lock().unwrap().push(list));
+        let before = catalog.now();
+        catalog.add(vec![tool("c")]).unwrap();
+        assert!(catalog.remove(List::Tools, "b"));
+        assert!(!catalog.remove(List::Tools, "b"));
+        assert!(catalog.add(vec![tool("d"), tool("a")]).is_err());
+        let names = |snapshot: &Snapshot| -> Vec<String> {
+            snapshot.list(List::Tools).iter().map(|entry| entry.spec().name.clone()).collect()
+        };
+        assert_eq!(names(&before), ["b", "a"]);
+        assert_eq!(names(&catalog.now()), ["a", "c"]);
+        assert_eq!(*told.lock().unwrap(), [List::Tools, List::Tools]);
+        assert!(catalog.now().version() > before.version());
+    }
+
+    #[test]
+    fn an_exact_address_wins_over_a_template() {
+        let exact = family("r", Family::Resource { uri: "a://x/1".into(), mime_type: None, size: None });
+        let catalog = Catalog::build(vec![template("a://x/{id}"), exact]).unwrap();
+        let now = catalog.now();
+        assert_eq!(now.resource("a://x/1").unwrap().0.spec().name, "r");
+        let (entry, arguments) = now.resource("a://x/2").unwrap();
+        assert_eq!((entry.spec().name.as_str(), &arguments["id"]), ("t", &json!("2")));
+        assert!(now.resource("b://x/2").is_none());
+    }
+
+    #[test]
+    fn header_annotations_are_checked_when_a_tool_is_registered() {
+        let with = |input: Value| {
+            let spec = ToolSpec { input: LazySchema::new(input), ..ToolSpec::new("a") };
+            Catalog::build(vec![Arc::new(Fake(spec)) as Arc<dyn Tool>])
+        };
+        let fine = json!({"type": "object", "properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"},
+            "deep": {"type": "object", "properties": {"n": {"type": "integer", "x-mcp-header": "N"}}},
+        }});
+        let catalog = with(fine).unwrap();
+        let now = catalog.now();
+        let mirrors = now.tool("a").unwrap().mirrors();
+        assert_eq!(mirrors.iter().map(|one| one.header.as_str()).collect::<Vec<_>>(), ["region", "n"]);
+        assert_eq!(mirrors[1].path, ["deep", "n"]);
+        for properties in [
+            json!({"a": {"type": "number", "x-mcp-header": "A"}}),
+            json!({"a": {"type": "string", "x-mcp-header": ""}}),
+            json!({"a": {"type": "string", "x-mcp-header": "A B"}}),
+            json!({"a": {"type": "string", "x-mcp-header": "A\r\nB"}}),
+            json!({"a": {"type": "string", "x-mcp-header": "A"}, "b": {"type": "string", "x-mcp-header": "a"}}),
+            json!({"a": {"type": "array", "items": {"type": "string", "x-mcp-header": "A"}}}),
+            json!({"a": {"anyOf": [{"type": "string", "x-mcp-header": "A"}]}}),
+        ] {
+            assert!(with(json!({"type": "object", "properties": properties})).is_err(), "{properties}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! On the way out: a result in the newest vocabulary becomes what one revision allows.
+//!
+//! Owns the result shapes and the reading of client capabilities. The idea: shapes borrow what they show and are
+//! written once; what an older client may not see is left out here, in one pass.
+//!
+//! Must not: know where a result came from.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Revision;
+use super::meta::ResultMeta;
+use super::types::{
+    Ask, Asks, ClientCapabilities, Completion, Content, PromptMessage, PromptResult, ResourceContents,
+    ToolResult,
+};
+use crate::json::{Map, Value, json};
+
+/// What every result of a revision carries beside its own members.
+#[derive(Clone, Copy)]
+pub struct Frame<'a> {
+    /// The revision.
+    pub revision: Revision,
+    /// `serverInfo` as JSON.
+    pub server: &'a RawValue,
+}
+
+impl<'a> Frame<'a> {
+    fn result_type(self, name: &'static str) -> Option<&'static str> {
+        self.revision.result_type().then_some(name)
+    }
+
+    fn meta(self, own: Option<&'a Map<String, Value>>) -> ResultMeta<'a> {
+        ResultMeta { own, server: self.revision.result_type().then_some(self.server) }
+    }
+}
+
+/// How long a client may keep an answer, and for whom.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Freshness {
+    /// Milliseconds.
+    pub ttl_ms: u64,
+    /// `public` or `private`.
+    pub cache_scope: &'static str,
+}
+
+/// A result: its type, its members, its hints, its `_meta`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shaped<'a, T: Serialize> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_type: Option<&'static str>,
+    #[serde(flatten)]
+    body: T,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    freshness: Option<Freshness>,
+    #[serde(rename = "_meta", skip_serializing_if = "ResultMeta::is_empty")]
+    meta: ResultMeta<'a>,
+}
+
+/// Any complete result.
+pub fn complete<'a, T: Serialize>(
+    frame: Frame<'a>,
+    body: T,
+    freshness: Option<Freshness>,
+    own: Option<&'a Map<String, Value>>,
+) -> Shaped<'a, T> {
+    Shaped {
+        result_type: frame.result_type("complete"),
+        body,
+        freshness: freshness.filter(|_| frame.revision.cache_hints()),
+        meta: frame.meta(own),
+    }
+}
+
+/// `CallToolResult`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Called<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_type: Option<&'static str>,
+    content: &'a [Content],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    structured_content: Option<&'a Value>,
+    is_error: bool,
+    #[serde(rename = "_meta", skip_serializing_if = "ResultMeta::is_empty")]
+    meta: ResultMeta<'a>,
+}
+
+/// A tool's result. Structured content that is no object is left out where the revision allows only objects: it is in
+/// the text as well.
+pub fn called<'a>(frame: Frame<'a>, result: &'a ToolResult) -> Called<'a> {
+    let fits = |value: &&Value| frame.revision.any_structured_content() || value.is_object();
+    Called {
+        result_type: frame.result_type("complete"),
+        content: &result.content,
+        structured_content: result.structured_content.as_ref().filter(fits),
+        is_error: result.is_error,
+        meta: frame.meta(result.meta.as_ref()),
+    }
+}
+
+/// `ReadResourceResult`, without hints.
+#[derive(Serialize)]
+pub struct Contents<'a> {
+    /// The contents.
+    pub contents: &'a [ResourceContents],
+}
+
+/// `GetPromptResult`, without hints.
+#[derive(Serialize)]
+pub struct Prompted<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    messages: &'a [PromptMessage],
+}
+
+impl<'a> From<&'a PromptResult> for Prompted<'a> {
+    fn from(result: &'a PromptResult) -> Self {
+        Self { description: result.description.as_deref(), messages: &result.messages }
+    }
+}
+
+/// `CompleteResult`, without hints.
+#[derive(Serialize)]
+pub struct Completed<'a> {
+    /// The suggestions.
+    pub completion: &'a Completion,
+}
+
+/// A result without members of its own.
+#[derive(Serialize)]
+pub struct Nothing {}
+
+/// `InputRequiredResult`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InputRequired<'a> {
+    result_type: &'static str,
+    input_requests: Map<String, Value>,
+    request_state: &'a str,
+    #[serde(rename = "_meta", skip_serializing_if = "ResultMeta::is_empty")]
+    meta: ResultMeta<'a>,
+}
+
+/// Questions as the newer revisions ask them: in the result.
+pub fn input_required<'a>(frame: Frame<'a>, asks: &Asks, state: &'a str) -> InputRequired<'a> {
+    let ask = |(key, ask): (&String, &Ask)| {
+        let params = ask_params(ask, frame.revision, String::new);
+        (key.clone(), json!({"method": ask.method(), "params": params}))
+    };
+    InputRequired {
+        result_type: "input_required",
+        input_requests: asks.iter().map(ask).collect(),
+        request_state: state,
+        meta: frame.meta(None),
+    }
+}
+
+/// The parameters of one question. `fresh` gives the id of a URL elicitation where the revision wants one.
+pub fn ask_params(ask: &Ask, revision: Revision, fresh: impl FnOnce() -> String) -> Value {
+    match ask {
+        Ask::Form { message, schema } => {
+            json!({"mode": "form", "message": message, "requestedSchema": schema})
+        }
+        Ask::Url { message, url } => {
+            let mut params = json!({"mode": "url", "message": message, "url": url});
+            if revision.elicitation_ids() {
+                params["elicitationId"] = Value::String(fresh());
+            }
+            params
+        }
+        Ask::Sample(params) => params.clone(),
+        Ask::Roots => json!({}),
+    }
+}
+
+/// What a client has to declare before it can be asked, in the form of its own capabilities.
+pub fn needed(ask: &Ask) -> Value {
+    match ask {
+        Ask::Form { .. } => json!({"elicitation": {"form": {}}}),
+        Ask::Url { .. } => json!({"elicitation": {"url": {}}}),
+        Ask::Sample(params) if wants_tools(params) => json!({"sampling": {"tools": {}}}),
+        Ask::Sample(_) => json!({"sampling": {}}),
+        Ask::Roots => json!({"roots": {}}),
+    }
+}
+
+/// Whether a client that declared these capabilities can be asked that.
+pub fn can_answer(capabilities: &ClientCapabilities, ask: &Ask) -> bool {
+    match ask {
+        Ask::Form { .. } => capabilities.elicit_form,
+        Ask::Url { .. } => capabilities.elicit_url,
+        Ask::Sample(params) => capabilities.sampling && (capabilities.sampling_tools || !wants_tools(params)),
+        Ask::Roots => capabilities.roots,
+    }
+}
+
+fn wants_tools(params: &Value) -> bool {
+    params.get("tools").is_some() || params.get("toolChoice").is_some()
+}
+
+/// Reads what a client declares; members that are no objects declare nothing.
+pub fn client_capabilities(declared: &Map<String, Value>) -> ClientCapabilities {
+    let object = |name: &str| declared.get(name).and_then(Value::as_object);
+    let elicitation = object("elicitation");
+    let has = |mode: &str| elicitation.is_some_and(|modes| modes.get(mode).is_some_and(Value::is_object));
+    ClientCapabilities {
+        // an empty object means forms: URLs came later
+        elicit_form: has("form") || elicitation.is_some_and(|modes| !modes.contains_key("url")),
+        elicit_url: has("url"),
+        sampling: object("sampling").is_some(),
+        sampling_tools: object("sampling").is_some_and(|sampling| sampling.contains_key("tools")),
+        roots: object("roots").is_some(),
+        extensions: object("extensions").map(|map| map.keys().cloned().collect()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw() -> Box<RawValue> {
+        RawValue::from_string(String::from(r#"{"name":"n","version":"1"}"#)).unwrap()
+    }
+
+    #[test]
+    fn an_older_client_sees_neither_types_nor_lists_as_structured_content() {
+        let (server, result) = (raw(), ToolResult::structured(json!([1])));
+        let text =
+            |revision| serde_json::to_string(&called(Frame { revision, server: &server }, &result)).unwrap();
+        assert_eq!(
+            text(Revision::V2025_11_25),
+            r#"{"content":[{"type":"text","text":"[1]"}],"isError":false}"#
+        );
+        let newer: Value = serde_json::from_str(&text(Revision::V2026_07_28)).unwrap();
+        assert_eq!(newer["resultType"], "complete");
+        assert_eq!(newer["structuredContent"], json!([1]));
+        assert_eq!(newer["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "n");
+    }
+
+    #[test]
+    fn capabilities_are_what_was_declared_and_no_more() {
+        let read = |value: Value| client_capabilities(value.as_object().unwrap());
+        assert!(read(json!({"elicitation": {}})).elicit_form);
+        assert!(!read(json!({"elicitation": {}})).elicit_url);
+        assert!(!read(json!({"elicitation": {"url": {}}})).elicit_form);
+        let both = read(json!({"elicitation": {"form": {}, "url": {}}}));
+        assert!(both.elicit_form && both.elicit_url);
+        assert!(!read(json!({"sampling": {}})).sampling_tools);
+        assert_eq!(read(json!({"sampling": true, "roots": null})), ClientCapabilities::default());
+        let ask = Ask::Sample(json!({"tools": []}));
+        assert!(!can_answer(&read(json!({"sampling": {}})), &ask));
+        assert!(can_answer(&read(json!({"sampling": {"tools": {}}})), &ask));
+    }
+}
