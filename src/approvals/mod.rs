@@ -31,7 +31,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { expires_seconds: 900, operators: None, profile: String::from("production"), most_pending: 1000 }
+        Self {
+            expires_seconds: 900,
+            operators: None,
+            profile: String::from("production"),
+            most_pending: 1000,
+        }
     }
 }
 

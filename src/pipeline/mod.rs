@@ -6,6 +6,7 @@
 //! Must not: be gone round.
 
 mod admit;
+pub mod answers;
 mod approve;
 pub mod call;
 mod execute;

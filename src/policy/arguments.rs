@@ -129,7 +129,8 @@ fn may_be_given(root: &Value, schema: &Value, path: &[String], depth: u8) -> boo
         return true;
     }
     if let Some(reference) = object.get("$ref") {
-        let target = reference.as_str().and_then(|text| text.strip_prefix('#')).and_then(|at| root.pointer(at));
+        let target =
+            reference.as_str().and_then(|text| text.strip_prefix('#')).and_then(|at| root.pointer(at));
         return target.is_none_or(|target| may_be_given(root, target, path, depth + 1));
     }
     if ["allOf", "anyOf", "oneOf", "if", "dependentSchemas", "patternProperties", "$dynamicRef"]
@@ -170,7 +171,11 @@ mod tests {
     fn numbers_map_exactly_or_not_at_all() {
         let map = |kind: Kind, value: Value| convert(&kind, &value).is_ok();
         assert!(map(Kind::Long, json!(3)) && map(Kind::Long, json!(3.0)));
-        assert!(!map(Kind::Long, json!(3.5)) && !map(Kind::Long, json!(1e300)) && !map(Kind::Long, json!(u64::MAX)));
+        assert!(
+            !map(Kind::Long, json!(3.5))
+                && !map(Kind::Long, json!(1e300))
+                && !map(Kind::Long, json!(u64::MAX))
+        );
         assert!(map(Kind::Decimal, json!(3)) && map(Kind::Decimal, json!(-3.25)));
         assert!(!map(Kind::Decimal, json!(3.12345)) && !map(Kind::Decimal, json!(1e30)));
         assert!(!map(Kind::Text, json!(3)) && !map(Kind::Present, json!(null)));

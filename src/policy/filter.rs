@@ -69,9 +69,12 @@ mod tests {
         assert!(!passes(&reads, "ports_list", Effect::Write, "x"));
         let sets = Filter { toolsets: Some(set(&["fabric"])), ..Filter::default() };
         assert!(passes(&sets, "a", Effect::Read, "fabric") && !passes(&sets, "a", Effect::Read, "metal"));
-        let names = Filter { tools: Some(set(&["ports_*"])), without: set(&["ports_list"]), ..Filter::default() };
+        let names =
+            Filter { tools: Some(set(&["ports_*"])), without: set(&["ports_list"]), ..Filter::default() };
         assert!(passes(&names, "ports_get", Effect::Read, "x"));
-        assert!(!passes(&names, "ports_list", Effect::Read, "x") && !passes(&names, "vlans", Effect::Read, "x"));
+        assert!(
+            !passes(&names, "ports_list", Effect::Read, "x") && !passes(&names, "vlans", Effect::Read, "x")
+        );
         let none = Filter { tools: Some(BTreeSet::new()), ..Filter::default() };
         assert!(!passes(&none, "ports_get", Effect::Read, "x"));
     }

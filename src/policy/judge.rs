@@ -35,7 +35,12 @@ impl Policy {
     }
 
     /// What the policies say, and which of them.
-    pub fn explain(&self, _principal: &Principal, _resource: &Resource<'_>, _arguments: &Map<String, Value>) -> Judgement {
+    pub fn explain(
+        &self,
+        _principal: &Principal,
+        _resource: &Resource<'_>,
+        _arguments: &Map<String, Value>,
+    ) -> Judgement {
         Judgement { verdict: Verdict::Deny, policies: Vec::new().into(), hidden: true }
     }
 

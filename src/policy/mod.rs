@@ -140,7 +140,9 @@ impl<'de> Deserialize<'de> for Config {
         impl<'de> Visitor<'de> for Either {
             type Value = Config;
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("the name of a policy set, the path of a .cedar file, or a table with `set` and `files`")
+                out.write_str(
+                    "the name of a policy set, the path of a .cedar file, or a table with `set` and `files`",
+                )
             }
             fn visit_str<E>(self, set: &str) -> Result<Config, E> {
                 Ok(Config::of(set))

@@ -209,9 +209,10 @@ fn each(operand: &Value, kind: Option<&Kind>, found: &mut Found) -> Result<(), O
     match operand {
         Value::Array(items) => items.iter().try_for_each(|item| walk(item, kind.cloned(), found)),
         // The operands of a method (`left`, `right`, `arg`).
-        Value::Object(parts) => {
-            parts.values().filter(|part| part.is_object()).try_for_each(|part| walk(part, kind.cloned(), found))
-        }
+        Value::Object(parts) => parts
+            .values()
+            .filter(|part| part.is_object())
+            .try_for_each(|part| walk(part, kind.cloned(), found)),
         _ => Ok(()),
     }
 }
@@ -233,7 +234,11 @@ fn argument(expr: &Value) -> Result<Option<Path>, Odd> {
         None => Ok(None),
         Some(path) if path.is_empty() => Err(Odd::Context),
         Some(mut path) => {
-            if path.remove(0) == "arguments" && !path.is_empty() { Ok(Some(path)) } else { Err(Odd::Context) }
+            if path.remove(0) == "arguments" && !path.is_empty() {
+                Ok(Some(path))
+            } else {
+                Err(Odd::Context)
+            }
         }
     }
 }
