@@ -157,7 +157,8 @@ impl Policy {
         let listed = covered(principal, resource)
             && self.entities(&cast, principal, resource).is_ok_and(|entities| {
                 let context = Context::empty();
-                self.ask(&self.loaded.listing, &self.names.call, &cast, context, &entities).is_some_and(|(yes, _)| yes)
+                self.ask(&self.loaded.listing, &self.names.call, &cast, context, &entities)
+                    .is_some_and(|(yes, _)| yes)
             });
         let mut known = Known { listed, readers, judgement: None };
         if decide && known.readers.is_empty() {
@@ -208,7 +209,8 @@ impl Policy {
         };
         let cast = self.cast(principal, resource);
         let Ok(entities) = self.entities(&cast, principal, resource) else { return Judgement::deny("error") };
-        let Some((may, by)) = self.ask(&self.loaded.set, &self.names.call, &cast, context.clone(), &entities) else {
+        let Some((may, by)) = self.ask(&self.loaded.set, &self.names.call, &cast, context.clone(), &entities)
+        else {
             return Judgement::deny("error");
         };
         if !may {
@@ -243,7 +245,9 @@ impl Policy {
     }
 
     fn cast(&self, principal: &Principal, resource: &Resource<'_>) -> Cast {
-        let uid = |name: &EntityTypeName, id: &str| EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id));
+        let uid = |name: &EntityTypeName, id: &str| {
+            EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id))
+        };
         Cast {
             principal: uid(&self.names.principal, &principal.id),
             roles: principal.roles.iter().map(|role| uid(&self.names.role, role)).collect(),

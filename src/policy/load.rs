@@ -11,8 +11,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use cedar_policy::{
-    Effect as CedarEffect, Policy as CedarPolicy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode,
-    ValidationWarning, Validator,
+    Effect as CedarEffect, Policy as CedarPolicy, PolicyId, PolicySet, Schema, ValidationError,
+    ValidationMode, ValidationWarning, Validator,
 };
 use miette::Diagnostic;
 use serde_json::json;
@@ -52,7 +52,9 @@ pub(super) struct Loaded {
 pub(super) fn load(config: &Config) -> Result<Loaded> {
     let mut sources = vec![match PRESETS.iter().find(|(name, _)| *name == config.set) {
         Some((name, text)) => Source { name: (*name).to_owned(), text: (*text).to_owned() },
-        None if Path::new(&config.set).extension().is_some_and(|end| end == "cedar") => file(config.set.as_ref())?,
+        None if Path::new(&config.set).extension().is_some_and(|end| end == "cedar") => {
+            file(config.set.as_ref())?
+        }
         None => {
             return Err(bad(
                 "The policy set is not known; use read-only, standard, admin, or the path of a .cedar file.",
@@ -74,7 +76,9 @@ fn file(path: &Path) -> Result<Source> {
     let name = path.display().to_string();
     match fs::read_to_string(path) {
         Ok(text) => Ok(Source { name, text }),
-        Err(cause) => Err(bad(format!("The policy file {name} cannot be read; check the path.")).with_source(cause)),
+        Err(cause) => {
+            Err(bad(format!("The policy file {name} cannot be read; check the path.")).with_source(cause))
+        }
     }
 }
 
@@ -92,7 +96,10 @@ pub(super) fn check(sources: &[Source]) -> Result<Loaded> {
         for rule in parse(source)? {
             let id = rule.policy.id().to_string();
             if places.insert(id.clone(), source).is_some() {
-                return Err(bad(format!("Two policies have the id {id} ({}); give each its own @id.", source.name)));
+                return Err(bad(format!(
+                    "Two policies have the id {id} ({}); give each its own @id.",
+                    source.name
+                )));
             }
             reads.join(&rule.reads).map_err(|odd| strange(&odd, &id, source, &rule.policy))?;
             set.add(rule.policy.clone()).map_err(|cause| twice(&id, source).with_source(cause))?;
@@ -105,7 +112,13 @@ pub(super) fn check(sources: &[Source]) -> Result<Loaded> {
     validate(&set, &reads, &places)?;
     // The order of the files is part of the name; the bytes of each are.
     let texts: Vec<String> = sources.iter().map(|source| Digest::of(source.text.as_bytes()).hex()).collect();
-    Ok(Loaded { set, listing, rules, reads, version: Digest::of(texts.join(" ").as_bytes()).hex()[..16].to_owned() })
+    Ok(Loaded {
+        set,
+        listing,
+        rules,
+        reads,
+        version: Digest::of(texts.join(" ").as_bytes()).hex()[..16].to_owned(),
+    })
 }
 
 fn twice(id: &str, source: &Source) -> Error {
@@ -123,7 +136,10 @@ fn parse(source: &Source) -> Result<Vec<Rule>> {
         .with_source(errors)
     })?;
     if set.templates().next().is_some() {
-        return Err(bad(format!("The policy file {} holds a template; write it out as a policy.", source.name)));
+        return Err(bad(format!(
+            "The policy file {} holds a template; write it out as a policy.",
+            source.name
+        )));
     }
     let mut policies: Vec<&CedarPolicy> = set.policies().collect();
     policies.sort_by_key(|policy| start(policy, &source.text));
@@ -131,7 +147,9 @@ fn parse(source: &Source) -> Result<Vec<Rule>> {
     for (index, policy) in policies.into_iter().enumerate() {
         let id = policy.annotation("id").map_or_else(
             || {
-                let stem = Path::new(&source.name).file_stem().map_or("policy".into(), |stem| stem.to_string_lossy());
+                let stem = Path::new(&source.name)
+                    .file_stem()
+                    .map_or("policy".into(), |stem| stem.to_string_lossy());
                 format!("{stem}.{}", index + 1)
             },
             String::from,
@@ -176,8 +194,9 @@ fn without_arguments(policy: &CedarPolicy) -> Result<Option<CedarPolicy>> {
 }
 
 fn validate(set: &PolicySet, reads: &Reads, places: &BTreeMap<String, &Source>) -> Result<()> {
-    let schema = Schema::from_json_value(schema(reads))
-        .map_err(|cause| Error::new(Kind::Internal, "The schema of policies is broken.").with_source(cause))?;
+    let schema = Schema::from_json_value(schema(reads)).map_err(|cause| {
+        Error::new(Kind::Internal, "The schema of policies is broken.").with_source(cause)
+    })?;
     let result = Validator::new(schema).validate(set, ValidationMode::Strict);
     let place = |id: &PolicyId| {
         let id = id.to_string();
@@ -197,7 +216,9 @@ fn validate(set: &PolicySet, reads: &Reads, places: &BTreeMap<String, &Source>) 
         return Err(bad(format!("The policy {place} {}.", reason(error))).with_source(error.clone()));
     }
     for warning in result.validation_warnings() {
-        if let ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_) = warning {
+        if let ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_) =
+            warning
+        {
             let place = place(warning.policy_id());
             return Err(bad(format!("The policy {place} can never apply; correct or remove it."))
                 .with_source(warning.clone()));
@@ -231,7 +252,9 @@ fn reason(error: &ValidationError) -> &'static str {
 }
 
 fn strange(odd: &Odd, id: &str, source: &Source, policy: &CedarPolicy) -> Error {
-    let at = start(policy, &source.text).map(|at| format!(", line {}", line_at(&source.text, at))).unwrap_or_default();
+    let at = start(policy, &source.text)
+        .map(|at| format!(", line {}", line_at(&source.text, at)))
+        .unwrap_or_default();
     bad(match odd {
         Odd::Context => format!(
             "The policy {id} ({}{at}) uses context other than by naming arguments (context.arguments.NAME).",
