@@ -1,4 +1,6 @@
 //! The one integration binary: a module per subject.
 
 mod architecture;
+mod http;
+mod loopback;
 mod schema;
