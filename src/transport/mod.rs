@@ -1,9 +1,22 @@
 //! The ports: all a transport knows of a server.
 //!
-//! Owns [`Handler`], [`Outlet`], [`Delivery`], [`Peer`], [`Answer`]. The idea: a transport reads bytes, bounds and
+//! Owns [`Handler`], [`Outlet`], [`Delivery`], [`Peer`], [`Answer`], [`Watch`]. The idea: a transport reads bytes, bounds and
 //! parses them, says who sent them, and writes what comes back; it gives no meaning to any of it.
 //!
 //! Must not: know the server.
+
+pub mod auth;
+mod config;
+mod exchange;
+mod guard;
+pub mod http;
+mod lines;
+mod queue;
+mod sse;
+pub mod stdio;
+pub mod wire;
+
+pub use config::Config;
 
 use std::sync::Arc;
 
@@ -100,9 +113,17 @@ pub trait Handler: Send + Sync + 'static {
     fn handle<'a>(&'a self, delivery: Delivery, peer: Peer, outlet: Arc<dyn Outlet>)
     -> BoxFuture<'a, Answer>;
 
-    /// A GET stream of the older door (HTTP): resolves when the stream should end, or to the refusal at once.
+    /// A GET stream of the older door (HTTP): resolves when the stream should end, or to the refusal at once (when
+    /// it is first polled; a future that is still pending then has accepted the stream).
     fn listen<'a>(&'a self, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'a, Result<(), Answer>>;
 
-    /// The peer ended its session (DELETE) or its connection (end of input).
+    /// The peer ended its session (DELETE), or its connection ended (end of input, shutdown): what waits for the
+    /// peer, such as listening streams and open questions, should end; calls under way may finish.
     fn close<'a>(&'a self, peer: Peer) -> BoxFuture<'a, Answer>;
+}
+
+/// Hears of every message that a transport refused for safety's sake; `app` wires it to the audit.
+pub trait Watch: Send + Sync + 'static {
+    /// `what` names the reason in a few words of ours, `peer` the address it came from.
+    fn refused(&self, what: &'static str, peer: &str);
 }

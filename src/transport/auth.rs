@@ -1,0 +1,166 @@
+//! Who is calling, over HTTP.
+//!
+//! Owns the [`Authenticator`] port and [`Attempts`], the brake on guessing. The idea: the transport asks, `identity`
+//! answers; an address that keeps presenting refused credentials is turned away before the next one is even looked at.
+//!
+//! Must not: know a kind of credential.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::BoxFuture;
+use crate::clock::SharedClock;
+use crate::principal::Principal;
+
+/// Why a request was not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status: 401 for a missing or refused credential, 403 for one that is not enough.
+    pub status: u16,
+    /// The `WWW-Authenticate` challenge.
+    pub www_authenticate: Option<String>,
+    /// The reason, in a few words of ours, for the audit.
+    pub what: &'static str,
+    /// Whether a credential was presented and refused: these are counted against the address.
+    pub presented: bool,
+}
+
+impl Refusal {
+    /// No credential was presented.
+    pub fn missing() -> Self {
+        Self {
+            status: 401,
+            www_authenticate: Some("Bearer realm=\"bartizan\"".into()),
+            what: "no credential",
+            presented: false,
+        }
+    }
+
+    /// A credential was presented and is not accepted.
+    pub fn refused(what: &'static str) -> Self {
+        Self {
+            status: 401,
+            www_authenticate: Some("Bearer realm=\"bartizan\", error=\"invalid_token\"".into()),
+            what,
+            presented: true,
+        }
+    }
+}
+
+/// What an [`Authenticator`] says: at once where it can, later where it has to ask somebody.
+pub enum Verdict<'a> {
+    /// Known now.
+    Now(Result<Arc<Principal>, Refusal>),
+    /// Known when this resolves.
+    Later(BoxFuture<'a, Result<Arc<Principal>, Refusal>>),
+}
+
+/// Turns the credentials of a request into a principal.
+pub trait Authenticator: Send + Sync + 'static {
+    /// Checks the credentials in `headers`.
+    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> Verdict<'a>;
+
+    /// Whether everybody is let in. Such an endpoint is never opened beyond loopback.
+    fn is_open(&self) -> bool {
+        false
+    }
+}
+
+/// Addresses tracked at one time.
+const TRACKED: usize = 4096;
+
+/// Counts refused credentials by address.
+pub(super) struct Attempts {
+    /// When each address has paid for its attempts.
+    paid_at: Mutex<HashMap<IpAddr, Duration>>,
+    tracked: AtomicUsize,
+    each: Duration,
+    burst: u32,
+    clock: SharedClock,
+}
+
+impl Attempts {
+    /// `per_minute` refused credentials are free in a minute; 0 turns the brake off.
+    pub(super) fn new(per_minute: u32, clock: SharedClock) -> Self {
+        let each = Duration::from_secs(60).checked_div(per_minute).unwrap_or_default();
+        Self { paid_at: Mutex::default(), tracked: AtomicUsize::new(0), each, burst: per_minute, clock }
+    }
+
+    /// How long this address has to wait before a credential of it is looked at again.
+    pub(super) fn wait(&self, address: IpAddr) -> Option<Duration> {
+        if self.tracked.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let now = self.clock.monotonic();
+        let paid_at =
+            self.paid_at.lock().unwrap_or_else(PoisonError::into_inner).get(&network(address)).copied()?;
+        let allowed_at = (paid_at + self.each).saturating_sub(self.each * self.burst);
+        allowed_at.checked_sub(now).filter(|wait| !wait.is_zero())
+    }
+
+    /// Counts one refused credential.
+    pub(super) fn count(&self, address: IpAddr) {
+        if self.burst == 0 {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if paid_at.len() >= TRACKED {
+            paid_at.retain(|_, at| *at > now);
+            if paid_at.len() >= TRACKED {
+                // Somebody uses thousands of addresses; the one that is closest to done makes room.
+                let oldest = paid_at.iter().min_by_key(|(_, at)| **at).map(|(address, _)| *address);
+                oldest.and_then(|address| paid_at.remove(&address));
+            }
+        }
+        let at = paid_at.entry(network(address)).or_insert(now);
+        *at = (*at).max(now) + self.each;
+        self.tracked.store(paid_at.len(), Ordering::Relaxed);
+    }
+}
+
+/// Whoever has one IPv6 address has 2^64 of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn an_address_that_guesses_has_to_wait_and_others_do_not() {
+        let clock = ManualClock::at(Duration::from_secs(1000));
+        let attempts = Attempts::new(3, clock.clone());
+        let guesser: IpAddr = "2001:db8::1".parse().unwrap();
+        let sibling: IpAddr = "2001:db8::2".parse().unwrap();
+        for _ in 0..3 {
+            assert_eq!(attempts.wait(guesser), None);
+            attempts.count(guesser);
+        }
+        assert_eq!(attempts.wait(sibling), Some(Duration::from_secs(20)));
+        assert_eq!(attempts.wait("127.0.0.1".parse().unwrap()), None);
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(attempts.wait(guesser), None);
+        attempts.count(guesser);
+        assert!(attempts.wait(guesser).is_some());
+    }
+
+    #[test]
+    fn the_number_of_tracked_addresses_is_bounded() {
+        let attempts = Attempts::new(3, ManualClock::at(Duration::from_secs(1)));
+        for number in 0..10_000_u32 {
+            attempts.count(IpAddr::V4(number.into()));
+        }
+        assert_eq!(attempts.tracked.load(Ordering::Relaxed), TRACKED);
+    }
+}

@@ -1,0 +1,397 @@
+//! What a request must be before anybody looks inside it.
+//!
+//! Owns the checks of Origin, Host, path, method, media types and declared length, and whether an address may be
+//! listened on at all. The idea: each check is a pure function of the head of the request, and each refusal names
+//! itself for the audit.
+//!
+//! Must not: authenticate, read a body, or repeat anything from the request.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, GetAll, HOST, HeaderMap, HeaderValue, ORIGIN,
+};
+use http::{Method, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+
+use super::{Config, HeaderFacts};
+use crate::error::{Error, Kind, Result};
+
+/// A refusal: the status, and the reason in a few words of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) what: &'static str,
+}
+
+const fn refused<T>(status: StatusCode, what: &'static str) -> Result<T, Refused> {
+    Err(Refused { status, what })
+}
+
+/// What a request asks of the transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// POST: one message.
+    Message,
+    /// GET: a stream.
+    Listen,
+    /// DELETE: the end of a session.
+    Close,
+    /// OPTIONS from an allowed origin: a browser asks whether it may.
+    Preflight,
+    /// Is anybody there?
+    Health,
+}
+
+/// The lists that requests are compared with.
+pub(super) struct Guard {
+    origins: Vec<String>,
+    hosts: Vec<String>,
+    local: SocketAddr,
+    body_limit: usize,
+}
+
+impl Guard {
+    pub(super) fn new(config: &Config, local: SocketAddr) -> Self {
+        let lower = |text: &String| text.trim_end_matches('/').to_ascii_lowercase();
+        Self {
+            origins: config.allowed_origins.iter().map(lower).collect(),
+            hosts: config.allowed_hosts.iter().map(lower).collect(),
+            local,
+            body_limit: config.body_limit,
+        }
+    }
+
+    /// Everything that can be said without a credential.
+    pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, Refused> {
+        self.check_host(uri, headers)?;
+        let has_origin = self.check_origin(headers)?;
+        let route = match (uri.path(), method) {
+            ("/mcp", &Method::POST) => Route::Message,
+            ("/mcp", &Method::GET) => Route::Listen,
+            ("/mcp", &Method::DELETE) => Route::Close,
+            ("/mcp", &Method::OPTIONS) if has_origin => Route::Preflight,
+            ("/healthz", &(Method::GET | Method::HEAD)) => Route::Health,
+            ("/mcp" | "/healthz", _) => return refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+            _ => return refused(StatusCode::NOT_FOUND, "no such path"),
+        };
+        if uri.query().is_some_and(holds_a_credential) {
+            return refused(StatusCode::BAD_REQUEST, "credential in the query string");
+        }
+        match route {
+            Route::Message => self.check_message(headers)?,
+            Route::Listen if !accepts(headers.get_all(ACCEPT)).events => {
+                return refused(StatusCode::NOT_ACCEPTABLE, "Accept must list text/event-stream");
+            }
+            Route::Listen | Route::Close | Route::Preflight | Route::Health => {}
+        }
+        Ok(route)
+    }
+
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+        let mut hosts = headers.get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return refused(StatusCode::BAD_REQUEST, "exactly one Host is needed");
+        };
+        let named = host.to_str().is_ok_and(|host| self.knows(host));
+        let absolute = uri.authority().is_none_or(|authority| self.knows(authority.as_str()));
+        if named && absolute { Ok(()) } else { refused(StatusCode::FORBIDDEN, "Host not allowed") }
+    }
+
+    fn knows(&self, authority: &str) -> bool {
+        let Some((host, _)) = split_authority(authority) else { return false };
+        // A name can be pointed at us by somebody else; an address cannot.
+        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host.eq_ignore_ascii_case("localhost")
+            || address.is_some_and(|address| address.is_loopback() || address == self.local.ip())
+            || self
+                .hosts
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(authority) || known.eq_ignore_ascii_case(host))
+    }
+
+    /// Whether there is an Origin at all; one that is not allowed is refused, and so are two.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<bool, Refused> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return Ok(false) };
+        if origins.next().is_some() {
+            return refused(StatusCode::FORBIDDEN, "more than one Origin");
+        }
+        let allowed = origin.to_str().is_ok_and(|origin| {
+            self.origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) || self.is_own(origin)
+        });
+        if allowed { Ok(true) } else { refused(StatusCode::FORBIDDEN, "Origin not allowed") }
+    }
+
+    /// A page that this very endpoint could have served, on loopback.
+    fn is_own(&self, origin: &str) -> bool {
+        let Some((host, port)) = origin.strip_prefix("http://").and_then(split_authority) else {
+            return false;
+        };
+        let loopback = host.eq_ignore_ascii_case("localhost")
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        loopback && port.unwrap_or(80) == self.local.port()
+    }
+
+    fn check_message(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let mut types = headers.get_all(CONTENT_TYPE).iter();
+        let (Some(media), None) = (types.next(), types.next()) else {
+            return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
+        };
+        if !is_json(media) {
+            return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
+        }
+        if headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+            return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body must not be compressed");
+        }
+        let accepted = accepts(headers.get_all(ACCEPT));
+        if !(accepted.json && accepted.events) {
+            return refused(
+                StatusCode::NOT_ACCEPTABLE,
+                "Accept must list application/json and text/event-stream",
+            );
+        }
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        if length.is_some_and(|text| text.parse::<usize>().map_or(true, |length| length > self.body_limit)) {
+            return refused(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
+        }
+        Ok(())
+    }
+}
+
+/// Host and port; nothing if it is neither.
+fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    let end_of_name = authority.rfind(']').unwrap_or(0);
+    match authority[end_of_name..].rfind(':') {
+        Some(at) => {
+            let (host, port) = authority.split_at(end_of_name + at);
+            Some((host, Some(port[1..].parse().ok()?)))
+        }
+        None => Some((authority, None)),
+    }
+}
+
+fn is_json(media: &HeaderValue) -> bool {
+    media == "application/json"
+        || media.to_str().is_ok_and(|text| {
+            let mut parts = text.split(';').map(str::trim);
+            let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("application/json"));
+            named
+                && parts.all(|part| {
+                    !part.to_ascii_lowercase().starts_with("charset")
+                        || part.to_ascii_lowercase().trim_start_matches("charset=").trim_matches('"')
+                            == "utf-8"
+                })
+        })
+}
+
+#[derive(Default)]
+struct Accepted {
+    json: bool,
+    events: bool,
+}
+
+fn accepts(values: GetAll<'_, HeaderValue>) -> Accepted {
+    let mut accepted = Accepted::default();
+    for value in values {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default();
+            if parts.any(|part| matches!(part, "q=0" | "q=0." | "q=0.0" | "q=0.00" | "q=0.000")) {
+                continue;
+            }
+            let is = |name: &str| media.eq_ignore_ascii_case(name);
+            accepted.json |= is("application/json") || is("application/*") || is("*/*");
+            accepted.events |= is("text/event-stream") || is("text/*") || is("*/*");
+        }
+    }
+    accepted
+}
+
+/// Names of query parameters that carry credentials.
+const TELLING: &[&str] = &[
+    "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "auth",
+    "authorization",
+    "bearer",
+    "id_token",
+    "key",
+    "passwd",
+    "password",
+    "refresh_token",
+    "secret",
+    "token",
+    "client_secret",
+    "x-api-key",
+];
+
+fn holds_a_credential(query: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        TELLING.iter().any(|telling| telling.eq_ignore_ascii_case(&name)) || value.starts_with("bz_")
+    })
+}
+
+/// The headers that give a body meaning.
+pub(super) fn facts(headers: &HeaderMap) -> HeaderFacts {
+    let mut facts = HeaderFacts::default();
+    for (name, value) in headers {
+        let name = name.as_str();
+        if !name.starts_with("mcp-") && name != "last-event-id" {
+            continue;
+        }
+        let Ok(value) = value.to_str() else {
+            facts.malformed = true;
+            continue;
+        };
+        match name {
+            "mcp-protocol-version" => facts.revision.push(value.to_owned()),
+            "mcp-method" => facts.method.push(value.to_owned()),
+            "mcp-name" => facts.name.push(value.to_owned()),
+            "mcp-session-id" => facts.malformed |= facts.session.replace(value.to_owned()).is_some(),
+            "last-event-id" => facts.malformed |= facts.last_event_id.replace(value.to_owned()).is_some(),
+            _ => {
+                if let Some(name) = name.strip_prefix("mcp-param-") {
+                    facts.params.push((name.to_owned(), value.to_owned()));
+                }
+            }
+        }
+    }
+    facts
+}
+
+/// Refuses to serve beyond loopback without authentication, or in plain text unless that was asked for.
+pub(super) fn may_listen(address: SocketAddr, open: bool, insecure_plaintext: bool) -> Result<()> {
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let said = if open {
+        "Without authentication this server listens on loopback only; use 127.0.0.1, or leave out --no-auth."
+    } else if insecure_plaintext {
+        return Ok(());
+    } else {
+        "This address can be reached from other machines, and this endpoint speaks plain HTTP: keys would cross the \
+         network readable. Listen on 127.0.0.1 behind a TLS proxy, or set `insecure_plaintext = true` under `[http]`."
+    };
+    Err(Error::new(Kind::BadConfig, said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        let config = Config {
+            allowed_origins: vec!["https://app.example/".into()],
+            allowed_hosts: vec!["mcp.example".into(), "other.example:8443".into()],
+            ..Config::default()
+        };
+        Guard::new(&config, "127.0.0.1:8000".parse().unwrap())
+    }
+
+    fn head(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn hosts_that_are_not_ours_are_refused() {
+        let guard = guard();
+        for host in [
+            "localhost",
+            "LOCALHOST:1",
+            "127.0.0.1:8000",
+            "[::1]:8000",
+            "mcp.example:99",
+            "other.example:8443",
+        ] {
+            assert!(guard.knows(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example:8000",
+            "other.example:1",
+            "127.0.0.1.evil",
+            "",
+            "10.0.0.1",
+        ] {
+            assert!(!guard.knows(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn origins_are_compared_whole() {
+        let guard = guard();
+        for origin in
+            ["https://app.example", "http://localhost:8000", "http://[::1]:8000", "HTTPS://APP.example"]
+        {
+            assert_eq!(guard.check_origin(&head(&[("origin", origin)])), Ok(true), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "https://app.example:444",
+            "https://app.example.evil",
+            "http://app.example",
+            "http://localhost:3000",
+            "https://localhost:8000",
+            "http://localhost",
+        ] {
+            assert!(guard.check_origin(&head(&[("origin", origin)])).is_err(), "{origin}");
+        }
+        assert!(
+            guard
+                .check_origin(&head(&[("origin", "https://app.example"), ("origin", "https://app.example")]))
+                .is_err()
+        );
+        assert_eq!(guard.check_origin(&HeaderMap::new()), Ok(false));
+    }
+
+    #[test]
+    fn media_types_are_understood() {
+        for (accept, json, events) in [
+            ("application/json, text/event-stream", true, true),
+            ("*/*", true, true),
+            ("Application/JSON;q=0.5,text/*", true, true),
+            ("application/json", true, false),
+            ("text/event-stream;q=0, application/json", true, false),
+            ("", false, false),
+        ] {
+            let found = accepts(head(&[("accept", accept)]).get_all(ACCEPT));
+            assert_eq!((found.json, found.events), (json, events), "{accept}");
+        }
+        for (media, good) in [
+            ("application/json", true),
+            ("application/json; charset=UTF-8", true),
+            ("application/json;charset=latin1", false),
+            ("application/jsonx", false),
+            ("text/plain", false),
+        ] {
+            assert_eq!(is_json(&HeaderValue::from_static(media)), good, "{media}");
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_query_are_seen() {
+        for query in ["access_token=x", "a=1&TOKEN=x", "a=1;api%5Fkey=x", "q=bz_a_b"] {
+            assert!(holds_a_credential(query), "{query}");
+        }
+        assert!(!holds_a_credential("page=2&tokens=3"));
+    }
+
+    #[test]
+    fn plain_text_beyond_loopback_needs_a_word() {
+        let away = "0.0.0.0:80".parse().unwrap();
+        assert!(may_listen(away, true, true).is_err());
+        assert!(may_listen(away, false, false).is_err());
+        assert!(may_listen(away, false, true).is_ok());
+        assert!(may_listen("[::1]:80".parse().unwrap(), true, false).is_ok());
+    }
+}

@@ -1,0 +1,446 @@
+//! One HTTP endpoint.
+//!
+//! Owns the listener, its connections, and the path of a request: guard, credentials, body, handler, answer. The idea:
+//! one function per request and no layers, so the order of the checks is the order of the lines; an answer is one JSON
+//! body unless the handler sent something first, which makes it an event stream.
+//!
+//! Must not: know what a message means.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONNECTION,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::auth::{Attempts, Authenticator, Refusal, Verdict};
+use super::exchange::{Exchange, First, Guarded};
+use super::guard::{self, Guard, Refused, Route};
+use super::queue::Queue;
+use super::sse::{EventStream, Reply};
+use super::{Answer, Channel, Config, Delivery, Handler, HeaderFacts, Outlet, Peer, Watch, stdio};
+use crate::clock::{SharedClock, SystemClock};
+use crate::error::{Error, Kind, Result};
+use crate::json;
+use crate::principal::Principal;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// What an HTTP endpoint is made of.
+pub struct Endpoint {
+    handler: Arc<dyn Handler>,
+    authenticator: Arc<dyn Authenticator>,
+    config: Config,
+    watch: Option<Arc<dyn Watch>>,
+    clock: SharedClock,
+}
+
+impl Endpoint {
+    /// An endpoint; nothing happens until [`Endpoint::serve`].
+    pub fn new(handler: Arc<dyn Handler>, authenticator: Arc<dyn Authenticator>, config: Config) -> Self {
+        Self { handler, authenticator, config, watch: None, clock: SystemClock::shared() }
+    }
+
+    /// Tells `watch` of every refusal.
+    #[must_use]
+    pub fn watched_by(mut self, watch: Arc<dyn Watch>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    /// Takes the time from `clock`.
+    #[must_use]
+    pub fn timed_by(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Serves until `shutdown` fires, then gives what runs `config.drain` to finish.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
+        let local = listener.local_addr().map_err(|error| cannot_listen(&error, None))?;
+        guard::may_listen(local, self.authenticator.is_open(), self.config.insecure_plaintext)?;
+        let places = Arc::new(Semaphore::new(self.config.connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let shared = Arc::new(Shared {
+            guard: Guard::new(&self.config, local),
+            attempts: Attempts::new(self.config.failures_per_minute, self.clock),
+            handler: self.handler,
+            authenticator: self.authenticator,
+            watch: self.watch,
+            shutdown: shutdown.clone(),
+            config: self.config,
+        });
+        let connections = TaskTracker::new();
+        let accept = async {
+            loop {
+                let Ok(place) = places.clone().acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((stream, remote)) => {
+                        let shared = shared.clone();
+                        connections.spawn(async move {
+                            converse(stream, remote, shared).await;
+                            drop(place);
+                        });
+                    }
+                    // Out of descriptors, most likely: let some connections end first.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        tokio::select! {
+            () = accept => {}
+            () = shutdown.cancelled() => {}
+        }
+        drop(listener);
+        connections.close();
+        connections.wait().await;
+        Ok(())
+    }
+}
+
+/// Serves `handler` on `listener` until `shutdown` fires.
+pub async fn serve(
+    listener: TcpListener,
+    handler: Arc<dyn Handler>,
+    authenticator: Arc<dyn Authenticator>,
+    config: Config,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    Endpoint::new(handler, authenticator, config).serve(listener, shutdown).await
+}
+
+/// Opens the address that `config.listen` names. `open` says that everybody will be let in (no authentication).
+pub async fn bind(config: &Config, open: bool) -> Result<TcpListener> {
+    let named = config.listen.as_deref().unwrap_or("127.0.0.1:8000");
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(named)
+        .await
+        .map_err(|error| {
+            let said = format!("Cannot listen on {named:?}: it is not HOST:PORT, or the host is not known.");
+            Error::new(Kind::BadConfig, said).with_source(error)
+        })?
+        .collect();
+    for address in &addresses {
+        guard::may_listen(*address, open, config.insecure_plaintext)?;
+    }
+    TcpListener::bind(addresses.as_slice()).await.map_err(|error| cannot_listen(&error, Some(named)))
+}
+
+fn cannot_listen(error: &io::Error, named: Option<&str>) -> Error {
+    let place = named.unwrap_or("the address");
+    let said = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "Cannot listen on {place}: another program uses that port. Stop it, or choose another port (`[http] listen`)."
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("Cannot listen on {place}: this user may not open that port. Choose a port above 1023.")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("Cannot listen on {place}: this machine has no such address.")
+        }
+        _ => format!("Cannot listen on {place}: the operating system refused."),
+    };
+    Error::new(Kind::BadConfig, said)
+}
+
+struct Shared {
+    guard: Guard,
+    attempts: Attempts,
+    handler: Arc<dyn Handler>,
+    authenticator: Arc<dyn Authenticator>,
+    watch: Option<Arc<dyn Watch>>,
+    shutdown: CancellationToken,
+    config: Config,
+}
+
+async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    let config = &shared.config;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_headers(config.header_count)
+        .max_header_size(config.header_bytes);
+    let service = service_fn(|request| {
+        let shared = shared.clone();
+        async move { Ok::<_, std::convert::Infallible>(shared.respond(request, remote).await) }
+    });
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = shared.shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(config.drain, connection).await;
+        }
+    }
+}
+
+impl Shared {
+    async fn respond(&self, request: Request<Incoming>, remote: SocketAddr) -> Response<Reply> {
+        let (head, body) = request.into_parts();
+        let mut response = match self.guard.check(&head.method, &head.uri, &head.headers) {
+            Ok(Route::Health) => plain(StatusCode::OK, "ok\n"),
+            Ok(Route::Preflight) => preflight(&head.headers),
+            Ok(route) => match self.admit(&head.headers, remote).await {
+                Ok(principal) => self.serve_route(route, &head.headers, body, principal, remote).await,
+                Err(response) => response,
+            },
+            Err(refusal) => self.refuse(refusal, remote),
+        };
+        if let Some(origin) = head.headers.get(ORIGIN)
+            && response.status() != StatusCode::FORBIDDEN
+        {
+            let headers = response.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(
+                ACCESS_CONTROL_EXPOSE_HEADERS,
+                HeaderValue::from_static("mcp-session-id, www-authenticate"),
+            );
+            headers.insert(VARY, HeaderValue::from_static("origin"));
+        }
+        response
+    }
+
+    /// Who is it? Addresses that keep guessing are not even asked.
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        remote: SocketAddr,
+    ) -> Result<Arc<Principal>, Response<Reply>> {
+        if let Some(wait) = self.attempts.wait(remote.ip()) {
+            let refusal =
+                Refused { status: StatusCode::TOO_MANY_REQUESTS, what: "too many refused credentials" };
+            let mut response = self.refuse(refusal, remote);
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            return Err(response);
+        }
+        let verdict = match self.authenticator.authenticate(headers) {
+            Verdict::Now(verdict) => verdict,
+            Verdict::Later(verdict) => verdict.await,
+        };
+        verdict.map_err(|refusal| self.challenge(&refusal, remote))
+    }
+
+    fn challenge(&self, refusal: &Refusal, remote: SocketAddr) -> Response<Reply> {
+        if refusal.presented {
+            self.attempts.count(remote.ip());
+        }
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::UNAUTHORIZED);
+        let mut response = self.refuse(Refused { status, what: refusal.what }, remote);
+        let challenge = refusal.www_authenticate.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(challenge)) = challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+
+    fn refuse(&self, refusal: Refused, remote: SocketAddr) -> Response<Reply> {
+        if let Some(watch) = &self.watch {
+            watch.refused(refusal.what, &remote.to_string());
+        }
+        if refusal.status == StatusCode::FORBIDDEN {
+            return empty(StatusCode::FORBIDDEN);
+        }
+        let mut response = plain(refusal.status, refusal.what);
+        let headers = response.headers_mut();
+        if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+        }
+        if matches!(refusal.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn serve_route(
+        &self,
+        route: Route,
+        headers: &HeaderMap,
+        body: Incoming,
+        principal: Arc<Principal>,
+        remote: SocketAddr,
+    ) -> Response<Reply> {
+        let gone = CancellationToken::new();
+        let peer = Peer {
+            principal,
+            channel: Channel::Http,
+            connection: stdio::next_connection(),
+            headers: facts(headers),
+            gone: gone.clone(),
+        };
+        let queue = Arc::new(Queue::new(self.config.queue_bytes));
+        let outlet: Arc<dyn Outlet> = queue.clone();
+        let handler = self.handler.clone();
+        let gone = gone.drop_guard();
+        match route {
+            Route::Message => {
+                let bytes = match read(body, self.config.body_limit, self.config.body_timeout).await {
+                    Ok(bytes) => bytes,
+                    Err(refusal) => return self.refuse(refusal, remote),
+                };
+                let body = json::parse(&bytes, &self.config.bounds());
+                drop(bytes);
+                let id = body.as_ref().ok().and_then(|value| value.get("id")).cloned();
+                let work = async move { handler.handle(Delivery { body }, peer, outlet).await };
+                self.run(Exchange::new(Guarded::owned(work, id), queue, gone)).await
+            }
+            Route::Listen => {
+                let shutdown = self.shutdown.clone();
+                let work = async move {
+                    let ended = Answer { status: 200, ..Answer::default() };
+                    tokio::select! {
+                        biased;
+                        answer = handler.listen(peer, outlet) => answer.err().unwrap_or(ended),
+                        () = shutdown.cancelled_owned() => ended,
+                    }
+                };
+                self.listen(Exchange::new(Guarded::owned(work, None), queue, gone)).await
+            }
+            Route::Close => answer(handler.close(peer).await),
+            Route::Preflight | Route::Health => empty(StatusCode::NO_CONTENT),
+        }
+    }
+
+    async fn run(&self, mut exchange: Exchange) -> Response<Reply> {
+        match poll_fn(|context| exchange.poll_first(context)).await {
+            First::Answer(done) => answer(done),
+            First::Stream(done) => self.stream(exchange, done, false),
+        }
+    }
+
+    /// A stream that was not refused when it was first polled is open.
+    async fn listen(&self, mut exchange: Exchange) -> Response<Reply> {
+        let first = poll_fn(|context| Poll::Ready(exchange.poll(context))).await;
+        match first {
+            Poll::Ready(done) if done.status != 200 => answer(done),
+            Poll::Ready(done) => self.stream(exchange, Some(done), true),
+            Poll::Pending => self.stream(exchange, None, true),
+        }
+    }
+
+    fn stream(&self, exchange: Exchange, done: Option<Answer>, greeting: bool) -> Response<Reply> {
+        let session = done.as_ref().and_then(|done| done.session.as_deref()).map(HeaderValue::from_str);
+        let events = EventStream::new(exchange, done, self.config.keep_alive, greeting);
+        let mut response = Response::new(Reply::Events(Box::new(events)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, EVENTS);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        if let Some(Ok(session)) = session {
+            headers.insert(SESSION, session);
+        }
+        response
+    }
+}
+
+fn facts(headers: &HeaderMap) -> Arc<HeaderFacts> {
+    Arc::new(guard::facts(headers))
+}
+
+/// Reads a body, within its bounds of size and time. A body that came with the head costs no copy and no timer.
+async fn read(mut body: Incoming, limit: usize, within: Duration) -> Result<Bytes, Refused> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut deadline = None;
+    poll_fn(|context| {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(context) else {
+                let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));
+                ready!(deadline.as_mut().poll(context));
+                let late = Refused { status: StatusCode::REQUEST_TIMEOUT, what: "body came too slowly" };
+                return Poll::Ready(Err(late));
+            };
+            let data = match frame {
+                None => return Poll::Ready(Ok(())),
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => {
+                    let broken = Refused { status: StatusCode::BAD_REQUEST, what: "body broke off" };
+                    return Poll::Ready(Err(broken));
+                }
+            };
+            if first.len() + rest.len() + data.len() > limit {
+                let large = Refused { status: StatusCode::PAYLOAD_TOO_LARGE, what: "body too large" };
+                return Poll::Ready(Err(large));
+            }
+            if first.is_empty() {
+                first = data;
+                if body.is_end_stream() {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                rest.extend_from_slice(&data);
+            }
+        }
+    })
+    .await?;
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+fn answer(answer: Answer) -> Response<Reply> {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = match answer.body {
+        Some(body) => {
+            let mut response = Response::new(Reply::Whole(body.into()));
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            response
+        }
+        None => Response::new(Reply::Whole(Bytes::new())),
+    };
+    *response.status_mut() = status;
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    if let Some(Ok(session)) = answer.session.as_deref().map(HeaderValue::from_str) {
+        response.headers_mut().insert(SESSION, session);
+    }
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Reply> {
+    let mut response = Response::new(Reply::Whole(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Reply> {
+    let mut response = Response::new(Reply::Whole(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}
+
+fn preflight(asked: &HeaderMap) -> Response<Reply> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, DELETE"));
+    if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}
