@@ -1,1 +1,12 @@
-//! To be filled: identity.
+//! Who calls, and with which rights.
+//!
+//! Owns the answers to `transport`'s [`Authenticator`](crate::transport::auth::Authenticator) port. The idea: trust
+//! attaches to a key this server minted, never to what a client says of itself.
+//!
+//! Must not: decide what a caller may do; that is policy's.
+
+mod file;
+pub mod keys;
+mod open;
+
+pub use open::NoAuth;

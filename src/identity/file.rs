@@ -1,0 +1,200 @@
+//! Keys at rest.
+//!
+//! Owns the two files of a key store: `keys.json` (hashes, never keys) and `keys.pepper`. The idea: both are private to
+//! this user, a change replaces the whole file at once, and two processes that change it take turns.
+//!
+//! Must not: hold a key.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+
+/// One key, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stored {
+    pub(super) id: String,
+    /// HMAC-SHA256 of the key under the pepper, in hex.
+    pub(super) hash: String,
+    pub(super) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
+    #[serde(default)]
+    pub(super) scopes: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) roles: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tenant: Option<String>,
+    #[serde(default)]
+    pub(super) may_approve: bool,
+    /// Seconds since the epoch.
+    pub(super) created: u64,
+    /// Seconds since the epoch; nothing means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) expires: Option<u64>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    keys: Vec<Stored>,
+}
+
+/// The folder with both files.
+#[derive(Debug, Clone)]
+pub(super) struct KeyFile {
+    folder: PathBuf,
+}
+
+impl KeyFile {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    fn keys(&self) -> PathBuf {
+        self.folder.join("keys.json")
+    }
+
+    /// When `keys.json` last changed, and its length.
+    pub(super) fn stamp(&self) -> Option<(SystemTime, u64)> {
+        let about = std::fs::metadata(self.keys()).ok()?;
+        Some((about.modified().ok()?, about.len()))
+    }
+
+    /// The pepper; made when there is none.
+    pub(super) fn pepper(&self) -> Result<[u8; 32]> {
+        let path = self.folder.join("keys.pepper");
+        let _turn = self.lock()?;
+        let bytes = match read_private(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let fresh: [u8; 32] = rand::random();
+                replace_private(&path, &fresh).map_err(|error| unusable(&path, error))?;
+                fresh.to_vec()
+            }
+            Err(error) => return Err(unusable(&path, error)),
+        };
+        bytes.try_into().map_err(|_| {
+            let said = format!(
+                "{} is damaged: it must hold 32 bytes. Restore it, or remove it and mint new keys.",
+                path.display()
+            );
+            Error::new(Kind::BadConfig, said)
+        })
+    }
+
+    /// Every key.
+    pub(super) fn load(&self) -> Result<Vec<Stored>> {
+        let path = self.keys();
+        let bytes = match read_private(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unusable(&path, error)),
+        };
+        serde_json::from_slice::<Contents>(&bytes).map(|contents| contents.keys).map_err(|error| {
+            let said = format!("{} is not a key file (line {}).", path.display(), error.line());
+            Error::new(Kind::BadConfig, said)
+        })
+    }
+
+    /// Changes the list, alone among all processes.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Vec<Stored>) -> T) -> Result<T> {
+        let _turn = self.lock()?;
+        let mut contents = Contents { keys: self.load()? };
+        let outcome = change(&mut contents.keys);
+        let path = self.keys();
+        let text = serde_json::to_vec_pretty(&contents).map_err(|error| {
+            Error::new(Kind::Internal, "The key file could not be written.").with_source(error)
+        })?;
+        replace_private(&path, &text).map_err(|error| unusable(&path, error))?;
+        Ok(outcome)
+    }
+
+    /// Held until dropped.
+    fn lock(&self) -> Result<File> {
+        let path = self.folder.join("keys.lock");
+        let lock = || {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true);
+            private(&mut options);
+            let file = options.open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|error| unusable(&path, error))
+    }
+}
+
+fn unusable(path: &Path, error: io::Error) -> Error {
+    let said = match error.kind() {
+        io::ErrorKind::PermissionDenied if error.get_ref().is_some() => {
+            format!("{} can be read by other users; run `chmod 600` on it.", path.display())
+        }
+        io::ErrorKind::AlreadyExists => format!("{} exists already; remove it first.", path.display()),
+        _ => format!(
+            "{} cannot be read or written; check that its folder exists and is yours.",
+            path.display()
+        ),
+    };
+    Error::new(Kind::BadConfig, said).with_source(error)
+}
+
+/// Writes a new file that only this user can read; an existing one is never overwritten.
+pub(super) fn create_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_new(path, bytes).map_err(|error| unusable(path, error))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    private(&mut options);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_new(&beside, bytes)?;
+    std::fs::rename(beside, path)
+}
+
+fn read_private(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    if is_shared(&file.metadata()?) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "readable by others"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.mode(0o600);
+}
+
+#[cfg(not(unix))]
+fn private(_options: &mut OpenOptions) {}
+
+#[cfg(unix)]
+fn is_shared(about: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    about.permissions().mode() & 0o077 != 0
+}
+
+#[cfg(not(unix))]
+fn is_shared(_about: &std::fs::Metadata) -> bool {
+    false
+}
