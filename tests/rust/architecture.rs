@@ -64,7 +64,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("transport", &["error", "json", "secret", "clock", "principal", "protocol", "telemetry"]),
     ("practice", &["error", "json", "clock", "schema", "connectors", "transport", "policy"]),
     ("identity", &["error", "json", "secret", "clock", "principal", "state", "http", "transport"]),
-    ("client", &["error", "json", "protocol", "http"]),
+    ("client", &["error", "json", "secret", "protocol", "http"]),
     (
         "server",
         &[
