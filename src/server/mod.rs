@@ -1,1 +1,439 @@
-//! To be filled: server.
+//! Two doors, one room.
+//!
+//! Owns [`Server`], the [`Handler`] that transports talk to. The idea: each message chooses its door. A request whose
+//! `_meta` declares a stateless revision enters by the envelope; `initialize`, and what follows it on its connection or
+//! session, by the handshake; anything else is told what is missing. Inside, both are the same visit.
+//!
+//! Must not: read bytes, or run a tool round the line.
+
+mod asks;
+mod dispatch;
+mod envelope;
+mod faults;
+mod handshake;
+mod headers;
+mod listing;
+mod seal;
+mod session;
+mod subscriptions;
+mod voice;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+pub use seal::KeyRing;
+
+use crate::catalog::Catalog;
+use crate::clock::SharedClock;
+use crate::error::{Error, Kind, Result};
+use crate::json::{Map, Value};
+use crate::pipeline::call::Silence;
+use crate::pipeline::{Line, Voice};
+use crate::protocol::message::{Id, Message};
+use crate::protocol::meta::PROTOCOL_VERSION;
+use crate::protocol::shape::Frame;
+use crate::protocol::types::Implementation;
+use crate::protocol::{Method, Revision};
+use crate::transport::{Answer, BoxFuture, Channel, Delivery, Handler, Outlet, Peer};
+
+use dispatch::Visit;
+use session::{Caps, Conversation, Conversations};
+use subscriptions::{Change, Streams};
+
+/// The `[server]` table of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Entries on one page of a list.
+    pub page_size: usize,
+    /// Milliseconds a client may keep a list.
+    pub list_ttl_ms: u64,
+    /// Milliseconds a client may keep a resource.
+    pub resource_ttl_ms: u64,
+    /// Sessions of the older revisions over HTTP, all callers together.
+    pub sessions: usize,
+    /// Sessions of one caller.
+    pub sessions_each: usize,
+    /// Seconds after which an unused session ends.
+    pub session_idle_seconds: u64,
+    /// Seconds a client has to answer a question on the open stream.
+    pub ask_timeout_seconds: u64,
+    /// How often one call may ask.
+    pub ask_rounds: u32,
+    /// Seconds an answer to `input_required` may take.
+    pub state_ttl_seconds: u64,
+    /// Open subscription streams, all callers together.
+    pub subscriptions: usize,
+    /// Open subscription streams of one caller.
+    pub subscriptions_each: usize,
+    /// Resources one stream or session may watch.
+    pub watched_each: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            page_size: 250,
+            list_ttl_ms: 60_000,
+            resource_ttl_ms: 0,
+            sessions: 4096,
+            sessions_each: 512,
+            session_idle_seconds: 1800,
+            ask_timeout_seconds: 300,
+            ask_rounds: 8,
+            state_ttl_seconds: 900,
+            subscriptions: 1024,
+            subscriptions_each: 64,
+            watched_each: 1024,
+        }
+    }
+}
+
+/// What a server is made of.
+pub struct ServerParts {
+    /// The line every call walks.
+    pub line: Arc<Line>,
+    /// What can be called.
+    pub catalog: Arc<Catalog>,
+    /// How the server describes itself.
+    pub implementation: Implementation,
+    /// What a model should know about using it.
+    pub instructions: Option<String>,
+    /// What seals the state that clients carry.
+    pub keys: KeyRing,
+    /// The time.
+    pub clock: SharedClock,
+    /// Sizes and times.
+    pub config: Config,
+}
+
+/// The server.
+pub struct Server {
+    line: Arc<Line>,
+    catalog: Arc<Catalog>,
+    implementation: Implementation,
+    info: Box<RawValue>,
+    instructions: Option<String>,
+    keys: KeyRing,
+    clock: SharedClock,
+    config: Config,
+    conversations: Conversations,
+    streams: Streams,
+    pages: listing::Pages,
+    silence: Arc<dyn Voice>,
+    stopping: CancellationToken,
+}
+
+impl Server {
+    /// Builds a server; changes of the catalog are told to clients from here on.
+    pub fn new(parts: ServerParts) -> Result<Arc<Self>> {
+        let info = serde_json::value::to_raw_value(&parts.implementation).map_err(|error| {
+            Error::new(Kind::Internal, "The server's name is no JSON.").with_source(error)
+        })?;
+        let config = parts.config;
+        let caps = Caps {
+            total: config.sessions,
+            each: config.sessions_each,
+            idle: Duration::from_secs(config.session_idle_seconds),
+        };
+        let server = Arc::new(Self {
+            line: parts.line,
+            catalog: parts.catalog,
+            implementation: parts.implementation,
+            info,
+            instructions: parts.instructions,
+            keys: parts.keys,
+            conversations: Conversations::new(caps, Arc::clone(&parts.clock)),
+            clock: parts.clock,
+            config,
+            streams: Streams::default(),
+            pages: listing::Pages::default(),
+            silence: Arc::new(Silence),
+            stopping: CancellationToken::new(),
+        });
+        let weak = Arc::downgrade(&server);
+        server.catalog.watch(move |list| {
+            if let Some(server) = weak.upgrade() {
+                server.tell(Change::List(list));
+            }
+        });
+        Ok(server)
+    }
+
+    /// What can be called; it may change while the server runs.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Tells whoever watches it that a resource has changed.
+    pub fn resource_updated(&self, uri: &str) {
+        self.tell(Change::Resource(uri));
+    }
+
+    /// Ends every open stream in order; requests under way go on.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    fn frame(&self, revision: Revision) -> Frame<'_> {
+        Frame { revision, server: &self.info }
+    }
+
+    async fn message(&self, delivery: Delivery, peer: Peer, outlet: Arc<dyn Outlet>) -> Answer {
+        let read = match delivery.body {
+            Ok(value) => Message::read(value),
+            Err(error) => return faults::answer(Revision::NEWEST, None, &error),
+        };
+        match read {
+            Ok(Message::Request { id, method, params }) => {
+                self.request(id, method, params, peer, outlet).await
+            }
+            Ok(Message::Notification { method, params }) => self.notification(&method, &params, &peer),
+            Ok(Message::Response { id, outcome }) => match self.heard_from(&peer) {
+                Ok(talk) => {
+                    talk.answered(&id, outcome);
+                    accepted()
+                }
+                Err(answer) => answer,
+            },
+            Err(refused) => faults::answer(Revision::NEWEST, refused.id.as_ref(), &refused.error),
+        }
+    }
+
+    /// Who speaks, where only the older door can be meant.
+    fn heard_from(&self, peer: &Peer) -> std::result::Result<Arc<Conversation>, Answer> {
+        match peer.channel {
+            Channel::Stdio => Ok(self.conversations.connection(peer.connection, &peer.principal)),
+            Channel::Http => self.conversation(peer),
+        }
+    }
+
+    fn notification(&self, method: &str, params: &Map<String, Value>, peer: &Peer) -> Answer {
+        // the stateless door has no notifications over HTTP: cancelling is closing the stream
+        if peer.channel == Channel::Http && (declares(params) || envelope::declared(&peer.headers)) {
+            return accepted();
+        }
+        match self.heard_from(peer) {
+            Ok(talk) => {
+                Self::noticed(&talk, method, params);
+                accepted()
+            }
+            Err(answer) => answer,
+        }
+    }
+
+    async fn request(
+        &self,
+        id: Id,
+        method: String,
+        mut params: Map<String, Value>,
+        peer: Peer,
+        outlet: Arc<dyn Outlet>,
+    ) -> Answer {
+        let http = peer.channel == Channel::Http;
+        if declares(&params) || (http && envelope::declared(&peer.headers)) {
+            return match envelope::open(&method, &mut params, &peer) {
+                Ok((envelope, found)) => self.by_envelope(id, envelope, found, params, peer, outlet).await,
+                Err(error) => faults::answer(Revision::NEWEST, Some(&id), &error),
+            };
+        }
+        if method == Method::Initialize.name() {
+            return self.initialize(&id, &params, &peer, &outlet).unwrap_or_else(|error| {
+                let busy = error.kind() == Kind::RateLimited;
+                let revision = Revision::NEWEST_HANDSHAKE;
+                let status = if busy { 503 } else { revision.status(error.kind()) };
+                faults::with_status(revision, Some(&id), &error, status)
+            });
+        }
+        self.by_handshake(id, &method, params, peer, outlet).await
+    }
+
+    async fn by_envelope(
+        &self,
+        id: Id,
+        envelope: envelope::Envelope,
+        method: Option<Method>,
+        params: Map<String, Value>,
+        peer: Peer,
+        outlet: Arc<dyn Outlet>,
+    ) -> Answer {
+        let stdio = peer.channel == Channel::Stdio;
+        let connection = stdio.then(|| self.conversations.connection(peer.connection, &peer.principal));
+        let visit = Visit {
+            revision: envelope.revision,
+            principal: peer.principal,
+            client: envelope.client,
+            transport: peer.channel.name(),
+            level: envelope.level,
+            progress: envelope.progress,
+            meta: Some(envelope.meta),
+            headers: (!stdio && envelope.revision.standard_headers()).then_some(peer.headers),
+            outlet,
+            // over HTTP the exchange is the request; on a connection it is one of many
+            cancel: if stdio { peer.gone.child_token() } else { peer.gone },
+            connection,
+            session: None,
+            id,
+        };
+        self.answer(method, &visit, params).await
+    }
+
+    async fn by_handshake(
+        &self,
+        id: Id,
+        method: &str,
+        mut params: Map<String, Value>,
+        peer: Peer,
+        outlet: Arc<dyn Outlet>,
+    ) -> Answer {
+        let talk = match self.heard_from(&peer) {
+            Ok(talk) => talk,
+            Err(answer) => return under(answer, &id),
+        };
+        let Some(opened) = talk.opened() else {
+            // a ping may come before everything
+            let early = Revision::NEWEST_HANDSHAKE;
+            if Method::find(method, early) == Some(Method::Ping) {
+                return ok(crate::protocol::message::result(&id, serde_json::json!({})));
+            }
+            let message = "Begin with `initialize`, or declare a stateless protocol revision in `_meta`.";
+            return faults::answer(early, Some(&id), &Error::new(Kind::BadParams, message));
+        };
+        let meta = match params.remove("_meta") {
+            Some(Value::Object(meta)) => Some(Arc::new(meta)),
+            _ => None,
+        };
+        let progress = match envelope::progress_token(meta.as_deref()) {
+            Ok(progress) => progress,
+            Err(error) => return faults::answer(opened.revision, Some(&id), &error),
+        };
+        let stdio = peer.channel == Channel::Stdio;
+        let visit = Visit {
+            revision: opened.revision,
+            principal: peer.principal,
+            client: Arc::clone(&opened.client),
+            transport: peer.channel.name(),
+            level: Some(talk.level()),
+            progress,
+            meta,
+            headers: None,
+            outlet,
+            cancel: peer.gone.child_token(),
+            connection: stdio.then(|| Arc::clone(&talk)),
+            session: Some(Arc::clone(&talk)),
+            id,
+        };
+        self.answer(Method::find(method, opened.revision), &visit, params).await
+    }
+
+    async fn answer(&self, method: Option<Method>, visit: &Visit, params: Map<String, Value>) -> Answer {
+        let running = visit
+            .session
+            .as_ref()
+            .or(visit.connection.as_ref())
+            .map(|talk| talk.run(&visit.id, &visit.cancel));
+        let result = match (method, running) {
+            (_, Some(Err(error))) => Err(error),
+            (None, _) => Err(dispatch::no_method()),
+            (Some(method), _running) => self.dispatch(method, visit, params).await,
+        };
+        match result {
+            // a cancelled request has no answer, not even a finished one
+            _ if visit.cancel.is_cancelled() => accepted(),
+            Ok(text) => ok(text),
+            Err(error) => faults::answer(visit.revision, Some(&visit.id), &error),
+        }
+    }
+}
+
+/// Whether a body declares its revision.
+fn declares(params: &Map<String, Value>) -> bool {
+    params.get("_meta").is_some_and(|meta| meta.get(PROTOCOL_VERSION).is_some())
+}
+
+fn ok(text: String) -> Answer {
+    Answer { status: 200, body: Some(text), session: None }
+}
+
+fn accepted() -> Answer {
+    Answer { status: 202, body: None, session: None }
+}
+
+/// A refusal, under the id of the request it refuses.
+fn under(mut answer: Answer, id: &Id) -> Answer {
+    let rest = answer.body.as_deref().and_then(|body| body.strip_prefix(r#"{"jsonrpc":"2.0","#));
+    if let Some(rest) = rest {
+        answer.body = Some(format!(r#"{{"jsonrpc":"2.0","id":{},{rest}"#, id.json()));
+    }
+    answer
+}
+
+/// Stops listening however the stream ends.
+struct Listening(Arc<Conversation>, CancellationToken);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.deafen(&self.1);
+    }
+}
+
+fn not_allowed() -> Answer {
+    let message = "This server opens streams and ends sessions only for sessions of the older revisions.";
+    faults::with_status(Revision::NEWEST, None, &Error::new(Kind::BadRequest, message), 405)
+}
+
+impl Handler for Server {
+    fn handle<'a>(
+        &'a self,
+        delivery: Delivery,
+        peer: Peer,
+        outlet: Arc<dyn Outlet>,
+    ) -> BoxFuture<'a, Answer> {
+        Box::pin(self.message(delivery, peer, outlet))
+    }
+
+    fn listen<'a>(
+        &'a self,
+        peer: Peer,
+        outlet: Arc<dyn Outlet>,
+    ) -> BoxFuture<'a, std::result::Result<(), Answer>> {
+        Box::pin(async move {
+            if peer.headers.session.is_none() || envelope::declared(&peer.headers) {
+                return Err(not_allowed());
+            }
+            let talk = self.conversation(&peer)?;
+            let ended = talk.listen(outlet);
+            let _listening = Listening(Arc::clone(&talk), ended.clone());
+            tokio::select! {
+                () = peer.gone.cancelled() => {}
+                () = ended.cancelled() => {}
+                () = self.stopping.cancelled() => {}
+            }
+            Ok(())
+        })
+    }
+
+    fn close<'a>(&'a self, peer: Peer) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            if peer.channel == Channel::Stdio {
+                self.conversations.disconnect(peer.connection);
+                return accepted();
+            }
+            match &peer.headers.session {
+                Some(_) if envelope::declared(&peer.headers) => not_allowed(),
+                None => not_allowed(),
+                Some(session) => match self.conversation(&peer) {
+                    Ok(_) => {
+                        self.conversations.end(session, &peer.principal);
+                        Answer { status: 204, body: None, session: None }
+                    }
+                    Err(answer) => answer,
+                },
+            }
+        })
+    }
+}

@@ -1,0 +1,334 @@
+//! A method finds its handler; what can be called goes to the line.
+//!
+//! Owns [`Visit`] and the methods that call something. The idea: both doors hand in the same visit; arguments move
+//! from the message to the tool, and the answer is written from the typed result in one go.
+//!
+//! Must not: run anything but through the line.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::asks::Call;
+use super::listing::{found, has_completions, has_prompts, has_resources, unknown};
+use super::session::Conversation;
+use super::voice::Speaker;
+use super::{Server, faults, headers};
+use crate::catalog::List;
+use crate::error::{Error, Kind, Result};
+use crate::json::{Map, Value, json};
+use crate::pipeline::{Answers, Client, Context, Outcome, Proposed, Reply, Tool, Voice};
+use crate::principal::Principal;
+use crate::protocol::message::{self, Id};
+use crate::protocol::shape::{self, Completed, Contents, Freshness, Nothing, Prompted};
+use crate::protocol::types::{ClientCapabilities, LogLevel};
+use crate::protocol::{Door, Method, Revision};
+use crate::transport::{HeaderFacts, Outlet};
+
+/// A request inside, whichever door it came by.
+pub(super) struct Visit {
+    pub(super) id: Id,
+    pub(super) revision: Revision,
+    pub(super) principal: Arc<Principal>,
+    pub(super) client: Arc<Client>,
+    pub(super) transport: &'static str,
+    pub(super) level: Option<LogLevel>,
+    pub(super) progress: Option<Id>,
+    pub(super) meta: Option<Arc<Map<String, Value>>>,
+    /// Present where headers have to agree with the body.
+    pub(super) headers: Option<Arc<HeaderFacts>>,
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) cancel: CancellationToken,
+    /// The stdio connection, whichever door.
+    pub(super) connection: Option<Arc<Conversation>>,
+    /// The conversation of the older door.
+    pub(super) session: Option<Arc<Conversation>>,
+}
+
+impl Visit {
+    /// Whether there is anything this client can be asked.
+    fn can_be_asked(&self) -> bool {
+        let ClientCapabilities { elicit_form, elicit_url, sampling, roots, .. } = self.client.capabilities;
+        elicit_form || elicit_url || sampling || roots
+    }
+
+    fn context(&self, answers: Answers, voice: Arc<dyn Voice>) -> Context {
+        let mut context = Context::new(self.revision, Arc::clone(&self.principal), self.transport);
+        context.client = Arc::clone(&self.client);
+        context.request_id = self.id.json();
+        context.answers = answers;
+        context.cancel = self.cancel.clone();
+        context.voice = voice;
+        context.meta.clone_from(&self.meta);
+        context
+    }
+}
+
+/// What came of a call.
+enum Walked {
+    Reply(Reply),
+    /// The whole answer: a question.
+    Asked(String),
+}
+
+fn text(params: &mut Map<String, Value>, name: &'static str, missing: &'static str) -> Result<String> {
+    match params.remove(name) {
+        Some(Value::String(text)) => Ok(text),
+        _ => Err(faults::bad_params(missing)),
+    }
+}
+
+fn arguments(params: &mut Map<String, Value>) -> Result<Map<String, Value>> {
+    match params.remove("arguments") {
+        None => Ok(Map::new()),
+        Some(Value::Object(arguments)) => Ok(arguments),
+        Some(_) => Err(faults::bad_params("`arguments` has to be an object.")),
+    }
+}
+
+/// A reply of another family: a fault of whoever made it.
+fn odd_reply() -> Error {
+    Error::new(Kind::Internal, "What was called answered with something else than it promised.")
+}
+
+impl Server {
+    /// Answers a request: the whole JSON-RPC text, or why not.
+    pub(super) async fn dispatch(
+        &self,
+        method: Method,
+        visit: &Visit,
+        mut params: Map<String, Value>,
+    ) -> Result<String> {
+        let nothing = || {
+            message::result(&visit.id, shape::complete(self.frame(visit.revision), Nothing {}, None, None))
+        };
+        match method {
+            Method::ToolsCall => self.call_tool(visit, params).await,
+            Method::ToolsList => self.list(List::Tools, visit, &params),
+            Method::ResourcesList => self.offered(has_resources)?.list(List::Resources, visit, &params),
+            Method::TemplatesList => self.offered(has_resources)?.list(List::Templates, visit, &params),
+            Method::PromptsList => self.offered(has_prompts)?.list(List::Prompts, visit, &params),
+            Method::ResourcesRead => {
+                Box::pin(self.offered(has_resources)?.read_resource(visit, &mut params)).await
+            }
+            Method::PromptsGet => Box::pin(self.offered(has_prompts)?.get_prompt(visit, &mut params)).await,
+            Method::Complete => Box::pin(self.offered(has_completions)?.complete(visit, &mut params)).await,
+            Method::Listen => Box::pin(self.listen_stream(visit, &params)).await,
+            Method::Discover => Ok(self.discover(&visit.id, self.frame(visit.revision))),
+            Method::Ping => Ok(nothing()),
+            Method::SetLevel => {
+                let talk = visit.session.as_deref().ok_or_else(no_method)?;
+                Self::set_level(talk, &params).map(|()| nothing())
+            }
+            Method::Subscribe => self.offered(has_resources)?.subscribe(visit, &params).map(|()| nothing()),
+            Method::Unsubscribe => {
+                self.offered(has_resources)?.unsubscribe(visit, &params).map(|()| nothing())
+            }
+            // only the door itself can do that
+            Method::Initialize => Err(no_method()),
+        }
+    }
+
+    /// This server, if it offers such things at all: what is not advertised is not a method either.
+    fn offered(&self, has: fn(&crate::catalog::Snapshot) -> bool) -> Result<&Self> {
+        if has(&self.catalog.now()) { Ok(self) } else { Err(no_method()) }
+    }
+
+    async fn call_tool(&self, visit: &Visit, mut params: Map<String, Value>) -> Result<String> {
+        let name = text(&mut params, "name", "`tools/call` needs `name`, a string.")?;
+        let arguments = arguments(&mut params)?;
+        let now = self.catalog.now();
+        let entry = found(now.tool(&name))?;
+        if let Some(facts) = &visit.headers
+            && !entry.mirrors().is_empty()
+        {
+            // what is hidden must not show through its headers
+            if !self.line.visible(&visit.principal, entry.spec()) {
+                return Err(unknown());
+            }
+            headers::params(facts, entry.mirrors(), &arguments)?;
+        }
+        let method = Method::ToolsCall.name();
+        let answers = self.incoming(visit, method, &name, &mut params, &arguments)?;
+        let tool = Arc::clone(entry.tool());
+        match self.walk(visit, tool, method, &name, arguments, answers).await {
+            Ok(Walked::Reply(Reply::Tool(result))) => {
+                Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
+            }
+            Ok(Walked::Asked(answer)) => Ok(answer),
+            Ok(Walked::Reply(Reply::Resource(_) | Reply::Prompt(_) | Reply::Completion(_))) => {
+                Err(odd_reply())
+            }
+            Err(error) if error.kind() == Kind::Cancelled && visit.cancel.is_cancelled() => Err(error),
+            Err(error) if visit.revision.tool_result(error.kind()) => {
+                let result = faults::tool_result(&error);
+                Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read_resource(&self, visit: &Visit, params: &mut Map<String, Value>) -> Result<String> {
+        let uri = text(params, "uri", "`resources/read` needs `uri`, a string.")?;
+        let now = self.catalog.now();
+        let (entry, arguments) = now.resource(&uri).ok_or_else(|| self.no_such_resource(&uri))?;
+        let method = Method::ResourcesRead.name();
+        let answers = self.incoming(visit, method, &uri, params, &arguments)?;
+        let tool = Arc::clone(entry.tool());
+        match self.walk(visit, tool, method, &uri, arguments, answers).await {
+            Ok(Walked::Reply(Reply::Resource(contents))) => {
+                let body = Contents { contents: &contents };
+                let fresh = Freshness { ttl_ms: self.config.resource_ttl_ms, cache_scope: "private" };
+                let result = shape::complete(self.frame(visit.revision), body, Some(fresh), None);
+                Ok(message::result(&visit.id, result))
+            }
+            Ok(Walked::Asked(answer)) => Ok(answer),
+            Ok(Walked::Reply(Reply::Tool(_) | Reply::Prompt(_) | Reply::Completion(_))) => Err(odd_reply()),
+            // hidden, or gone by its own account: both are missing
+            Err(error) if matches!(error.kind(), Kind::NoSuchTool | Kind::NoSuchResource) => {
+                Err(self.no_such_resource(&uri))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get_prompt(&self, visit: &Visit, params: &mut Map<String, Value>) -> Result<String> {
+        let name = text(params, "name", "`prompts/get` needs `name`, a string.")?;
+        let arguments = arguments(params)?;
+        if !arguments.values().all(Value::is_string) {
+            return Err(faults::bad_params("The arguments of a prompt are strings."));
+        }
+        let now = self.catalog.now();
+        let entry = found(now.prompt(&name))?;
+        let method = Method::PromptsGet.name();
+        let answers = self.incoming(visit, method, &name, params, &arguments)?;
+        let tool = Arc::clone(entry.tool());
+        match self.walk(visit, tool, method, &name, arguments, answers).await? {
+            Walked::Reply(Reply::Prompt(prompt)) => {
+                let body = Prompted::from(&prompt);
+                Ok(message::result(&visit.id, shape::complete(self.frame(visit.revision), body, None, None)))
+            }
+            Walked::Asked(answer) => Ok(answer),
+            Walked::Reply(Reply::Tool(_) | Reply::Resource(_) | Reply::Completion(_)) => Err(odd_reply()),
+        }
+    }
+
+    async fn complete(&self, visit: &Visit, params: &mut Map<String, Value>) -> Result<String> {
+        let reference = params.remove("ref").unwrap_or_default();
+        let part = |name: &str| reference.get(name).and_then(Value::as_str);
+        let now = self.catalog.now();
+        let entry = match (part("type"), part("name"), part("uri")) {
+            (Some("ref/prompt"), Some(name), _) => found(now.prompt(name))?,
+            (Some("ref/resource"), _, Some(uri)) => {
+                let by_address = || now.resource(uri).map(|(entry, _)| entry);
+                now.template(uri).or_else(by_address).ok_or_else(|| self.no_such_resource(uri))?
+            }
+            _ => return Err(faults::bad_params("`ref` has to name a prompt or the address of a resource.")),
+        };
+        let argument = params.remove("argument").unwrap_or_default();
+        let known =
+            params.remove("context").and_then(|mut context| context.get_mut("arguments").map(Value::take));
+        let strings =
+            |value: &Value| value.as_object().is_some_and(|known| known.values().all(Value::is_string));
+        let (Some(Value::String(_)), Some(Value::String(_))) = (argument.get("name"), argument.get("value"))
+        else {
+            return Err(faults::bad_params("`argument` needs `name` and `value`, both strings."));
+        };
+        if !known.as_ref().is_none_or(strings) {
+            return Err(faults::bad_params("`context.arguments` has to be an object of strings."));
+        }
+        let mut arguments = Map::new();
+        arguments.insert(String::from("argument"), argument);
+        arguments.insert(String::from("known"), known.unwrap_or_else(|| json!({})));
+        let context = visit.context(Answers::default(), Arc::clone(&self.silence));
+        let method = Method::Complete.name();
+        let call = Proposed { tool: Arc::clone(entry.tool()), arguments, method };
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.line.complete(call, &context) => outcome?,
+            () = visit.cancel.cancelled() => return Err(faults::cancelled()),
+        };
+        let reply = match outcome {
+            Outcome::Done(redacted) => redacted.into_reply(),
+            Outcome::Paused(_) => return Err(odd_reply()),
+        };
+        let Reply::Completion(mut completion) = reply else { return Err(odd_reply()) };
+        if completion.values.len() > 100 {
+            completion.total.get_or_insert(completion.values.len() as u64);
+            completion.has_more = Some(true);
+            completion.values.truncate(100);
+        }
+        let body = Completed { completion: &completion };
+        Ok(message::result(&visit.id, shape::complete(self.frame(visit.revision), body, None, None)))
+    }
+
+    /// Walks the line, as often as questions make it.
+    async fn walk(
+        &self,
+        visit: &Visit,
+        tool: Arc<dyn Tool>,
+        method: &'static str,
+        name: &str,
+        arguments: Map<String, Value>,
+        mut answers: Answers,
+    ) -> Result<Walked> {
+        let speaker = (visit.progress.is_some() || visit.level.is_some())
+            .then(|| Arc::new(Speaker::new(Arc::clone(&visit.outlet), visit.progress.clone(), visit.level)));
+        let _hushed = speaker.clone().map(Hushed);
+        let voice: Arc<dyn Voice> = match speaker {
+            Some(speaker) => speaker,
+            None => Arc::clone(&self.silence),
+        };
+        let mut next = Some(arguments);
+        for _ in 0..=self.config.ask_rounds {
+            let Some(arguments) = next.take() else { break };
+            // a copy is worth it only where the line may have to be walked again
+            let again = visit.can_be_asked().then(|| arguments.clone());
+            let earlier = answers.responses.clone();
+            let context = visit.context(std::mem::take(&mut answers), Arc::clone(&voice));
+            let call = Proposed { tool: Arc::clone(&tool), arguments, method };
+            let outcome = tokio::select! {
+                biased;
+                outcome = self.line.run(call, &context) => outcome?,
+                () = visit.cancel.cancelled() => return Err(faults::cancelled()),
+            };
+            let question = match outcome {
+                Outcome::Done(redacted) => return Ok(Walked::Reply(redacted.into_reply())),
+                Outcome::Paused(question) => question,
+            };
+            let again = again.unwrap_or_default();
+            if visit.revision.door() == Door::Envelope {
+                let call = Call { method, name, arguments: &again };
+                return self.pause(visit, &call, question, earlier).map(Walked::Asked);
+            }
+            let mut responses = earlier;
+            responses.extend(Box::pin(self.converse(visit, &question.asks)).await?);
+            answers = Answers { responses, state: question.state };
+            next = Some(again);
+        }
+        Err(Error::new(Kind::ToolFailed, "The call asked more often than a call may; it was given up."))
+    }
+
+    /// No resource there, with the address as the specification wants it.
+    pub(super) fn no_such_resource(&self, uri: &str) -> Error {
+        let error = Error::new(Kind::NoSuchResource, "There is no resource at this address.");
+        if uri.len() > 2048 {
+            return error;
+        }
+        error.with_detail(json!({"uri": self.line.redactor().text(uri)}))
+    }
+}
+
+/// Ends a voice, however its call ends.
+struct Hushed(Arc<Speaker>);
+
+impl Drop for Hushed {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The revision in use has no such method, or this server does not offer it.
+pub(super) fn no_method() -> Error {
+    Error::new(Kind::NoSuchMethod, "This protocol revision, or this server, has no such method.")
+}

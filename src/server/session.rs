@@ -1,0 +1,416 @@
+//! Conversations: what a connection or a session remembers.
+//!
+//! Owns [`Conversation`] and the table of them. The idea: a stdio connection and an HTTP session of the stateful door
+//! are the same thing; the stateless door uses a connection's conversation for nothing but cancelling. Session ids
+//! are random, belong to the principal that opened them, and are no credential.
+//!
+//! Must not: outlive its connection, its idle time or the caps.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::error::{Error, Kind, Result};
+use crate::json::Value;
+use crate::pipeline::Client;
+use crate::principal::Principal;
+use crate::protocol::Revision;
+use crate::protocol::message::Id;
+use crate::protocol::types::LogLevel;
+use crate::transport::Outlet;
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What `initialize` agreed on.
+pub(super) struct Opened {
+    pub(super) revision: Revision,
+    pub(super) client: Arc<Client>,
+}
+
+/// What the client answered to a request of ours.
+pub(super) type Reply = std::result::Result<Value, i64>;
+
+struct Listener {
+    outlet: Arc<dyn Outlet>,
+    ended: CancellationToken,
+}
+
+/// One connection, or one HTTP session.
+pub(super) struct Conversation {
+    owner: Arc<str>,
+    opened: OnceLock<Opened>,
+    ready: AtomicBool,
+    level: AtomicU8,
+    running: Mutex<HashMap<Id, CancellationToken>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
+    next: AtomicU64,
+    watched: Mutex<BTreeSet<String>>,
+    listener: Mutex<Option<Listener>>,
+    used: AtomicU64,
+    /// Fires when nothing more comes from the client.
+    pub(super) ended: CancellationToken,
+}
+
+impl Conversation {
+    fn new(owner: Arc<str>, now: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            owner,
+            opened: OnceLock::new(),
+            ready: AtomicBool::new(false),
+            level: AtomicU8::new(LogLevel::Info as u8),
+            running: Mutex::default(),
+            waiting: Mutex::default(),
+            next: AtomicU64::new(1),
+            watched: Mutex::default(),
+            listener: Mutex::default(),
+            used: AtomicU64::new(millis(now)),
+            ended: CancellationToken::new(),
+        })
+    }
+
+    /// What was agreed, once it was.
+    pub(super) fn opened(&self) -> Option<&Opened> {
+        self.opened.get()
+    }
+
+    /// Opens it. False when it was open.
+    pub(super) fn open(&self, opened: Opened) -> bool {
+        self.opened.set(opened).is_ok()
+    }
+
+    /// The client said it is ready; only then does it hear what it did not ask for.
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// The least severe level the client wants to hear.
+    pub(super) fn level(&self) -> LogLevel {
+        const LEVELS: [LogLevel; 8] = [
+            LogLevel::Debug,
+            LogLevel::Info,
+            LogLevel::Notice,
+            LogLevel::Warning,
+            LogLevel::Error,
+            LogLevel::Critical,
+            LogLevel::Alert,
+            LogLevel::Emergency,
+        ];
+        LEVELS[usize::from(self.level.load(Ordering::Relaxed)).min(7)]
+    }
+
+    pub(super) fn set_level(&self, level: LogLevel) {
+        self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Notes a request that runs, so that it can be cancelled; it is forgotten when the guard goes.
+    pub(super) fn run(self: &Arc<Self>, id: &Id, cancel: &CancellationToken) -> Result<Running> {
+        let mut running = lock(&self.running);
+        if running.contains_key(id) {
+            return Err(Error::new(
+                Kind::BadRequest,
+                "A request with this id is still running; give each its own.",
+            ));
+        }
+        running.insert(id.clone(), cancel.clone());
+        Ok(Running { talk: Arc::clone(self), id: id.clone() })
+    }
+
+    /// Cancels a running request; an unknown one is nobody's fault.
+    pub(super) fn cancel(&self, id: &Id) {
+        if let Some(cancel) = lock(&self.running).get(id) {
+            cancel.cancel();
+        }
+    }
+
+    /// A number for a request of ours, and where its answer will arrive.
+    pub(super) fn expect(self: &Arc<Self>) -> (Waiting, oneshot::Receiver<Reply>) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.waiting).insert(id, sender);
+        (Waiting { talk: Arc::clone(self), id }, receiver)
+    }
+
+    /// The client answered; answers to nothing are ignored.
+    pub(super) fn answered(&self, id: &Id, reply: Reply) {
+        let Id::Number(number) = id else { return };
+        let sender = number.as_u64().and_then(|number| lock(&self.waiting).remove(&number));
+        if let Some(sender) = sender {
+            let _ = sender.send(reply);
+        }
+    }
+
+    /// Watches an address. False when there are too many already.
+    pub(super) fn watch(&self, uri: String, most: usize) -> bool {
+        let mut watched = lock(&self.watched);
+        if watched.len() >= most && !watched.contains(&uri) {
+            return false;
+        }
+        watched.insert(uri);
+        true
+    }
+
+    pub(super) fn unwatch(&self, uri: &str) {
+        lock(&self.watched).remove(uri);
+    }
+
+    pub(super) fn watches(&self, uri: &str) -> bool {
+        lock(&self.watched).contains(uri)
+    }
+
+    /// Where messages go that belong to no request: the connection, or the newest GET stream.
+    pub(super) fn listen(&self, outlet: Arc<dyn Outlet>) -> CancellationToken {
+        let ended = self.ended.child_token();
+        let former = lock(&self.listener).replace(Listener { outlet, ended: ended.clone() });
+        if let Some(former) = former {
+            former.ended.cancel();
+        }
+        ended
+    }
+
+    /// The stream is over, unless a newer one has taken its place.
+    pub(super) fn deafen(&self, ended: &CancellationToken) {
+        if !ended.is_cancelled() {
+            lock(&self.listener).take();
+        }
+    }
+
+    /// Says something that belongs to no request.
+    pub(super) fn tell(&self, message: impl FnOnce() -> String) {
+        if !self.ready.load(Ordering::Relaxed) {
+            return;
+        }
+        let outlet = lock(&self.listener).as_ref().map(|listener| Arc::clone(&listener.outlet));
+        if let Some(outlet) = outlet {
+            outlet.send(message());
+        }
+    }
+
+    fn is_idle(&self, now: Duration, idle: Duration) -> bool {
+        let unused = millis(now).saturating_sub(self.used.load(Ordering::Relaxed));
+        u128::from(unused) >= idle.as_millis() && !self.is_busy()
+    }
+
+    fn is_busy(&self) -> bool {
+        !lock(&self.running).is_empty() || lock(&self.listener).is_some()
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A request that runs.
+pub(super) struct Running {
+    talk: Arc<Conversation>,
+    id: Id,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.talk.running).remove(&self.id);
+    }
+}
+
+/// A request of ours that waits for its answer.
+pub(super) struct Waiting {
+    talk: Arc<Conversation>,
+    pub(super) id: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        lock(&self.talk.waiting).remove(&self.id);
+    }
+}
+
+/// How many sessions there may be, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caps {
+    pub(super) total: usize,
+    pub(super) each: usize,
+    pub(super) idle: Duration,
+}
+
+/// Every conversation.
+pub(super) struct Conversations {
+    caps: Caps,
+    clock: SharedClock,
+    connections: Mutex<HashMap<u64, Arc<Conversation>>>,
+    sessions: Mutex<HashMap<Box<str>, Arc<Conversation>>>,
+}
+
+impl Conversations {
+    pub(super) fn new(caps: Caps, clock: SharedClock) -> Self {
+        Self { caps, clock, connections: Mutex::default(), sessions: Mutex::default() }
+    }
+
+    /// The conversation of a connection.
+    pub(super) fn connection(&self, number: u64, principal: &Principal) -> Arc<Conversation> {
+        let now = self.clock.monotonic();
+        let make = || Conversation::new(Arc::clone(&principal.id), now);
+        Arc::clone(lock(&self.connections).entry(number).or_insert_with(make))
+    }
+
+    /// The connection is over.
+    pub(super) fn disconnect(&self, number: u64) {
+        if let Some(talk) = lock(&self.connections).remove(&number) {
+            talk.ended.cancel();
+        }
+    }
+
+    /// Opens a session: its id, and the conversation. The principal's longest unused one makes room.
+    pub(super) fn begin(&self, principal: &Principal, opened: Opened) -> Result<(String, Arc<Conversation>)> {
+        let now = self.clock.monotonic();
+        let mut sessions = lock(&self.sessions);
+        sessions.retain(|_, talk| {
+            let keep = !talk.is_idle(now, self.caps.idle);
+            if !keep {
+                talk.ended.cancel();
+            }
+            keep
+        });
+        let own = |talk: &Arc<Conversation>| talk.owner == principal.id;
+        if sessions.values().filter(|talk| own(talk)).count() >= self.caps.each {
+            let oldest = sessions
+                .iter()
+                .filter(|(_, talk)| own(talk) && !talk.is_busy())
+                .min_by_key(|(_, talk)| talk.used.load(Ordering::Relaxed))
+                .map(|(id, _)| id.clone());
+            if let Some(talk) = oldest.and_then(|id| sessions.remove(&id)) {
+                talk.ended.cancel();
+            } else {
+                return Err(too_many("You have as many sessions as one caller may; end one first."));
+            }
+        }
+        if sessions.len() >= self.caps.total {
+            return Err(too_many("There are as many sessions as this server allows; try again later."));
+        }
+        let id = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        let talk = Conversation::new(Arc::clone(&principal.id), now);
+        talk.open(opened);
+        sessions.insert(id.as_str().into(), Arc::clone(&talk));
+        Ok((id, talk))
+    }
+
+    /// The session of that id, if it is this principal's and still lives. Using it keeps it alive.
+    pub(super) fn session(&self, id: &str, principal: &Principal) -> Option<Arc<Conversation>> {
+        let now = self.clock.monotonic();
+        let mut sessions = lock(&self.sessions);
+        let talk = sessions.get(id).filter(|talk| talk.owner == principal.id)?;
+        if talk.is_idle(now, self.caps.idle) {
+            talk.ended.cancel();
+            sessions.remove(id);
+            return None;
+        }
+        talk.used.store(millis(now), Ordering::Relaxed);
+        Some(Arc::clone(talk))
+    }
+
+    /// Ends a session. False when there was none of this principal's.
+    pub(super) fn end(&self, id: &str, principal: &Principal) -> bool {
+        let Some(talk) = self.session(id, principal) else { return false };
+        lock(&self.sessions).remove(id);
+        talk.ended.cancel();
+        lock(&talk.running).values().for_each(CancellationToken::cancel);
+        true
+    }
+
+    /// Every open conversation.
+    pub(super) fn all(&self) -> Vec<Arc<Conversation>> {
+        let mut all: Vec<_> = lock(&self.sessions).values().cloned().collect();
+        all.extend(lock(&self.connections).values().filter(|talk| talk.opened().is_some()).cloned());
+        all
+    }
+}
+
+fn too_many(message: &'static str) -> Error {
+    Error::new(Kind::RateLimited, message).with_retry_after(Duration::from_secs(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::principal::PrincipalKind;
+
+    fn principal(id: &str) -> Principal {
+        Principal::new(id, PrincipalKind::ApiKey)
+    }
+
+    fn opened() -> Opened {
+        Opened { revision: Revision::NEWEST_HANDSHAKE, client: Arc::new(Client::default()) }
+    }
+
+    fn table(total: usize, each: usize) -> (Arc<ManualClock>, Conversations) {
+        let clock = ManualClock::at(Duration::from_secs(1));
+        let caps = Caps { total, each, idle: Duration::from_secs(60) };
+        (clock.clone(), Conversations::new(caps, clock))
+    }
+
+    #[test]
+    fn a_session_belongs_to_whoever_opened_it() {
+        let (_, table) = table(8, 8);
+        let (alice, bob) = (principal("key:alice"), principal("key:bob"));
+        let (id, _) = table.begin(&alice, opened()).unwrap();
+        assert_eq!(id.len(), 43, "256 bits");
+        assert!(table.session(&id, &bob).is_none());
+        assert!(!table.end(&id, &bob));
+        assert!(table.session(&id, &alice).is_some());
+        assert!(table.end(&id, &alice));
+        assert!(table.session(&id, &alice).is_none());
+    }
+
+    #[test]
+    fn an_idle_session_expires_and_a_used_one_does_not() {
+        let (clock, table) = table(8, 8);
+        let alice = principal("key:alice");
+        let (idle, _) = table.begin(&alice, opened()).unwrap();
+        let (used, _) = table.begin(&alice, opened()).unwrap();
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(30));
+            assert!(table.session(&used, &alice).is_some());
+        }
+        assert!(table.session(&idle, &alice).is_none());
+    }
+
+    #[test]
+    fn sessions_are_capped_and_the_oldest_of_one_makes_room() {
+        let (clock, table) = table(3, 2);
+        let (alice, bob) = (principal("key:alice"), principal("key:bob"));
+        let (first, _) = table.begin(&alice, opened()).unwrap();
+        clock.advance(Duration::from_secs(1));
+        let (second, _) = table.begin(&alice, opened()).unwrap();
+        table.begin(&alice, opened()).unwrap();
+        assert!(table.session(&first, &alice).is_none());
+        assert!(table.session(&second, &alice).is_some());
+        table.begin(&bob, opened()).unwrap();
+        assert_eq!(table.begin(&bob, opened()).map(|_| ()).unwrap_err().kind(), Kind::RateLimited);
+    }
+
+    #[test]
+    fn one_id_runs_once_and_answers_find_their_question() {
+        let (_, table) = table(1, 1);
+        let talk = table.connection(7, &principal("local:me"));
+        let cancel = CancellationToken::new();
+        let running = talk.run(&Id::from(1), &cancel).unwrap();
+        assert!(talk.run(&Id::from(1), &cancel).is_err());
+        talk.cancel(&Id::from(1));
+        assert!(cancel.is_cancelled());
+        drop(running);
+        assert!(talk.run(&Id::from(1), &cancel).is_ok());
+        let (waiting, mut receiver) = talk.expect();
+        talk.answered(&Id::from(waiting.id + 1), Ok(Value::Null));
+        assert!(receiver.try_recv().is_err());
+        talk.answered(&Id::from(waiting.id), Err(-1));
+        assert_eq!(receiver.try_recv().unwrap(), Err(-1));
+    }
+}

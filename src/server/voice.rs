@@ -1,0 +1,117 @@
+//! What a tool says on the way.
+//!
+//! Owns [`Speaker`]. The idea: a client hears progress only under the token it gave, and log messages only from the
+//! level it asked for; nothing follows the answer.
+//!
+//! Must not: redact; the line does that before it is heard here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::json::Value;
+use crate::pipeline::Voice;
+use crate::protocol::message::{self, Id};
+use crate::protocol::types::LogLevel;
+use crate::transport::Outlet;
+
+/// The voice of one request.
+pub(super) struct Speaker {
+    outlet: Arc<dyn Outlet>,
+    token: Option<Id>,
+    level: Option<LogLevel>,
+    // the last progress; none once the answer is made
+    last: Mutex<Option<f64>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress<'a> {
+    progress_token: &'a Id,
+    progress: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Log<'a> {
+    level: LogLevel,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logger: Option<&'a str>,
+    data: &'a Value,
+}
+
+impl Speaker {
+    pub(super) fn new(outlet: Arc<dyn Outlet>, token: Option<Id>, level: Option<LogLevel>) -> Self {
+        Self { outlet, token, level, last: Mutex::new(Some(f64::NEG_INFINITY)) }
+    }
+
+    /// Nothing is said from here on.
+    pub(super) fn close(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Voice for Speaker {
+    fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
+        let Some(token) = &self.token else { return };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // it has to rise; what does not is not worth a message
+        if !progress.is_finite() || last.is_none_or(|last| progress <= last) {
+            return;
+        }
+        let total = total.filter(|total| total.is_finite());
+        let params = Progress { progress_token: token, progress, total, message };
+        if self.outlet.send(message::notification("notifications/progress", Some(params))) {
+            *last = Some(progress);
+        }
+    }
+
+    fn log(&self, level: LogLevel, logger: Option<&str>, data: &Value) {
+        if self.level.is_none_or(|least| level < least) {
+            return;
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some() {
+            self.outlet
+                .send(message::notification("notifications/message", Some(Log { level, logger, data })));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::json;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<Value>>);
+
+    impl Outlet for Heard {
+        fn send(&self, message: String) -> bool {
+            self.0.lock().unwrap().push(serde_json::from_str(&message).unwrap());
+            true
+        }
+    }
+
+    #[test]
+    fn progress_rises_and_ends_with_the_answer() {
+        let heard = Arc::new(Heard::default());
+        let speaker = Speaker::new(heard.clone(), Some(Id::Text("t".into())), Some(LogLevel::Warning));
+        for progress in [0.0, 50.0, 50.0, f64::NAN, 20.0, 100.0] {
+            speaker.progress(progress, Some(100.0), None);
+        }
+        speaker.log(LogLevel::Info, None, &json!("quiet"));
+        speaker.log(LogLevel::Error, Some("l"), &json!("loud"));
+        speaker.close();
+        speaker.progress(200.0, None, None);
+        speaker.log(LogLevel::Emergency, None, &json!("late"));
+        let heard = heard.0.lock().unwrap();
+        let progress: Vec<_> = heard.iter().filter_map(|one| one["params"]["progress"].as_f64()).collect();
+        assert_eq!(progress, [0.0, 50.0, 100.0]);
+        assert_eq!(heard.len(), 4);
+        assert_eq!(heard[3]["params"], json!({"level": "error", "logger": "l", "data": "loud"}));
+    }
+}
