@@ -1,12 +1,14 @@
 //! A parsed API document: operations, and what was refused.
 //!
 //! Owns [`Document`], [`Operation`] and their parts. The idea: whatever the version (2.0, 3.0, 3.1), afterwards there
-//! is one shape; every schema is self-contained JSON Schema 2020-12 (`$ref` only to its own `$defs`).
+//! is one shape; every schema is a [`Shape`], which becomes self-contained JSON Schema 2020-12 when somebody asks
+//! for it (`$ref` only to its own `$defs`).
 //!
-//! Must not: read documents (`openapi.rs` does) or send requests.
+//! Must not: read documents (`openapi/` does) or send requests.
 
 use indexmap::IndexMap;
 
+use super::shape::Shape;
 use crate::json::Value;
 use crate::policy::Effect;
 
@@ -20,7 +22,7 @@ pub struct Document {
     /// Base addresses the document names. Information only: a document never chooses where requests go.
     pub servers: Vec<String>,
     /// Path prefix of the first server (`/v1`), which an operation's path is appended to when the configured base
-    /// address has no path of its own.
+    /// address has no path of its own; empty or `/…` without a slash at its end.
     pub base_path: String,
     /// Operations in document order.
     pub operations: Vec<Operation>,
@@ -38,7 +40,7 @@ pub struct Refusal {
 }
 
 /// One operation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Operation {
     /// `operationId`, or what was made up for it; unique.
     pub id: String,
@@ -104,8 +106,10 @@ pub struct Parameter {
     pub required: bool,
     /// What it is, cleaned.
     pub description: Option<String>,
-    /// Its schema, self-contained.
-    pub schema: Value,
+    /// Its schema; [`Shape::value`] makes it self-contained.
+    pub schema: Shape,
+    /// A value that is always sent and is no argument: `?api-version=1` in a path key.
+    pub fixed: Option<String>,
     /// How arrays and objects are written.
     pub style: Style,
     /// Whether each item becomes a parameter of its own.
@@ -126,14 +130,29 @@ pub struct BodySpec {
     /// Media type that is sent: JSON if offered, else `multipart/form-data`, else
     /// `application/x-www-form-urlencoded`, else the first.
     pub media_type: String,
-    /// Its schema, self-contained.
-    pub schema: Value,
+    /// Its schema; [`Shape::value`] makes it self-contained.
+    pub schema: Shape,
+    /// Whether the whole body is bytes: its argument is base64.
+    pub binary: bool,
     /// Every media type the document offers.
     pub offered: Vec<String>,
-    /// Per property of form bodies: media type or style hints (`encoding`).
-    pub encoding: IndexMap<String, Value>,
+    /// Per property of form bodies: how it is written (`encoding`).
+    pub encoding: IndexMap<String, Encoding>,
     /// Name among the tool's arguments (`body` unless a parameter has that name).
     pub argument: String,
+}
+
+/// How one property of a form body is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoding {
+    /// Media type of the part.
+    pub content_type: Option<String>,
+    /// How arrays and objects are written, where the document says so (form-urlencoded).
+    pub style: Option<Style>,
+    /// Whether each item becomes a field of its own.
+    pub explode: Option<bool>,
+    /// Whether it is bytes: the argument is base64.
+    pub binary: bool,
 }
 
 /// One answer of an operation.
@@ -143,8 +162,8 @@ pub struct ResponseSpec {
     pub description: Option<String>,
     /// Media type, if there is a body.
     pub media_type: Option<String>,
-    /// Its schema, self-contained.
-    pub schema: Option<Value>,
+    /// Its schema; [`Shape::value`] makes it self-contained.
+    pub schema: Option<Shape>,
     /// An example body.
     pub example: Option<Value>,
 }

@@ -1,0 +1,395 @@
+//! Schemas of OpenAPI 2.0, 3.0 and 3.1 -> JSON Schema 2020-12.
+//!
+//! Owns [`Schemas`], which keeps one converted copy of every schema that is referred to. The idea: keywords that
+//! 2020-12 has are copied if their value is of the right type and dropped otherwise, because a wrong keyword must cost
+//! a check and not an operation; what OpenAPI alone has is translated or dropped.
+//!
+//! Must not: follow references outside of [`Sources`].
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::keywords;
+use super::refs::{Reason, Sources, Spot};
+use super::words::{self, clean};
+use crate::connectors::shape::{DEFS, Named, Part, Shape, Table, measure};
+use crate::json::{Map, Value, json};
+
+/// Whether a schema is for what is sent or for what comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Direction {
+    /// Read-only properties are taken out.
+    Request,
+    /// Everything stays.
+    Response,
+}
+
+/// Schemas that are referred to, in all; and how deep one may be.
+const PARTS: usize = 100_000;
+const DEPTH: usize = 90;
+
+/// Every schema of a document, converted once each.
+pub(super) struct Schemas<'a> {
+    sources: &'a Sources,
+    /// 3.1: `nullable` and boolean bounds mean nothing, siblings of `$ref` count.
+    modern: bool,
+    index: HashMap<(Direction, usize, String), u32>,
+    names: HashSet<(Direction, String)>,
+    nodes: Vec<Node<'a>>,
+    done: usize,
+    patterns: HashMap<String, bool>,
+    table: Arc<Table>,
+}
+
+struct Node<'a> {
+    name: String,
+    direction: Direction,
+    spot: Spot<'a>,
+    result: Result<Part, Reason>,
+}
+
+/// Where we are in a schema.
+#[derive(Clone, Copy)]
+struct Place {
+    file: usize,
+    direction: Direction,
+    depth: usize,
+    in_place: bool,
+}
+
+impl Place {
+    fn below(self, in_place: bool) -> Self {
+        Self { depth: self.depth + 1, in_place: self.in_place && in_place, ..self }
+    }
+}
+
+impl<'a> Schemas<'a> {
+    pub(super) fn new(sources: &'a Sources, modern: bool) -> Self {
+        Self {
+            sources,
+            modern,
+            index: HashMap::new(),
+            names: HashSet::new(),
+            nodes: Vec::new(),
+            done: 0,
+            patterns: HashMap::new(),
+            table: Arc::default(),
+        }
+    }
+
+    /// The shape of a schema, and everything it refers to.
+    pub(super) fn shape(&mut self, spot: Spot<'a>, direction: Direction) -> Result<Shape, Reason> {
+        let part = self.part(spot, direction)?;
+        while self.done < self.nodes.len() {
+            let (spot, direction) = (self.nodes[self.done].spot, self.nodes[self.done].direction);
+            let result = self.part(spot, direction);
+            self.nodes[self.done].result = result;
+            self.done += 1;
+        }
+        Ok(Shape::new(part, Arc::clone(&self.table)))
+    }
+
+    /// A shape of our own that refers to nothing.
+    pub(super) fn plain(value: Value) -> Shape {
+        Shape::of(value)
+    }
+
+    /// Closes the table; what is returned says for each part why it cannot be used, if so.
+    pub(super) fn finish(self) -> Vec<Option<Reason>> {
+        let mut reasons: Vec<Option<Reason>> = Vec::with_capacity(self.nodes.len());
+        let mut parts: Vec<Named> = Vec::with_capacity(self.nodes.len());
+        for node in self.nodes {
+            let (part, reason) = match node.result {
+                Ok(part) => (part, None),
+                Err(reason) => (Part::default(), Some(reason)),
+            };
+            reasons.push(reason);
+            parts.push(Named { name: node.name, part });
+        }
+        spread(&parts, &mut reasons);
+        super::cycles::cut(&mut parts);
+        // Nobody else fills it.
+        let _ = self.table.parts.set(parts);
+        reasons
+    }
+
+    fn part(&mut self, spot: Spot<'a>, direction: Direction) -> Result<Part, Reason> {
+        let mut part = Part::default();
+        let place = Place { file: spot.file, direction, depth: 0, in_place: true };
+        part.value = self.schema(spot.value, place, &mut part, &HashSet::new())?;
+        for list in [&mut part.refs, &mut part.in_place] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        (part.size, part.depth) = measure(&part.value);
+        Ok(part)
+    }
+
+    fn schema(
+        &mut self,
+        value: &'a Value,
+        place: Place,
+        part: &mut Part,
+        absent: &HashSet<&'a str>,
+    ) -> Result<Value, Reason> {
+        if place.depth > DEPTH {
+            return Err(format!("A schema is nested deeper than {DEPTH} levels."));
+        }
+        let Value::Object(object) = value else {
+            // 3.1 has boolean schemas; anything else that is no schema restricts nothing.
+            return Ok(if value == &Value::Bool(false) { Value::Bool(false) } else { json!({}) });
+        };
+        if let Some(Value::String(reference)) = object.get("$ref") {
+            let referred = self.reference(reference, place, part)?;
+            return self.beside(object, referred, place, part, absent);
+        }
+        let mut out = Map::new();
+        self.keywords(object, place, part, absent, &mut out)?;
+        Ok(Value::Object(out))
+    }
+
+    /// `$ref` with what stands beside it.
+    fn beside(
+        &mut self,
+        object: &'a Map<String, Value>,
+        referred: Value,
+        place: Place,
+        part: &mut Part,
+        absent: &HashSet<&'a str>,
+    ) -> Result<Value, Reason> {
+        let mut out = Map::new();
+        if let Some(text) =
+            object.get("description").and_then(Value::as_str).and_then(|text| clean(text, 300))
+        {
+            out.insert(String::from("description"), json!(text));
+        }
+        if self.modern && object.len() > 1 {
+            self.keywords(object, place, part, absent, &mut out)?;
+        }
+        if !self.modern && keywords::flag(object, "nullable") {
+            out.insert(String::from("anyOf"), json!([referred, {"type": "null"}]));
+        } else if let Value::Object(referred) = referred {
+            out.extend(referred);
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn reference(&mut self, reference: &str, place: Place, part: &mut Part) -> Result<Value, Reason> {
+        let target = self.sources.target(place.file, reference)?;
+        // A chain that only leads in a circle would keep a validator busy for ever.
+        self.sources.resolve(target.spot)?;
+        let key = (place.direction, target.spot.file, target.pointer);
+        let id = match self.index.get(&key) {
+            Some(id) => *id,
+            None => {
+                if self.nodes.len() >= PARTS {
+                    return Err(format!("The document refers to more than {PARTS} schemas."));
+                }
+                let id = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+                let name = self.name(&key);
+                self.index.insert(key, id);
+                let unread = Err(String::new());
+                self.nodes.push(Node { name, direction: place.direction, spot: target.spot, result: unread });
+                id
+            }
+        };
+        part.refs.push(id);
+        if place.in_place {
+            part.in_place.push(id);
+        }
+        Ok(json!({"$ref": format!("{DEFS}{}", self.nodes[id as usize].name)}))
+    }
+
+    /// The name in `$defs`: the last segment, plain, unique.
+    fn name(&mut self, key: &(Direction, usize, String)) -> String {
+        let last = key.2.rsplit('/').next().unwrap_or_default();
+        let plain: String = last
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' })
+            .take(80)
+            .collect();
+        let base = if plain.is_empty() { String::from("schema") } else { plain };
+        let mut name = base.clone();
+        let mut count = 2_usize;
+        while !self.names.insert((key.0, name.clone())) {
+            name = format!("{base}_{count}");
+            // Names that clash by the thousand are not worth looking for a gap.
+            count = if count > 50 { self.nodes.len().max(count + 1) } else { count + 1 };
+        }
+        name
+    }
+
+    fn keywords(
+        &mut self,
+        object: &'a Map<String, Value>,
+        place: Place,
+        part: &mut Part,
+        absent: &HashSet<&'a str>,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Reason> {
+        let absent = &self.absent(object, place, absent);
+        keywords::copy(object, place.direction == Direction::Request, out);
+        self.pattern(object, out);
+        for (key, value) in object {
+            match (key.as_str(), value) {
+                ("properties", Value::Object(list)) => {
+                    let mut properties = Map::new();
+                    for (name, schema) in list.iter().filter(|(name, _)| !absent.contains(name.as_str())) {
+                        if !name.chars().any(words::is_hidden) && name.len() <= 256 {
+                            let schema = self.schema(schema, place.below(false), part, &HashSet::new())?;
+                            properties.insert(name.clone(), schema);
+                        }
+                    }
+                    out.insert(key.clone(), Value::Object(properties));
+                }
+                ("patternProperties", Value::Object(list)) => {
+                    let mut patterns = Map::new();
+                    for (pattern, schema) in list {
+                        if self.usable(pattern) {
+                            let schema = self.schema(schema, place.below(false), part, &HashSet::new())?;
+                            patterns.insert(pattern.clone(), schema);
+                        }
+                    }
+                    out.insert(key.clone(), Value::Object(patterns));
+                }
+                ("allOf" | "anyOf" | "oneOf", Value::Array(list)) if !list.is_empty() => {
+                    let mut branches = Vec::with_capacity(list.len());
+                    for branch in list {
+                        branches.push(self.schema(branch, place.below(true), part, absent)?);
+                    }
+                    out.insert(key.clone(), Value::Array(branches));
+                }
+                ("prefixItems", Value::Array(list)) | ("items", Value::Array(list)) if !list.is_empty() => {
+                    let mut items = Vec::with_capacity(list.len());
+                    for item in list {
+                        items.push(self.schema(item, place.below(false), part, &HashSet::new())?);
+                    }
+                    out.insert(String::from("prefixItems"), Value::Array(items));
+                }
+                ("not" | "if" | "then" | "else", Value::Object(_) | Value::Bool(_)) => {
+                    let schema = self.schema(value, place.below(true), part, absent)?;
+                    out.insert(key.clone(), schema);
+                }
+                (
+                    "items"
+                    | "contains"
+                    | "additionalProperties"
+                    | "unevaluatedProperties"
+                    | "unevaluatedItems"
+                    | "propertyNames",
+                    Value::Object(_) | Value::Bool(_),
+                ) => {
+                    // Names that a dropped pattern would have allowed must not be refused for want of it.
+                    if key == "additionalProperties"
+                        && let Some(Value::Object(patterns)) = object.get("patternProperties")
+                        && !patterns.keys().all(|pattern| self.usable(pattern))
+                    {
+                        continue;
+                    }
+                    let schema = self.schema(value, place.below(false), part, &HashSet::new())?;
+                    out.insert(key.clone(), schema);
+                }
+                _ => {}
+            }
+        }
+        keywords::require(object, absent, out);
+        if !self.modern {
+            keywords::older(object, out);
+        }
+        Ok(())
+    }
+
+    /// Read-only properties, here and in the branches of `allOf`: a request has none of them.
+    fn absent(
+        &self,
+        object: &'a Map<String, Value>,
+        place: Place,
+        outer: &HashSet<&'a str>,
+    ) -> HashSet<&'a str> {
+        let mut absent = outer.clone();
+        if place.direction == Direction::Request {
+            self.read_only(object, place.file, 3, &mut absent);
+        }
+        absent
+    }
+
+    fn read_only(
+        &self,
+        object: &'a Map<String, Value>,
+        file: usize,
+        levels: usize,
+        out: &mut HashSet<&'a str>,
+    ) {
+        if let Some(Value::Object(properties)) = object.get("properties") {
+            for (name, schema) in properties {
+                let own = schema.as_object().is_some_and(|schema| keywords::flag(schema, "readOnly"));
+                let referred = || {
+                    schema.get("$ref").is_some()
+                        && self.sources.resolve(Spot { file, value: schema }).is_ok_and(|spot| {
+                            spot.value.as_object().is_some_and(|schema| keywords::flag(schema, "readOnly"))
+                        })
+                };
+                if own || referred() {
+                    out.insert(name);
+                }
+            }
+        }
+        if let (Some(Value::Array(branches)), Some(levels)) = (object.get("allOf"), levels.checked_sub(1)) {
+            for branch in branches.iter().take(50) {
+                if let Ok(Spot { file, value: Value::Object(branch) }) =
+                    self.sources.resolve(Spot { file, value: branch })
+                {
+                    self.read_only(branch, file, levels, out);
+                }
+            }
+        }
+    }
+
+    /// `pattern`, if it can be matched in linear time.
+    fn pattern(&mut self, object: &'a Map<String, Value>, out: &mut Map<String, Value>) {
+        let Some(Value::String(pattern)) = object.get("pattern") else { return };
+        if self.usable(pattern) {
+            out.insert(String::from("pattern"), json!(pattern));
+            return;
+        }
+        let note = "(The upstream also checks a pattern that is not checked here.)";
+        let text = out.get("description").and_then(Value::as_str);
+        let text = text.map_or_else(|| String::from(note), |text| format!("{text} {note}"));
+        out.insert(String::from("description"), json!(text));
+    }
+
+    fn usable(&mut self, pattern: &str) -> bool {
+        if let Some(known) = self.patterns.get(pattern) {
+            return *known;
+        }
+        let usable = pattern.len() <= 2_000
+            && regex::RegexBuilder::new(pattern).size_limit(1 << 19).build().is_ok()
+            && crate::schema::Schema::compile(&json!({"pattern": pattern})).is_ok();
+        if self.patterns.len() < 10_000 {
+            self.patterns.insert(pattern.to_owned(), usable);
+        }
+        usable
+    }
+}
+
+/// A part that refers to one that cannot be used cannot be used either.
+fn spread(parts: &[Named], reasons: &mut [Option<Reason>]) {
+    let mut users: Vec<Vec<u32>> = vec![Vec::new(); parts.len()];
+    for (id, named) in parts.iter().enumerate() {
+        for used in &named.part.refs {
+            if let (Some(list), Ok(id)) = (users.get_mut(*used as usize), u32::try_from(id)) {
+                list.push(id);
+            }
+        }
+    }
+    let mut bad: Vec<usize> = (0..parts.len()).filter(|id| reasons[*id].is_some()).collect();
+    while let Some(id) = bad.pop() {
+        for user in &users[id] {
+            let user = *user as usize;
+            if reasons[user].is_none() {
+                reasons[user] = reasons[id].clone();
+                bad.push(user);
+            }
+        }
+    }
+}

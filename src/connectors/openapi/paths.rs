@@ -1,0 +1,266 @@
+//! Path items -> operations.
+//!
+//! Owns the walk over `paths`. The idea: an operation that cannot be read is refused by name and the walk goes on;
+//! query strings in a path key become parameters that are always sent.
+//!
+//! Must not: name tools (`names.rs` does, when all operations are known).
+
+use std::collections::HashSet;
+
+use super::convert::Schemas;
+use super::effect::effect;
+use super::names;
+use super::parameters::{Raw, Reader, Version, text};
+use super::refs::{Reason, Spot};
+use super::words::{clean, line, quoted};
+use crate::connectors::Shape;
+use crate::connectors::document::{Operation, Parameter, Place, Refusal, Style};
+use crate::json::{Value, json};
+
+const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+/// Operations of one document.
+const OPERATIONS: usize = 20_000;
+
+/// What the walk found.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) operations: Vec<Operation>,
+    pub(super) refused: Vec<Refusal>,
+}
+
+/// Walks over every operation.
+pub(super) fn walk(reader: &mut Reader<'_>, found: &mut Found) {
+    let Some(Value::Object(paths)) = reader.sources.root().get("paths") else { return };
+    for (key, value) in paths {
+        if key.starts_with("x-") {
+            continue;
+        }
+        let item = match reader.sources.resolve(Spot { file: 0, value }) {
+            Ok(item) => item,
+            Err(reason) => {
+                found.refused.push(Refusal { place: quoted(key), reason });
+                continue;
+            }
+        };
+        for method in METHODS {
+            let Some(value) = item.value.get(method) else { continue };
+            let place = format!("{} {}", method.to_ascii_uppercase(), quoted(key));
+            if found.operations.len() >= OPERATIONS {
+                let reason = format!("The document has more than {OPERATIONS} operations.");
+                found.refused.push(Refusal { place, reason });
+                return;
+            }
+            let spot = Spot { file: item.file, value };
+            match operation(reader, method, key, item, spot) {
+                Ok((operation, notes)) => {
+                    found.operations.push(operation);
+                    for (status, reason) in notes {
+                        let place = format!("{place} (answer {})", quoted(&status));
+                        found.refused.push(Refusal { place, reason });
+                    }
+                }
+                Err(reason) => found.refused.push(Refusal { place, reason }),
+            }
+        }
+    }
+}
+
+type Notes = Vec<(String, Reason)>;
+
+fn operation<'a>(
+    reader: &mut Reader<'a>,
+    method: &str,
+    key: &str,
+    item: Spot<'a>,
+    spot: Spot<'a>,
+) -> Result<(Operation, Notes), Reason> {
+    let spot = reader.sources.resolve(spot)?;
+    if !spot.value.is_object() {
+        return Err(String::from("It is not described by an object."));
+    }
+    let method = method.to_ascii_uppercase();
+    let (path, query) = split(key)?;
+    let raw = reader.merged(item, spot)?;
+    let mut parameters = parameters(reader, &path, &raw)?;
+    fixed(&query, &mut parameters)?;
+    // Path parameters first, in the order of the path; then as the document has them.
+    let order = variables(&path);
+    parameters.sort_by_key(|parameter| match parameter.place {
+        Place::Path => order.iter().position(|name| *name == parameter.name).unwrap_or(usize::MAX - 1),
+        _ => usize::MAX,
+    });
+    let argument = names::arguments(&mut parameters);
+    let mut body = match reader.version {
+        Version::Two => reader.older_body(spot, &raw)?,
+        _ => reader.body(spot)?,
+    };
+    if let Some(body) = &mut body {
+        body.argument = argument;
+    }
+    let (responses, notes) = reader.responses(spot);
+    let id = text(spot.value, "operationId").trim();
+    let id = if id.is_empty() { names::made_up(&method, &path) } else { quoted(id) };
+    let tags = spot.value.get("tags").and_then(Value::as_array);
+    let operation = Operation {
+        effect: effect(&method, &path, &id),
+        id,
+        tool: String::new(),
+        summary: line(text(spot.value, "summary"), 200),
+        description: clean(text(spot.value, "description"), 800),
+        tags: tags.into_iter().flatten().take(20).filter_map(|tag| line(tag.as_str()?, 60)).collect(),
+        parameters,
+        body,
+        responses,
+        deprecated: spot.value.get("deprecated") == Some(&Value::Bool(true)),
+        method,
+        path,
+    };
+    Ok((operation, notes))
+}
+
+fn parameters<'a>(reader: &mut Reader<'a>, path: &str, raw: &Raw<'a>) -> Result<Vec<Parameter>, Reason> {
+    let variables = variables(path);
+    let mut out: Vec<Parameter> = Vec::new();
+    for (place, spot) in &raw.parameters {
+        // A path parameter that the path does not have would go nowhere.
+        let name = text(spot.value, "name");
+        if *place == Place::Path && !variables.contains(&name) {
+            continue;
+        }
+        // Swagger 2.0 has no cookies, and headers that are never wanted need no reader.
+        match reader.parameter(*place, *spot) {
+            Ok(parameter) => out.push(parameter),
+            Err(reason)
+                if spot.value.get("required") == Some(&Value::Bool(true)) || *place == Place::Path =>
+            {
+                return Err(reason);
+            }
+            Err(reason) if reason.contains("refers") => return Err(reason),
+            Err(_) => {}
+        }
+    }
+    for name in variables {
+        if !out.iter().any(|parameter| parameter.place == Place::Path && parameter.name == name) {
+            out.push(plain(name, Place::Path, Style::Simple, Schemas::plain(json!({"type": "string"}))));
+        }
+    }
+    Ok(out)
+}
+
+fn plain(name: &str, place: Place, style: Style, schema: Shape) -> Parameter {
+    Parameter {
+        name: name.to_owned(),
+        argument: String::new(),
+        place,
+        required: true,
+        description: None,
+        schema,
+        fixed: None,
+        style,
+        explode: place == Place::Query,
+        allow_reserved: false,
+        content_type: None,
+    }
+}
+
+/// Adds what a path key says after `?`.
+fn fixed(query: &str, parameters: &mut Vec<Parameter>) -> Result<(), Reason> {
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (name, value) = (decode(name), decode(value));
+        if let Some(variable) = value.strip_prefix('{').and_then(|value| value.strip_suffix('}')) {
+            // `?version={v}`: the declared parameter goes under the name before the `=`.
+            let taken = parameters.iter().any(|it| it.name == name && it.place == Place::Query);
+            let declared = parameters
+                .iter_mut()
+                .find(|it| it.name == variable && it.place != Place::Header && it.fixed.is_none());
+            match declared {
+                Some(parameter) => {
+                    parameter.name = name;
+                    parameter.place = Place::Query;
+                    parameter.style = Style::Form;
+                    parameter.required = true;
+                }
+                None if taken => {}
+                None => {
+                    let schema = Schemas::plain(json!({"type": "string"}));
+                    parameters.push(plain(&name, Place::Query, Style::Form, schema));
+                }
+            }
+        } else if name.contains(['{', '}']) || value.contains(['{', '}']) {
+            return Err(String::from("Its path has a query with a template that cannot be read."));
+        } else {
+            parameters.retain(|it| !(it.name == name && it.place == Place::Query));
+            let schema = Schemas::plain(json!({"type": "string", "const": value}));
+            let mut parameter = plain(&name, Place::Query, Style::Form, schema);
+            parameter.fixed = Some(value);
+            parameters.push(parameter);
+        }
+    }
+    Ok(())
+}
+
+/// Path and query of a path key.
+fn split(key: &str) -> Result<(String, String), Reason> {
+    if key.len() > 2_000 {
+        return Err(String::from("Its path is longer than 2000 characters."));
+    }
+    if key.contains('#') || key.contains('\\') || key.chars().any(super::words::is_hidden) {
+        return Err(String::from("Its path has characters that no path can have."));
+    }
+    let (path, query) = key.split_once('?').unwrap_or((key, ""));
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let inner: Vec<&str> = path.split('/').skip(1).collect();
+    let last = inner.len().saturating_sub(1);
+    for (at, part) in inner.iter().enumerate() {
+        let decoded = percent_encoding::percent_decode_str(part).decode_utf8_lossy();
+        let strays = part.matches('{').count() != part.matches('}').count() || part.contains("{}");
+        if (part.is_empty() && at != last)
+            || decoded == "."
+            || decoded == ".."
+            || decoded.contains('/')
+            || strays
+        {
+            return Err(String::from(
+                "Its path has a segment that is empty, leads elsewhere, or is no template.",
+            ));
+        }
+    }
+    Ok((path, query.to_owned()))
+}
+
+/// The names in braces.
+fn variables(path: &str) -> Vec<&str> {
+    let mut seen = HashSet::new();
+    path.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'))
+        .map(|(name, _)| name)
+        .filter(|name| seen.insert(*name))
+        .collect()
+}
+
+/// Takes away what turned out unusable: answers lose their schema, the rest loses the operation.
+pub(super) fn settle(
+    mut operation: Operation,
+    unusable: &[Option<Reason>],
+    refused: &mut Vec<Refusal>,
+) -> Result<Operation, Refusal> {
+    let place = format!("{} {}", operation.method, quoted(&operation.path));
+    let reason = |shape: &Shape| {
+        shape.part().refs.iter().find_map(|id| unusable.get(*id as usize).and_then(Option::as_ref)).cloned()
+    };
+    let shapes =
+        operation.parameters.iter().map(|it| &it.schema).chain(operation.body.iter().map(|it| &it.schema));
+    if let Some(reason) = shapes.into_iter().find_map(reason) {
+        return Err(Refusal { place, reason });
+    }
+    for (status, response) in &mut operation.responses {
+        if let Some(reason) = response.schema.as_ref().and_then(reason) {
+            response.schema = None;
+            refused.push(Refusal { place: format!("{place} (answer {})", quoted(status)), reason });
+        }
+    }
+    Ok(operation)
+}

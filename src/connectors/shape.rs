@@ -1,0 +1,200 @@
+//! A schema that shares its parts with every other schema of the same document.
+//!
+//! Owns [`Shape`]. The idea: each component is converted once and kept in one table; a self-contained schema (its own
+//! `$defs`, only what is reachable, no larger than a budget) is put together when somebody asks for it. What does not
+//! fit the budget becomes a schema that accepts anything: the upstream still checks it.
+//!
+//! Must not: know what a schema says.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use crate::json::{Map, Value, json};
+
+/// Where `$ref`s of converted schemas lead.
+pub(super) const DEFS: &str = "#/$defs/";
+/// Levels of one bundle, summed over its parts: a chain of references cannot be longer, so that compiling and
+/// checking stay within the stack.
+const LEVELS: usize = 3_000;
+/// Levels of references from the root.
+const HOPS: usize = 20;
+
+/// One schema of a document.
+#[derive(Clone)]
+pub struct Shape {
+    root: Arc<Part>,
+    table: Arc<Table>,
+}
+
+/// A converted schema and the parts it refers to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Part {
+    pub(super) value: Value,
+    /// Parts it refers to, by index.
+    pub(super) refs: Vec<u32>,
+    /// Those among them that apply to the same value (`$ref`, `allOf`, `anyOf`…, not properties or items).
+    pub(super) in_place: Vec<u32>,
+    pub(super) size: usize,
+    pub(super) depth: usize,
+}
+
+/// A part with the name it has in `$defs`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) part: Part,
+}
+
+/// Every part of a document; filled once, when the document has been read.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) parts: OnceLock<Vec<Named>>,
+}
+
+impl Shape {
+    /// A schema that is self-contained already.
+    pub fn of(value: Value) -> Self {
+        Self::new(Part { value, ..Part::default() }, Arc::default())
+    }
+
+    pub(super) fn new(mut part: Part, table: Arc<Table>) -> Self {
+        (part.size, part.depth) = measure(&part.value);
+        Self { root: Arc::new(part), table }
+    }
+
+    /// The schema, with `$defs` for what it refers to: at most about a megabyte.
+    pub fn value(&self) -> Value {
+        self.value_within(1 << 20)
+    }
+
+    /// The schema, with `$defs` of together at most about `budget` bytes.
+    pub fn value_within(&self, budget: usize) -> Value {
+        let defs = definitions(std::iter::once(self), budget);
+        let mut value = self.root.value.clone();
+        if !defs.is_empty() {
+            match &mut value {
+                Value::Object(object) => {
+                    object.insert(String::from("$defs"), Value::Object(defs));
+                }
+                other => return other.clone(),
+            }
+        }
+        value
+    }
+
+    /// The schema alone: its `$ref`s lead to `#/$defs/NAME`, which [`definitions`] has.
+    pub(super) fn root(&self) -> &Value {
+        &self.root.value
+    }
+
+    /// What it refers to.
+    pub(super) fn part(&self) -> &Part {
+        &self.root
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.root.value)
+    }
+}
+
+/// The `$defs` that several shapes of one document need together, nearest first, within a budget in bytes.
+pub(super) fn definitions<'a>(shapes: impl Iterator<Item = &'a Shape>, budget: usize) -> Map<String, Value> {
+    let mut queue: VecDeque<(u32, usize)> = VecDeque::new();
+    let mut seen: HashSet<u32> = HashSet::new();
+    let mut table: Option<&'a Arc<Table>> = None;
+    let (mut size, mut levels) = (0_usize, 0_usize);
+    for shape in shapes {
+        size += shape.root.size;
+        levels += shape.root.depth;
+        if !shape.root.refs.is_empty() {
+            table = Some(&shape.table);
+        }
+        queue.extend(shape.root.refs.iter().filter(|id| seen.insert(**id)).map(|id| (*id, 1)));
+    }
+    let mut defs = Map::new();
+    let Some(parts) = table.and_then(|table| table.parts.get()) else { return defs };
+    while let Some((id, hops)) = queue.pop_front() {
+        let Some(named) = parts.get(id as usize) else { continue };
+        let part = &named.part;
+        let fits = size + part.size <= budget && levels + part.depth <= LEVELS && hops <= HOPS;
+        if fits {
+            size += part.size;
+            levels += part.depth;
+            queue.extend(part.refs.iter().filter(|id| seen.insert(**id)).map(|id| (*id, hops + 1)));
+            defs.insert(named.name.clone(), part.value.clone());
+        } else {
+            size += 2;
+            defs.insert(named.name.clone(), json!({}));
+        }
+    }
+    defs
+}
+
+/// Bytes as JSON, roughly, and levels.
+pub(super) fn measure(value: &Value) -> (usize, usize) {
+    match value {
+        Value::Null | Value::Bool(_) => (5, 0),
+        Value::Number(_) => (8, 0),
+        Value::String(text) => (text.len() + 3, 0),
+        Value::Array(items) => items.iter().fold((2, 1), |(size, depth), item| {
+            let inner = measure(item);
+            (size + inner.0 + 1, depth.max(inner.1 + 1))
+        }),
+        Value::Object(object) => object.iter().fold((2, 1), |(size, depth), (key, item)| {
+            let inner = measure(item);
+            (size + key.len() + 4 + inner.0, depth.max(inner.1 + 1))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(parts: Vec<(Value, Vec<u32>)>, root: Value, refs: Vec<u32>) -> Shape {
+        let table = Arc::new(Table::default());
+        let named = parts.into_iter().enumerate().map(|(index, (value, refs))| {
+            let (size, depth) = measure(&value);
+            Named { name: format!("P{index}"), part: Part { value, refs, in_place: Vec::new(), size, depth } }
+        });
+        table.parts.set(named.collect()).unwrap();
+        Shape::new(Part { value: root, refs, ..Part::default() }, table)
+    }
+
+    #[test]
+    fn only_what_is_reachable_is_included_and_cycles_are_fine() {
+        let parts = vec![
+            (json!({"properties": {"next": {"$ref": "#/$defs/P1"}}}), vec![1]),
+            (json!({"properties": {"back": {"$ref": "#/$defs/P0"}}}), vec![0]),
+            (json!({"type": "string"}), vec![]),
+        ];
+        let value = shape(parts, json!({"$ref": "#/$defs/P0"}), vec![0]).value();
+        let names: Vec<&String> = value["$defs"].as_object().unwrap().keys().collect();
+        assert_eq!(names, ["P0", "P1"]);
+    }
+
+    #[test]
+    fn what_exceeds_the_budget_accepts_anything() {
+        let parts = vec![
+            (json!({"properties": {"next": {"$ref": "#/$defs/P1"}}}), vec![1]),
+            (json!({"enum": ["x".repeat(500)]}), vec![]),
+        ];
+        let value = shape(parts, json!({"$ref": "#/$defs/P0"}), vec![0]).value_within(200);
+        assert_eq!(value["$defs"]["P1"], json!({}));
+        assert!(value["$defs"]["P0"].to_string().len() > 10);
+    }
+
+    #[test]
+    fn a_long_chain_is_cut() {
+        let count = 10_000_u32;
+        let parts = (0..count)
+            .map(|id| (json!({"$ref": format!("{DEFS}P{}", id + 1)}), vec![id + 1]))
+            .chain([(json!({}), vec![])])
+            .collect();
+        let value = shape(parts, json!({"$ref": "#/$defs/P0"}), vec![0]).value();
+        assert!(value["$defs"].as_object().unwrap().len() <= HOPS + 1);
+    }
+}
