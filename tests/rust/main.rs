@@ -1,6 +1,7 @@
 //! The one integration binary: a module per subject.
 
 mod architecture;
+mod connectors;
 mod http;
 mod loopback;
 mod schema;

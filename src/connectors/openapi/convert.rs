@@ -362,9 +362,8 @@ impl<'a> Schemas<'a> {
         if let Some(known) = self.patterns.get(pattern) {
             return *known;
         }
-        let usable = pattern.len() <= 2_000
-            && regex::RegexBuilder::new(pattern).size_limit(1 << 19).build().is_ok()
-            && crate::schema::Schema::compile(&json!({"pattern": pattern})).is_ok();
+        let usable =
+            pattern.len() <= 2_000 && crate::schema::Schema::vet(&json!({"pattern": pattern})).is_ok();
         if self.patterns.len() < 10_000 {
             self.patterns.insert(pattern.to_owned(), usable);
         }

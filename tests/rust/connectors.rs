@@ -1,0 +1,3 @@
+//! Documents in, operations and requests out.
+
+mod documents;
