@@ -2,18 +2,42 @@
 //!
 //! Owns [`Approvals`] and its [`Config`]. The idea: a call that needs a person leaves a record in the state directory;
 //! an operator signs a decision about exactly that record with a key whose private half only a passphrase opens; the
-//! server holds public halves, and takes the grant by renaming the record, which exactly one caller can do.
+//! server holds public halves, computes the binding again from the call at hand, and takes the grant by renaming the
+//! record, which exactly one caller can do.
 //!
-//! Must not: know tools, or render anything that was not redacted before.
+//! A record is one file, and its name says where it stands:
+//!
+//! ```text
+//! ID.BINDING.pending   asked for; ID.decision beside it once an operator has signed
+//! ID.BINDING.taken     a call took it: it runs, or was cut off, and never runs again
+//! ID.BINDING.carried   a call took it and asks its client something before it goes on
+//! ID.BINDING.used      the call has ended
+//! ID.BINDING.refused   the client's user said no
+//! ```
+//!
+//! Everything here blocks on files for a moment; the line calls it from a blocking thread.
+//!
+//! Must not: know tools, or show anything that was not redacted before.
 
-use std::path::PathBuf;
+mod desk;
+mod operator;
+mod record;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use desk::{Enrolled, Listed};
+pub use operator::{Decision, Operator};
+pub use record::{Record, Shown, Status, Wish, render, visible};
+
 use crate::clock::SharedClock;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+use crate::state::StateDir;
+use operator::Signed;
+use record::millis;
 
 /// The `[approvals]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +45,8 @@ use crate::error::Result;
 pub struct Config {
     /// How long an approval may be decided and used, in seconds.
     pub expires_seconds: u64,
-    /// Where the public keys of operators are; `operators` in the state directory if not given.
+    /// Where the public keys of operators are; `operators` in the state directory if not given. Another user's
+    /// directory, which the server can only read, is what makes approvals impossible to forge for the server's user.
     pub operators: Option<PathBuf>,
     /// The profile that approvals are bound to; unset is production.
     pub profile: String,
@@ -49,12 +74,279 @@ impl Config {
 
 /// Approvals, in a state directory that several processes may share.
 pub struct Approvals {
-    _clock: SharedClock,
+    config: Config,
+    files: StateDir,
+    operators: PathBuf,
+    instance: [u8; 32],
+    clock: SharedClock,
+}
+
+/// What became of a wish.
+#[derive(Debug)]
+pub enum Answer {
+    /// A person agreed, and this caller has the grant.
+    Taken(Grant),
+    /// Nobody has decided; this is the id to decide about.
+    Pending(Box<Record>),
+    /// A person refused.
+    Refused(String),
+}
+
+/// A grant in the hands of the one call that may use it. Dropped without a word it stays `unknown`.
+#[derive(Debug)]
+pub struct Grant {
+    files: StateDir,
+    id: String,
+    binding: String,
+    /// Who agreed: an operator's name, or `client`.
+    by: String,
+}
+
+impl Grant {
+    /// The id of the approval.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Who agreed: an operator's name, or `client`.
+    pub fn by(&self) -> &str {
+        &self.by
+    }
+
+    /// The call has ended, well or not.
+    pub fn used(self) -> Result<()> {
+        self.move_to("used")
+    }
+
+    /// The call asks something else; the same call may take the grant up again.
+    pub fn carry(self) -> Result<()> {
+        self.move_to("carried")
+    }
+
+    fn move_to(&self, state: &str) -> Result<()> {
+        self.files
+            .rename(&name(&self.id, &self.binding, "taken"), &name(&self.id, &self.binding, state))
+            .map(|_| ())
+    }
+}
+
+fn name(id: &str, binding: &str, state: &str) -> String {
+    format!("{id}.{binding}.{state}")
+}
+
+/// A file name, taken apart.
+pub(super) struct Named<'a> {
+    pub(super) id: &'a str,
+    pub(super) binding: &'a str,
+    pub(super) state: &'a str,
+}
+
+pub(super) fn named(name: &str) -> Option<Named<'_>> {
+    let mut parts = name.split('.');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(id), Some(binding), Some(state), None) => Some(Named { id, binding, state }),
+        _ => None,
+    }
+}
+
+fn gone() -> Error {
+    Error::new(
+        Kind::NeedsApproval,
+        "This approval is not open any more (expired, used, or meant for another call); call again to ask anew.",
+    )
 }
 
 impl Approvals {
     /// Opens the approvals of a state directory, which is made if it is not there.
-    pub fn open(_config: &Config, _state: &std::path::Path, clock: SharedClock) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { _clock: clock }))
+    pub fn open(config: &Config, state: &Path, clock: SharedClock) -> Result<Arc<Self>> {
+        let state = StateDir::open(state)?;
+        let operators = match &config.operators {
+            Some(path) => path.clone(),
+            None => state.folder("operators")?.path().to_path_buf(),
+        };
+        Ok(Arc::new(Self {
+            config: config.clone(),
+            files: state.folder("approvals")?,
+            operators,
+            instance: state.key("instance.key")?,
+            clock,
+        }))
     }
+
+    fn now(&self) -> u64 {
+        millis(self.clock.wall())
+    }
+
+    fn binding(&self, wish: &Wish<'_>) -> String {
+        record::binding(&self.instance, &self.config.profile, wish)
+    }
+
+    /// Takes a grant that an operator gave for exactly this call, or says that one is awaited.
+    pub fn settle(&self, wish: &Wish<'_>) -> Result<Answer> {
+        let binding = self.binding(wish);
+        let _lock = self.files.lock("approvals")?;
+        let names = self.tidy()?;
+        let now = self.now();
+        let mut waiting = 0;
+        let mut open = None;
+        for one in names.iter().filter_map(|name| named(name)) {
+            if one.state == "pending" {
+                waiting += 1;
+            }
+            if one.binding != binding {
+                continue;
+            }
+            let Some(record) = self.record(&one)? else { continue };
+            if one.state != "pending" {
+                continue;
+            }
+            match self.decision(&record, wish, &binding, now)? {
+                Some((Decision::Approve, by)) => {
+                    if let Some(grant) = self.take(&record.id, &binding, "pending", by)? {
+                        return Ok(Answer::Taken(grant));
+                    }
+                }
+                Some((Decision::Refuse, _)) => return Ok(Answer::Refused(record.id)),
+                None => open = Some(record),
+            }
+        }
+        if let Some(record) = open {
+            return Ok(Answer::Pending(Box::new(record)));
+        }
+        if waiting >= self.config.most_pending {
+            return Err(Error::new(
+                Kind::RateLimited,
+                "Too many approvals are waiting already; decide or let expire some of them first.",
+            ));
+        }
+        let record = Record {
+            id: fresh_id(),
+            created: now,
+            expires: now.saturating_add(millis(self.config.expires())),
+            shown: Shown::of(wish),
+            fingerprint: wish.fingerprint.hex(),
+            binding: binding.clone(),
+            policy: wish.policy.to_owned(),
+        };
+        let bytes = serde_json::to_vec_pretty(&record).map_err(|cause| {
+            Error::new(Kind::Internal, "An approval could not be written down.").with_source(cause)
+        })?;
+        self.files.write(&name(&record.id, &binding, "pending"), &bytes)?;
+        Ok(Answer::Pending(Box::new(record)))
+    }
+
+    /// Takes a grant that the caller's own client gave; the line calls this only where configuration trusts it.
+    pub fn agreed_by_client(&self, id: &str, wish: &Wish<'_>) -> Result<Grant> {
+        self.open_take(id, wish, "pending", "client")
+    }
+
+    /// Takes up a grant again that the same call carried along.
+    pub fn resume(&self, id: &str, wish: &Wish<'_>) -> Result<Grant> {
+        self.open_take(id, wish, "carried", "carried")
+    }
+
+    /// The caller's own client said no.
+    pub fn declined_by_client(&self, id: &str, wish: &Wish<'_>) -> Result<()> {
+        let binding = self.binding(wish);
+        let moved =
+            is_id(id) && self.files.rename(&name(id, &binding, "pending"), &name(id, &binding, "refused"))?;
+        if moved { Ok(()) } else { Err(gone()) }
+    }
+
+    fn open_take(&self, id: &str, wish: &Wish<'_>, from: &str, by: &str) -> Result<Grant> {
+        let binding = self.binding(wish);
+        if !is_id(id) {
+            return Err(gone());
+        }
+        let one = Named { id, binding: &binding, state: from };
+        match self.record(&one)? {
+            Some(record) if record.expires > self.now() && record.shown == Shown::of(wish) => {}
+            _ => return Err(gone()),
+        }
+        self.take(id, &binding, from, by.to_owned())?.ok_or_else(gone)
+    }
+
+    fn take(&self, id: &str, binding: &str, from: &str, by: String) -> Result<Option<Grant>> {
+        let (from, to) = (name(id, binding, from), name(id, binding, "taken"));
+        Ok(self.files.rename(&from, &to)?.then(|| Grant {
+            files: self.files.clone(),
+            id: id.to_owned(),
+            binding: binding.to_owned(),
+            by,
+        }))
+    }
+
+    fn record(&self, one: &Named<'_>) -> Result<Option<Record>> {
+        let Some(bytes) = self.files.read(&name(one.id, one.binding, one.state))? else { return Ok(None) };
+        Ok(serde_json::from_slice::<Record>(&bytes)
+            .ok()
+            .filter(|record| record.id == one.id && record.binding == one.binding))
+    }
+
+    /// The decision of an enrolled operator, if there is one that means this call and holds now.
+    fn decision(
+        &self,
+        record: &Record,
+        wish: &Wish<'_>,
+        binding: &str,
+        now: u64,
+    ) -> Result<Option<(Decision, String)>> {
+        let Some(bytes) = self.files.read(&format!("{}.decision", record.id))? else { return Ok(None) };
+        let Ok(signed) = serde_json::from_slice::<Signed>(&bytes) else { return Ok(None) };
+        let public = operator::is_name(&signed.operator)
+            .then(|| std::fs::read(self.operators.join(format!("{}.pub", signed.operator))).ok())
+            .flatten();
+        let shown = Shown::of(wish).digest().hex();
+        let holds = signed.id == record.id
+            && signed.expires > now
+            && signed.at <= now.saturating_add(60_000)
+            && public.is_some_and(|public| signed.verify(&public, binding, &shown));
+        Ok(holds.then_some((signed.decision, signed.operator)))
+    }
+
+    /// Removes what is long over, and returns the names of the rest.
+    fn tidy(&self) -> Result<Vec<String>> {
+        const KEPT: u64 = 24 * 3600 * 1000;
+        const KEPT_UNKNOWN: u64 = 30 * KEPT;
+        let now = self.now();
+        let mut left = Vec::new();
+        for file in self.files.names()? {
+            let Some(one) = named(&file) else { continue };
+            let Some(record) = self.record(&one)? else { continue };
+            let over = match one.state {
+                "pending" | "refused" | "carried" => record.expires <= now,
+                "used" => record.expires.saturating_add(KEPT) <= now,
+                _ => record.expires.saturating_add(KEPT_UNKNOWN) <= now,
+            };
+            // An expired question is still shown for a while, but nothing can be done with it.
+            if over && (one.state != "pending" || record.expires.saturating_add(KEPT) <= now) {
+                self.files.remove(&file)?;
+                self.files.remove(&format!("{}.decision", record.id))?;
+            } else if !over {
+                left.push(file);
+            }
+        }
+        Ok(left)
+    }
+}
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Twelve characters of 5 bits each, in three groups.
+fn fresh_id() -> String {
+    let bits: u64 = rand::random();
+    let mut id = String::with_capacity(14);
+    for place in 0..12u32 {
+        if place > 0 && place % 4 == 0 {
+            id.push('-');
+        }
+        let index = usize::try_from(bits >> (place * 5) & 31).unwrap_or_default();
+        id.push(char::from(ALPHABET[index]));
+    }
+    id
+}
+
+/// Whether `id` can be the id of an approval, and is safe in a file name.
+fn is_id(id: &str) -> bool {
+    id.len() == 14 && id.bytes().all(|byte| byte == b'-' || ALPHABET.contains(&byte))
 }

@@ -1,10 +1,36 @@
 //! Over quota?
 //!
-//! Owns the stamp [`Admitted`].
+//! Owns the stamp [`Admitted`]. The idea: the cheapest refusal comes first.
+//!
+//! Must not: look at the arguments.
+//!
+//! ```compile_fail
+//! fn forge(call: bartizan::pipeline::Proposed) -> bartizan::pipeline::Admitted {
+//!     bartizan::pipeline::Admitted { call }
+//! }
+//! ```
 
-use super::Proposed;
+use super::{Context, Proposed};
+use crate::error::Result;
+use crate::limits::Limiter;
 
 /// A call within its quota.
 pub struct Admitted {
-    _call: Proposed,
+    call: Proposed,
+}
+
+impl Admitted {
+    pub(super) fn into_call(self) -> Proposed {
+        self.call
+    }
+}
+
+pub(super) async fn admit(
+    call: Proposed,
+    class: &'static str,
+    limiter: &Limiter,
+    context: &Context,
+) -> Result<Admitted> {
+    limiter.take(&context.principal.id, class, 1).await?;
+    Ok(Admitted { call })
 }

@@ -1,12 +1,36 @@
 //! Does a person agree?
 //!
-//! Owns the stamp [`Approved`].
+//! Owns the stamp [`Approved`]. The idea: a person is asked last, and a question is a return value: to the client where
+//! configuration trusts it, else to an operator by way of the state directory. A grant is taken, not remembered: taking
+//! it is what makes the stamp.
+//!
+//! Must not: wait for anybody.
+//!
+//! ```compile_fail
+//! fn forge(arguments: bartizan::json::Map<String, bartizan::json::Value>) -> bartizan::pipeline::Approved {
+//!     bartizan::pipeline::Approved { arguments }
+//! }
+//! ```
 
-use crate::json::{Map, Value};
+use std::sync::Arc;
+
+use super::{Aim, Context, LineParts, Notes, Permitted, Proposed, Question, Tool};
+use crate::approvals::{Answer, Approvals, Grant, Record, Wish};
+use crate::error::{Error, Kind, Result};
+use crate::json::{Map, Value, json};
+use crate::policy::{Effect, Verdict};
+use crate::principal::Principal;
+use crate::protocol::types::{Ask, Asks};
+
+/// The key of the question whether a call may run.
+pub(super) const KEY: &str = "bartizan.approval";
 
 /// A call that may run.
 pub struct Approved {
+    tool: Arc<dyn Tool>,
     arguments: Map<String, Value>,
+    method: &'static str,
+    grant: Option<Grant>,
 }
 
 impl Approved {
@@ -14,4 +38,180 @@ impl Approved {
     pub fn arguments(&self) -> &Map<String, Value> {
         &self.arguments
     }
+
+    /// The protocol method, such as `tools/call`.
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// The effect that the tool declares; what it calls in turn may not exceed it.
+    pub fn effect(&self) -> Effect {
+        self.tool.spec().effect
+    }
+
+    pub(super) fn tool(&self) -> Arc<dyn Tool> {
+        Arc::clone(&self.tool)
+    }
+
+    pub(super) fn take_grant(&mut self) -> Option<Grant> {
+        self.grant.take()
+    }
+}
+
+/// What the stage hands on.
+pub(super) enum Decided {
+    Approved(Approved),
+    Asked(Question),
+}
+
+pub(super) async fn approve(
+    call: Permitted,
+    aim: Aim,
+    parts: &LineParts,
+    context: &Context,
+    notes: &mut Notes,
+) -> Result<Decided> {
+    let verdict = call.verdict();
+    let call = call.into_call();
+    if verdict == Verdict::Allow {
+        return Ok(Decided::Approved(stamp(call, None)));
+    }
+    let approvals = match &parts.approvals {
+        Some(approvals) if aim == Aim::Call => Arc::clone(approvals),
+        _ => {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "This needs a person to agree, and nobody can be asked here; an operator can configure approvals.",
+            ));
+        }
+    };
+    let desk = Desk::new(&call, parts, context);
+    let state = context.answers.state.as_ref();
+    let noted = |key: &str| state.and_then(|state| state.get(key)?.as_str().map(String::from));
+    let asks_client = context.principal.may_approve && context.client.capabilities.elicit_form;
+
+    if let Some(id) = noted("grant") {
+        notes.approval = Some(id.clone());
+        let grant = desk.ask(approvals, move |approvals, wish| approvals.resume(&id, wish)).await?;
+        return Ok(Decided::Approved(stamp(call, Some(grant))));
+    }
+    if let (true, Some(id), Some(response)) =
+        (asks_client, noted("approval"), context.answers.responses.get(KEY))
+    {
+        notes.approval = Some(id.clone());
+        if response["action"] == "accept" && response["content"]["approve"] == true {
+            let grant =
+                desk.ask(approvals, move |approvals, wish| approvals.agreed_by_client(&id, wish)).await?;
+            return Ok(Decided::Approved(stamp(call, Some(grant))));
+        }
+        desk.ask(approvals, move |approvals, wish| approvals.declined_by_client(&id, wish)).await?;
+        return Err(declined());
+    }
+    match desk.ask(approvals, Approvals::settle).await? {
+        Answer::Taken(grant) => {
+            notes.approval = Some(grant.id().to_owned());
+            Ok(Decided::Approved(stamp(call, Some(grant))))
+        }
+        Answer::Refused(id) => {
+            notes.approval = Some(id);
+            Err(declined())
+        }
+        Answer::Pending(record) => {
+            notes.approval = Some(record.id.clone());
+            if asks_client { Ok(Decided::Asked(question(&record, context))) } else { Err(awaited(&record)) }
+        }
+    }
+}
+
+fn stamp(call: Proposed, grant: Option<Grant>) -> Approved {
+    Approved { tool: call.tool, arguments: call.arguments, method: call.method, grant }
+}
+
+/// What the files are asked about, in a form that can go to a blocking thread.
+struct Desk {
+    tool: Arc<dyn Tool>,
+    principal: Arc<Principal>,
+    arguments: Value,
+    redacted: Value,
+    policy: String,
+}
+
+impl Desk {
+    fn new(call: &Proposed, parts: &LineParts, context: &Context) -> Self {
+        let arguments = Value::Object(call.arguments.clone());
+        let mut redacted = arguments.clone();
+        parts.redactor.value(&mut redacted);
+        Self {
+            tool: Arc::clone(&call.tool),
+            principal: Arc::clone(&context.principal),
+            arguments,
+            redacted,
+            policy: parts.policy.version().to_owned(),
+        }
+    }
+
+    async fn ask<T: Send + 'static>(
+        self,
+        approvals: Arc<Approvals>,
+        act: impl FnOnce(&Approvals, &Wish<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let work = move || {
+            let spec = self.tool.spec();
+            act(
+                &approvals,
+                &Wish {
+                    principal: &self.principal,
+                    tool: &spec.name,
+                    source: &spec.source,
+                    fingerprint: spec.fingerprint(),
+                    effect: spec.effect.name(),
+                    target: spec.target.as_deref(),
+                    arguments: &self.arguments,
+                    redacted: &self.redacted,
+                    policy: &self.policy,
+                },
+            )
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|cause| {
+            Error::new(Kind::Internal, "The approvals could not be looked at.").with_source(cause)
+        })?
+    }
+}
+
+fn declined() -> Error {
+    Error::new(Kind::Declined, "A person looked at this call and said no; do not try it again unchanged.")
+}
+
+fn awaited(record: &Record) -> Error {
+    let id = &record.id;
+    Error::new(
+        Kind::NeedsApproval,
+        format!(
+            "A person has to agree first: an operator runs `bartizan approvals approve {id}`, then make the same call \
+             again."
+        ),
+    )
+    .with_detail(json!({"approval": id, "expires": record.expires}))
+}
+
+fn question(record: &Record, context: &Context) -> Question {
+    let shown = &record.shown;
+    let mut message =
+        format!("May this run once?\n\ntool: {} ({}, {})\n", shown.tool, shown.source, shown.effect);
+    if let Some(target) = &shown.target {
+        message.push_str(&format!("request: {target}\n"));
+    }
+    message.push_str(&format!("caller: {}\narguments: {}\n", shown.principal, shown.arguments));
+    let schema = json!({
+        "type": "object",
+        "properties": {"approve": {
+            "type": "boolean", "title": "Let it run", "description": "Yes lets exactly this call run, once."
+        }},
+        "required": ["approve"]
+    });
+    let mut state = json!({"approval": record.id});
+    if let Some(answers) = context.answers.state.as_ref().and_then(|state| state.get("answers")) {
+        state["answers"] = answers.clone();
+    }
+    Question { asks: Asks::from([(KEY.to_owned(), Ask::Form { message, schema })]), state: Some(state) }
 }

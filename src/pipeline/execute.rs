@@ -1,10 +1,162 @@
 //! Run it, within its time.
 //!
-//! Owns the stamp [`Executed`].
+//! Owns the stamp [`Executed`]. The idea: a tool is a future that is polled here and nowhere else; when its time is up,
+//! its caller is gone or it panics, it is dropped, which aborts whatever it had under way.
+//!
+//! Must not: run anything that is not [`Approved`], or pass on what a tool says without the redactor.
+//!
+//! ```compile_fail
+//! fn forge(reply: bartizan::pipeline::Reply) -> bartizan::pipeline::Executed {
+//!     bartizan::pipeline::Executed { reply }
+//! }
+//! ```
+//! ```compile_fail
+//! async fn around(tool: &dyn bartizan::pipeline::Tool, context: &bartizan::pipeline::Context) {
+//!     let nothing = bartizan::json::Map::new();
+//!     let _ = tool.call(&nothing, context).await;
+//! }
+//! ```
 
-use super::Reply;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// What a tool answered.
+use futures_util::FutureExt;
+
+use super::approve::KEY;
+use super::voice::Discreet;
+use super::{Aim, Answers, Approved, Context, Halt, LineParts, Question, Reply, redact};
+use crate::approvals::Grant;
+use crate::error::{Error, Kind, Result};
+use crate::json::{Value, json};
+
+/// What a tool answered; not fit to leave.
 pub struct Executed {
-    _reply: Reply,
+    reply: Reply,
+}
+
+impl Executed {
+    pub(super) fn into_reply(self) -> Reply {
+        self.reply
+    }
+}
+
+/// What the stage hands on.
+pub(super) enum Ran {
+    Executed(Executed),
+    Asked(Question),
+}
+
+pub(super) async fn execute(
+    mut call: Approved,
+    aim: Aim,
+    parts: &LineParts,
+    context: &Context,
+) -> Result<Ran> {
+    let grant = call.take_grant();
+    let tool = call.tool();
+    let spec = tool.spec();
+    let limit = spec
+        .timeout
+        .unwrap_or(Duration::from_secs(parts.config.timeout_seconds))
+        .min(Duration::from_secs(parts.config.longest_seconds));
+    let inner = inside(context, call.effect(), parts);
+
+    let run = AssertUnwindSafe(async {
+        match aim {
+            Aim::Call => tool.call(&call, &inner).await,
+            Aim::Complete => tool.complete(&call, &inner).await,
+        }
+    })
+    .catch_unwind();
+    let ended = tokio::select! {
+        biased;
+        ended = run => ended,
+        () = context.cancel.cancelled() => {
+            return Err(Error::new(Kind::Cancelled, "The call was cancelled."));
+        }
+        () = tokio::time::sleep(limit) => {
+            return Err(Error::new(
+                Kind::TimedOut,
+                format!("The tool did not finish within {} and was stopped.", seconds(limit)),
+            ));
+        }
+    };
+    // From here on the grant is spent, whatever the tool said. Where it was stopped or panicked it stays `unknown`.
+    match ended {
+        Err(panic) => {
+            let words = panic
+                .downcast_ref::<&'static str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no words")
+                .to_owned();
+            Err(Error::new(Kind::Internal, "The tool panicked.").with_source(words))
+        }
+        Ok(Ok(reply)) => {
+            settle(grant, Grant::used).await?;
+            Ok(Ran::Executed(Executed { reply }))
+        }
+        Ok(Err(Halt::Error(error))) => {
+            settle(grant, Grant::used).await?;
+            Err(error)
+        }
+        Ok(Err(Halt::Ask(asks))) => {
+            let id = grant.as_ref().map(|grant| grant.id().to_owned());
+            settle(grant, Grant::carry).await?;
+            let asks = redact::asks(asks, &parts.redactor);
+            Ok(Ran::Asked(Question { asks, state: state(id, &inner.answers.responses) }))
+        }
+    }
+}
+
+/// What must be remembered until the answers come: the grant, and the answers given so far.
+fn state(grant: Option<String>, answers: &BTreeMap<String, Value>) -> Option<Value> {
+    let mut state = json!({});
+    if let Some(id) = grant {
+        state["grant"] = Value::String(id);
+    }
+    if !answers.is_empty() {
+        state["answers"] = json!(answers);
+    }
+    state.as_object().is_some_and(|object| !object.is_empty()).then_some(state)
+}
+
+/// The context as the tool sees it: what it says is redacted, what it calls is capped at its own effect, and it has
+/// the answers of all rounds but ours.
+fn inside(context: &Context, effect: crate::policy::Effect, parts: &LineParts) -> Context {
+    let mut inner = context.clone();
+    inner.within = Some(context.within.map_or(effect, |most| most.min(effect)));
+    inner.voice = Arc::new(Discreet::new(Arc::clone(&context.voice), parts.redactor.clone()));
+    if inner.answers.state.is_some() || !inner.answers.responses.is_empty() {
+        let mut responses: BTreeMap<String, Value> = context
+            .answers
+            .state
+            .as_ref()
+            .and_then(|state| state.get("answers")?.as_object())
+            .map(|earlier| earlier.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+            .unwrap_or_default();
+        responses.append(&mut inner.answers.responses);
+        responses.remove(KEY);
+        inner.answers = Answers { responses, state: None };
+    }
+    inner
+}
+
+async fn settle(grant: Option<Grant>, act: fn(Grant) -> Result<()>) -> Result<()> {
+    let Some(grant) = grant else { return Ok(()) };
+    tokio::task::spawn_blocking(move || act(grant)).await.map_err(|cause| {
+        Error::new(Kind::Internal, "The approval could not be closed; it stays unknown.").with_source(cause)
+    })?
+}
+
+fn seconds(limit: Duration) -> String {
+    if limit < Duration::from_secs(1) {
+        format!("{} milliseconds", limit.as_millis())
+    } else if limit.as_secs() == 1 {
+        String::from("1 second")
+    } else {
+        format!("{} seconds", limit.as_secs())
+    }
 }

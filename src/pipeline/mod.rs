@@ -9,11 +9,14 @@ mod admit;
 pub mod answers;
 mod approve;
 pub mod call;
+mod cut;
 mod execute;
+mod gate;
 mod permit;
 mod redact;
 pub mod tool;
 mod validate;
+mod voice;
 
 use std::sync::Arc;
 
@@ -29,12 +32,12 @@ pub use tool::{Family, Tool, ToolSpec};
 pub use validate::Validated;
 
 use crate::approvals::Approvals;
-use crate::audit::Audit;
+use crate::audit::{Audit, Entry, Finish, Record, Step};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
-use crate::json::Digest;
+use crate::json::{Digest, Map, Value};
 use crate::limits::Limiter;
-use crate::policy::{Filter, Policy};
+use crate::policy::{Deciding, Filter, Policy, Verdict};
 use crate::principal::Principal;
 use crate::redaction::Redactor;
 
@@ -88,29 +91,126 @@ pub struct LineParts {
 /// The line.
 pub struct Line {
     parts: LineParts,
+    gate: gate::Gate,
+}
+
+/// What a call is for: its result, or suggestions for its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Call,
+    Complete,
+}
+
+/// What the outcome line of the audit says beside the result.
+#[derive(Default)]
+struct Notes {
+    verdict: Option<Verdict>,
+    policies: Option<Deciding>,
+    approval: Option<String>,
+    bytes: Option<u64>,
 }
 
 impl Line {
     /// Joins the parts.
     pub fn new(parts: LineParts) -> Self {
-        Self { parts }
+        Self { gate: gate::Gate::new(&parts.config), parts }
     }
 
     /// Calls a tool, reads a resource, gets a prompt.
     ///
-    /// Hidden and unknown are answered alike here, so the server passes on whatever its catalog holds.
-    pub async fn run(&self, _call: Proposed, _context: &Context) -> Result<Outcome> {
-        Err(Error::new(Kind::Internal, "The line is being built."))
+    /// Hidden and unknown are answered alike here, so the server passes on whatever its catalog holds, and answers
+    /// with [`unknown`] where it holds nothing.
+    pub async fn run(&self, call: Proposed, context: &Context) -> Result<Outcome> {
+        self.walk(call, Aim::Call, context).await
     }
 
     /// Asks a prompt or a template for completions, through the same stages.
-    pub async fn complete(&self, _call: Proposed, _context: &Context) -> Result<Outcome> {
-        Err(Error::new(Kind::Internal, "The line is being built."))
+    pub async fn complete(&self, call: Proposed, context: &Context) -> Result<Outcome> {
+        self.walk(call, Aim::Complete, context).await
+    }
+
+    /// An intent before anything, an outcome before the answer; the entry closes itself when this future is dropped.
+    async fn walk(&self, call: Proposed, aim: Aim, context: &Context) -> Result<Outcome> {
+        let tool = Arc::clone(&call.tool);
+        let spec = tool.spec();
+        let entry = self.parts.audit.intent(record(&call, spec, context)).await?;
+        let mut notes = Notes::default();
+        let mut result = self.stages(call, aim, context, &entry, &mut notes).await;
+        if let Err(error) = result {
+            // A quota or a schema must not tell that something exists which policy hides.
+            let error = if entry.step() < Step::Validated && self.hides(spec, context) {
+                unknown(method_of(aim, &spec.family))
+            } else {
+                error
+            };
+            result = Err(redact::error(error, &self.parts.redactor, &entry.id().to_string()));
+        }
+        let policy = notes.policies.as_ref().map(|policies| policies.join(" "));
+        let finish = Finish {
+            result: match &result {
+                Ok(Outcome::Paused(_)) => "paused",
+                Ok(Outcome::Done(done)) if matches!(done.reply(), Reply::Tool(reply) if reply.is_error) => {
+                    "tool_error"
+                }
+                Ok(Outcome::Done(_)) => "ok",
+                Err(error) => error.kind().name(),
+            },
+            verdict: notes.verdict.map(Verdict::name),
+            policy: policy.as_deref(),
+            approval: notes.approval.as_deref(),
+            upstream_status: result.as_ref().err().and_then(status),
+            bytes: notes.bytes,
+        };
+        entry.finish(finish).await?;
+        result
+    }
+
+    async fn stages(
+        &self,
+        call: Proposed,
+        aim: Aim,
+        context: &Context,
+        entry: &Entry,
+        notes: &mut Notes,
+    ) -> Result<Outcome> {
+        let parts = &self.parts;
+        let tool = Arc::clone(&call.tool);
+        let class = if aim == Aim::Complete { "read" } else { tool.spec().effect.name() };
+
+        let call = admit::admit(call, class, &parts.limiter, context).await?;
+        entry.reached(Step::Admitted);
+        let call = validate::validate(call, aim, &parts.redactor)?;
+        entry.reached(Step::Validated);
+        let call = permit::permit(call, parts, context, notes).await?;
+        entry.reached(Step::Permitted);
+        let _place = self.gate.enter(context).await?;
+        let call = match approve::approve(call, aim, parts, context, notes).await? {
+            approve::Decided::Approved(call) => call,
+            approve::Decided::Asked(question) => return Ok(Outcome::Paused(question)),
+        };
+        entry.reached(Step::Approved);
+        let done = match execute::execute(call, aim, parts, context).await? {
+            execute::Ran::Executed(done) => done,
+            execute::Ran::Asked(question) => return Ok(Outcome::Paused(question)),
+        };
+        entry.reached(Step::Executed);
+        let clean = redact::redact(done, tool.spec(), &parts.redactor, parts.config.result_limit);
+        entry.reached(Step::Redacted);
+        notes.bytes = u64::try_from(clean.bytes()).ok();
+        Ok(Outcome::Done(clean))
     }
 
     /// Whether this principal sees it in a list: switched on, and not denied for every argument.
-    pub fn visible(&self, _principal: &Principal, _spec: &ToolSpec) -> bool {
-        true
+    pub fn visible(&self, principal: &Principal, spec: &ToolSpec) -> bool {
+        let resource = spec.resource();
+        self.parts.filter.passes(&resource) && self.parts.policy.lists(principal, &resource)
+    }
+
+    /// Whether a call is answered as if there were no such tool, whatever the arguments.
+    fn hides(&self, spec: &ToolSpec, context: &Context) -> bool {
+        let resource = spec.resource();
+        !self.parts.filter.passes(&resource)
+            || self.parts.policy.judge(&context.principal, &resource, &Map::new()).hidden
     }
 
     /// What keeps secrets in.
@@ -118,8 +218,66 @@ impl Line {
         &self.parts.redactor
     }
 
-    /// The digest of a definition: what an approval is bound to, and what shows that a tool has changed.
-    pub fn fingerprint(_spec: &ToolSpec) -> Digest {
-        Digest([0; 32])
+    /// Who may do what, for those who explain it.
+    pub fn policy(&self) -> &Policy {
+        &self.parts.policy
     }
+
+    /// Who may call how often.
+    pub fn limiter(&self) -> &Arc<Limiter> {
+        &self.parts.limiter
+    }
+
+    /// The digest of a definition: what an approval is bound to, and what shows that a tool has changed.
+    pub fn fingerprint(spec: &ToolSpec) -> Digest {
+        spec.fingerprint()
+    }
+}
+
+/// What a caller is told about something that does not exist, or might as well not: the same words for both.
+pub fn unknown(method: &str) -> Error {
+    match method {
+        "resources/read" => Error::new(
+            Kind::NoSuchResource,
+            "There is no such resource; resources/list and resources/templates/list show what there is.",
+        ),
+        "prompts/get" => {
+            Error::new(Kind::NoSuchTool, "There is no such prompt; prompts/list shows what there is.")
+        }
+        "completion/complete" => Error::new(
+            Kind::NoSuchTool,
+            "There is no such prompt or template to complete; the lists show what there is.",
+        ),
+        _ => Error::new(Kind::NoSuchTool, "There is no such tool; tools/list shows what there is."),
+    }
+}
+
+fn method_of(aim: Aim, family: &Family) -> &'static str {
+    match (aim, family) {
+        (Aim::Complete, _) => "completion/complete",
+        (Aim::Call, Family::Tool) => "tools/call",
+        (Aim::Call, Family::Resource { .. } | Family::Template { .. }) => "resources/read",
+        (Aim::Call, Family::Prompt { .. }) => "prompts/get",
+    }
+}
+
+fn record<'a>(call: &'a Proposed, spec: &'a ToolSpec, context: &'a Context) -> Record<'a> {
+    let trace = context.meta.as_ref().and_then(|meta| meta.get("traceparent")?.as_str()?.get(3..35));
+    Record {
+        principal: &context.principal.id,
+        transport: context.transport,
+        client: &context.client.name,
+        method: call.method,
+        tool: &spec.name,
+        effect: spec.effect.name(),
+        arguments: Some(&call.arguments),
+        request: &context.request_id,
+        trace,
+        practice: spec.meta.as_ref().is_some_and(|meta| meta.get("practice") == Some(&Value::Bool(true))),
+    }
+}
+
+/// The upstream's status, where an error carries it as `status`.
+fn status(error: &Error) -> Option<u16> {
+    error.detail()?.get("status")?.as_u64().and_then(|status| u16::try_from(status).ok())
 }

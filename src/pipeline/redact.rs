@@ -1,17 +1,307 @@
 //! Fit to leave?
 //!
-//! Owns the stamp [`Redacted`].
+//! Owns the stamp [`Redacted`], and with it the only way out of the line. The idea: texts are stripped of what could
+//! hide in them, then of secrets; data by key, by pointer and by content; a text that is JSON is treated as the data it
+//! is, so that both copies of a structured result lose the same. Only then is the result held against its schema.
+//!
+//! Must not: let anything through unseen, or pass off a cut or changed result as a whole one.
+//!
+//! ```compile_fail
+//! fn forge(reply: bartizan::pipeline::Reply) -> bartizan::pipeline::Redacted {
+//!     bartizan::pipeline::Redacted { reply, bytes: 0 }
+//! }
+//! ```
 
-use super::Reply;
+use std::borrow::Cow;
+
+use super::cut;
+use super::{Executed, Reply, ToolSpec};
+use crate::error::Error;
+use crate::json::{Map, Value};
+use crate::protocol::types::{Ask, Asks, Content, PromptResult, ResourceContents, ToolResult};
+use crate::redaction::Redactor;
 
 /// A reply that is fit to leave.
 pub struct Redacted {
     reply: Reply,
+    bytes: usize,
 }
 
 impl Redacted {
     /// The clean reply.
+    pub fn reply(&self) -> &Reply {
+        &self.reply
+    }
+
+    /// The clean reply.
     pub fn into_reply(self) -> Reply {
         self.reply
     }
+
+    /// About how many bytes it is.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+pub(super) fn redact(done: Executed, spec: &ToolSpec, redactor: &Redactor, limit: usize) -> Redacted {
+    let mut reply = done.into_reply();
+    match &mut reply {
+        Reply::Tool(result) => tool(result, spec, redactor),
+        Reply::Resource(all) => all.iter_mut().for_each(|one| resource(one, spec, redactor)),
+        Reply::Prompt(result) => prompt(result, redactor),
+        Reply::Completion(result) => {
+            for one in &mut result.values {
+                text(one, redactor);
+            }
+        }
+    }
+    let bytes = cut::within(&mut reply, limit);
+    if let Reply::Tool(result) = &mut reply {
+        conform(result, spec);
+    }
+    Redacted { reply, bytes }
+}
+
+/// The `_meta` key that says that a result does not fit the schema its tool declares.
+pub(super) const MISFIT: &str = "bartizan/outputMismatch";
+
+/// A structured result fits the declared schema, or is sent as text and says so.
+fn conform(result: &mut ToolResult, spec: &ToolSpec) {
+    let Some(schema) = &spec.output else { return };
+    if result.is_error {
+        return;
+    }
+    let why = match &result.structured_content {
+        None => Some(String::from("The tool declares structured results and gave none.")),
+        Some(value) => match schema.compiled().and_then(|schema| schema.check(value)) {
+            Ok(()) => None,
+            Err(error) => Some(error.message().to_owned()),
+        },
+    };
+    if let Some(why) = why {
+        if let Some(value) = result.structured_content.take()
+            && result.content.is_empty()
+        {
+            result.content.push(Content::text(value.to_string()));
+        }
+        result.meta.get_or_insert_with(Map::new).insert(MISFIT.to_owned(), Value::String(why));
+    }
+}
+
+/// The text without what hides and without secrets.
+pub(super) fn clean<'a>(text: &'a str, redactor: &Redactor) -> Cow<'a, str> {
+    match redactor.clean(text) {
+        Cow::Borrowed(text) => redactor.text(text),
+        Cow::Owned(stripped) => match redactor.text(&stripped) {
+            Cow::Borrowed(_) => Cow::Owned(stripped),
+            Cow::Owned(clean) => Cow::Owned(clean),
+        },
+    }
+}
+
+fn text(text: &mut String, redactor: &Redactor) {
+    let changed = match clean(text, redactor) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(changed) => Some(changed),
+    };
+    if let Some(changed) = changed {
+        *text = changed;
+    }
+}
+
+fn maybe(one: &mut Option<String>, redactor: &Redactor) {
+    if let Some(one) = one {
+        text(one, redactor);
+    }
+}
+
+/// The value without what hides and without secrets; `pointers` are always taken out.
+pub(super) fn value(value: &mut Value, pointers: &[String], redactor: &Redactor) {
+    strip(value, redactor);
+    if pointers.is_empty() {
+        redactor.value(value);
+    } else {
+        redactor.value_at(value, pointers);
+    }
+}
+
+fn strip(value: &mut Value, redactor: &Redactor) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(clean) = redactor.clean(text) {
+                *text = clean;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| strip(item, redactor)),
+        Value::Object(object) => {
+            if object.keys().any(|key| matches!(redactor.clean(key), Cow::Owned(_))) {
+                *object = std::mem::take(object)
+                    .into_iter()
+                    .map(|(key, value)| (redactor.clean(&key).into_owned(), value))
+                    .collect();
+            }
+            object.values_mut().for_each(|value| strip(value, redactor));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn meta(meta: &mut Option<Map<String, Value>>, redactor: &Redactor) {
+    if let Some(object) = meta {
+        let mut whole = Value::Object(std::mem::take(object));
+        value(&mut whole, &[], redactor);
+        if let Value::Object(clean) = whole {
+            *object = clean;
+        }
+    }
+}
+
+fn tool(result: &mut ToolResult, spec: &ToolSpec, redactor: &Redactor) {
+    let before = result.structured_content.clone();
+    if let Some(structured) = &mut result.structured_content {
+        value(structured, &spec.redact, redactor);
+    }
+    for one in &mut result.content {
+        if let Content::Text { text: words, meta: extra, .. } = one {
+            data_or_text(words, before.as_ref(), result.structured_content.as_ref(), spec, redactor);
+            meta(extra, redactor);
+        } else {
+            content(one, spec, redactor);
+        }
+    }
+    meta(&mut result.meta, redactor);
+}
+
+/// A text that holds JSON loses what the same data would lose.
+fn data_or_text(
+    words: &mut String,
+    before: Option<&Value>,
+    after: Option<&Value>,
+    spec: &ToolSpec,
+    redactor: &Redactor,
+) {
+    if words.trim_start().starts_with(['{', '['])
+        && let Ok(parsed) = serde_json::from_str::<Value>(words)
+    {
+        if Some(&parsed) == before {
+            if let Some(after) = after.filter(|after| Some(*after) != before) {
+                *words = after.to_string();
+            }
+        } else {
+            let mut clean = parsed.clone();
+            value(&mut clean, &spec.redact, redactor);
+            if clean != parsed {
+                *words = clean.to_string();
+            }
+        }
+    }
+    text(words, redactor);
+}
+
+fn content(one: &mut Content, spec: &ToolSpec, redactor: &Redactor) {
+    match one {
+        Content::Text { text: words, meta: extra, .. } => {
+            data_or_text(words, None, None, spec, redactor);
+            meta(extra, redactor);
+        }
+        Content::Image { data, mime_type, meta: extra, .. }
+        | Content::Audio { data, mime_type, meta: extra, .. } => {
+            bytes(data, redactor);
+            text(mime_type, redactor);
+            meta(extra, redactor);
+        }
+        Content::ResourceLink { uri, name, title, description, mime_type, .. } => {
+            text(uri, redactor);
+            text(name, redactor);
+            maybe(title, redactor);
+            maybe(description, redactor);
+            maybe(mime_type, redactor);
+        }
+        Content::Resource { resource: inside, .. } => resource(inside, spec, redactor),
+    }
+}
+
+/// Bytes that hold a secret cannot be mended, so they are withheld.
+fn bytes(data: &mut String, redactor: &Redactor) {
+    if let Cow::Owned(_) = redactor.text(data) {
+        // Base64 of `[redacted:bytes]`.
+        *data = String::from("W3JlZGFjdGVkOmJ5dGVzXQ==");
+    }
+}
+
+fn resource(one: &mut ResourceContents, spec: &ToolSpec, redactor: &Redactor) {
+    text(&mut one.uri, redactor);
+    maybe(&mut one.mime_type, redactor);
+    if let Some(words) = &mut one.text {
+        data_or_text(words, None, None, spec, redactor);
+    }
+    if let Some(blob) = &mut one.blob {
+        bytes(blob, redactor);
+    }
+    meta(&mut one.meta, redactor);
+}
+
+fn prompt(result: &mut PromptResult, redactor: &Redactor) {
+    let none = ToolSpec::new("prompt");
+    maybe(&mut result.description, redactor);
+    for message in &mut result.messages {
+        content(&mut message.content, &none, redactor);
+    }
+}
+
+/// Questions without secrets, from a tool that may have put one in.
+pub(super) fn asks(mut asks: Asks, redactor: &Redactor) -> Asks {
+    for ask in asks.values_mut() {
+        match ask {
+            Ask::Form { message, schema } => {
+                text(message, redactor);
+                value(schema, &[], redactor);
+            }
+            Ask::Url { message, url } => {
+                text(message, redactor);
+                text(url, redactor);
+            }
+            Ask::Sample(params) => value(params, &[], redactor),
+            Ask::Roots => {}
+        }
+    }
+    asks
+}
+
+/// An error whose words and detail are surely ours. `id` leads to the log where that is all the caller gets.
+pub(super) fn error(error: Error, redactor: &Redactor, id: &str) -> Error {
+    use crate::error::Kind;
+    let kind = match error.kind() {
+        // A tool cannot send a caller to log in, or blame the configuration in a protocol error.
+        Kind::Unauthenticated | Kind::BadConfig => Kind::ToolFailed,
+        kind => kind,
+    };
+    let leads = matches!(kind, Kind::Internal | Kind::ToolFailed);
+    if leads || std::error::Error::source(&error).is_some() {
+        tracing::warn!(
+            id,
+            kind = kind.name(),
+            error = %error,
+            cause = std::error::Error::source(&error).map(tracing::field::display),
+            "a call failed"
+        );
+    }
+    let mut message = clean(error.message(), redactor).into_owned();
+    let mut detail = error.detail().cloned();
+    if let Some(detail) = &mut detail {
+        value(detail, &[], redactor);
+    }
+    if leads {
+        message = format!("{} (The log knows more under {id}.)", message.trim_end());
+        detail.get_or_insert_with(|| Value::Object(Map::new()))["id"] = Value::String(id.to_owned());
+    }
+    let mut clean = Error::new(kind, message);
+    if let Some(detail) = detail {
+        clean = clean.with_detail(detail);
+    }
+    if let Some(after) = error.retry_after() {
+        clean = clean.with_retry_after(after);
+    }
+    clean
 }

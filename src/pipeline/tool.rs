@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::json::{Map, Value};
-use crate::policy::Effect;
+use crate::json::{Digest, Map, Value, digest, json};
+use crate::policy::{Effect, Resource};
 use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations};
 use crate::schema::LazySchema;
 
@@ -41,6 +41,18 @@ pub enum Family {
         /// The arguments, in order.
         arguments: Vec<PromptArgument>,
     },
+}
+
+impl Family {
+    /// The lower-case name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Resource { .. } => "resource",
+            Self::Template { .. } => "template",
+            Self::Prompt { .. } => "prompt",
+        }
+    }
 }
 
 /// Everything known about something that can be called.
@@ -104,6 +116,37 @@ impl ToolSpec {
             target: None,
             redact: Vec::new(),
         }
+    }
+
+    /// What policies see of it.
+    pub fn resource(&self) -> Resource<'_> {
+        Resource {
+            name: &self.name,
+            family: self.family.name(),
+            effect: self.effect,
+            toolset: &self.toolset,
+            source: &self.source,
+            target: self.target.as_deref(),
+            scopes: &self.scopes,
+            input: self.input.source(),
+        }
+    }
+
+    /// The digest of the definition: what an approval is bound to, and what shows that a tool has changed.
+    pub fn fingerprint(&self) -> Digest {
+        let (address, arguments) = match &self.family {
+            Family::Tool => (None, None),
+            Family::Resource { uri, .. } => (Some(uri), None),
+            Family::Template { uri_template, .. } => (Some(uri_template), None),
+            Family::Prompt { arguments } => (None, Some(arguments)),
+        };
+        digest(&json!({
+            "name": self.name, "family": self.family.name(), "address": address, "arguments": arguments,
+            "description": self.description, "input": **self.input.source(),
+            "output": self.output.as_ref().map(|schema| Value::clone(schema.source())), "effect": self.effect,
+            "toolset": self.toolset, "source": self.source, "scopes": self.scopes, "target": self.target,
+            "redact": self.redact
+        }))
     }
 }
 

@@ -1,10 +1,65 @@
 //! Well formed?
 //!
-//! Owns the stamp [`Validated`].
+//! Owns the stamp [`Validated`]. The idea: policy and tools only ever see arguments that fit the schema and hold
+//! nothing that was cut, redacted, or never meant to leave this process.
+//!
+//! Must not: repeat a value in an error, or change the arguments.
+//!
+//! ```compile_fail
+//! fn forge(call: bartizan::pipeline::Proposed) -> bartizan::pipeline::Validated {
+//!     bartizan::pipeline::Validated { call }
+//! }
+//! ```
 
-use super::Proposed;
+use super::{Admitted, Aim, Proposed};
+use crate::error::{Error, Kind, Result};
+use crate::json::{Map, Value};
+use crate::redaction::Redactor;
 
 /// A call whose arguments fit the schema.
 pub struct Validated {
-    _call: Proposed,
+    call: Proposed,
+}
+
+impl Validated {
+    pub(super) fn into_call(self) -> Proposed {
+        self.call
+    }
+}
+
+pub(super) fn validate(call: Admitted, aim: Aim, redactor: &Redactor) -> Result<Validated> {
+    let Proposed { tool, arguments, method } = call.into_call();
+    let arguments = Value::Object(arguments);
+    match aim {
+        Aim::Call => tool.spec().input.compiled()?.check(&arguments)?,
+        Aim::Complete => completion(&arguments)?,
+    }
+    if redactor.refuses(&arguments) {
+        return Err(Error::new(
+            Kind::BadArguments,
+            "The arguments hold a redaction marker or a credential of this server, so they are not sent on; give the \
+             real value, or leave the field out.",
+        ));
+    }
+    let arguments = match arguments {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    };
+    Ok(Validated { call: Proposed { tool, arguments, method } })
+}
+
+/// What a completion asks for has a fixed shape; the arguments known so far need not be complete.
+fn completion(arguments: &Value) -> Result<()> {
+    let texts = |value: &Value| value.as_object().is_some_and(|known| known.values().all(Value::is_string));
+    let argument = &arguments["argument"];
+    if argument["name"].is_string()
+        && argument["value"].is_string()
+        && arguments.get("known").is_none_or(texts)
+    {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::BadArguments,
+        "A completion wants an argument with a name and a value, and texts for the arguments known so far.",
+    ))
 }

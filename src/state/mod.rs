@@ -1,1 +1,291 @@
-//! To be filled: state.
+//! The state directory: locked files that the processes of one machine share.
+//!
+//! Owns [`StateDir`]. The idea: one directory, readable by its owner alone, where every change is a rename: a reader
+//! sees the old file or the new one, and of many processes that rename the same file exactly one succeeds.
+//!
+//! Must not: know what is in the files, or read the environment; the path is handed in.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+
+/// A directory that only its owner can read.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+/// A lock that is released when it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl StateDir {
+    /// Where the directory is unless the configuration says otherwise: `given` (from `BARTIZAN_STATE_DIR`), else
+    /// `bartizan` in `xdg` (from `XDG_STATE_HOME`), else `.local/state/bartizan` in `home`.
+    pub fn default_path(given: Option<&Path>, xdg: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+        let usable = |path: &&Path| !path.as_os_str().is_empty();
+        given
+            .filter(usable)
+            .map(Path::to_path_buf)
+            .or_else(|| {
+                xdg.filter(usable).filter(|path| path.is_absolute()).map(|path| path.join("bartizan"))
+            })
+            .or_else(|| home.filter(usable).map(|path| path.join(".local/state/bartizan")))
+    }
+
+    /// Opens the directory, and makes it (mode 0700) if it is not there. One that others could read or write, or that
+    /// belongs to somebody else, is refused.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let shown = path.display();
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|cause| {
+            Error::new(
+                Kind::BadConfig,
+                format!("The state directory {shown} cannot be made; choose another place."),
+            )
+            .with_source(cause)
+        })?;
+        let facts = fs::symlink_metadata(&path)
+            .and_then(|facts| if facts.is_symlink() { fs::metadata(&path) } else { Ok(facts) });
+        let facts = facts.map_err(|cause| {
+            Error::new(Kind::BadConfig, format!("The state directory {shown} cannot be read."))
+                .with_source(cause)
+        })?;
+        if !facts.is_dir() {
+            return Err(Error::new(
+                Kind::BadConfig,
+                format!("The state directory {shown} is not a directory."),
+            ));
+        }
+        if facts.uid() != rustix::process::geteuid().as_raw() {
+            return Err(Error::new(
+                Kind::BadConfig,
+                format!("The state directory {shown} belongs to another user; choose another place."),
+            ));
+        }
+        if facts.mode() & 0o077 != 0 {
+            return Err(Error::new(
+                Kind::BadConfig,
+                format!("The state directory {shown} is open to other users; run chmod 700 on it."),
+            ));
+        }
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A directory inside, made if it is not there.
+    pub fn folder(&self, name: &str) -> Result<Self> {
+        Self::open(self.path.join(name))
+    }
+
+    /// The path of a file inside.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The bytes of a file, if it is there.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        match fs::read(self.file(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(self.failed("read", cause)),
+        }
+    }
+
+    /// Writes a whole file (mode 0600): readers see the old one or the new one, also after a power failure.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let fresh = self.fresh(bytes)?;
+        fs::rename(&fresh, self.file(name)).map_err(|cause| {
+            let _ = fs::remove_file(&fresh);
+            self.failed("write", cause)
+        })?;
+        self.settle()
+    }
+
+    /// Writes a whole file unless one of that name is there. True for the one caller that wrote it.
+    pub fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        let fresh = self.fresh(bytes)?;
+        let linked = fs::hard_link(&fresh, self.file(name));
+        let _ = fs::remove_file(&fresh);
+        match linked {
+            Ok(()) => self.settle().map(|()| true),
+            Err(cause) if cause.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(cause) => Err(self.failed("write", cause)),
+        }
+    }
+
+    /// Renames a file. Of many callers exactly one gets true; false means that the file was not there.
+    pub fn rename(&self, from: &str, to: &str) -> Result<bool> {
+        match fs::rename(self.file(from), self.file(to)) {
+            Ok(()) => self.settle().map(|()| true),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(false),
+            Err(cause) => Err(self.failed("rename", cause)),
+        }
+    }
+
+    /// Removes a file, if it is there.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        match fs::remove_file(self.file(name)) {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => Err(self.failed("remove", cause)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The names of the files inside, sorted; unfinished ones are left out.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(|cause| self.failed("list", cause))? {
+            let entry = entry.map_err(|cause| self.failed("list", cause))?;
+            if let Ok(name) = entry.file_name().into_string()
+                && !name.starts_with('.')
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Waits until no other holder, in this process or another, has the lock of that name.
+    pub fn lock(&self, name: &str) -> Result<Lock> {
+        let path = self.file(&format!(".{name}.lock"));
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|cause| self.failed("lock", cause))?;
+        file.lock().map_err(|cause| self.failed("lock", cause))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// 32 random bytes under that name: made once, the same for every process from then on.
+    pub fn key(&self, name: &str) -> Result<[u8; 32]> {
+        loop {
+            if let Some(bytes) = self.read(name)? {
+                return bytes.try_into().map_err(|_| {
+                    Error::new(
+                        Kind::BadConfig,
+                        format!("The key file {} is damaged; restore it.", self.file(name).display()),
+                    )
+                });
+            }
+            self.create(name, &rand::random::<[u8; 32]>())?;
+        }
+    }
+
+    fn fresh(&self, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.file(&format!(".{:032x}.new", rand::random::<u128>()));
+        let mut file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|cause| self.failed("write", cause))?;
+        if let Err(cause) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+            let _ = fs::remove_file(&path);
+            return Err(self.failed("write", cause));
+        }
+        Ok(path)
+    }
+
+    fn settle(&self) -> Result<()> {
+        File::open(&self.path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|cause| self.failed("write", cause))
+    }
+
+    fn failed(&self, verb: &str, cause: std::io::Error) -> Error {
+        let path = self.path.display();
+        Error::new(
+            Kind::Internal,
+            format!("A file in {path} could not be used ({verb}); check its owner and the free space."),
+        )
+        .with_source(cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn fresh() -> (tempfile::TempDir, StateDir) {
+        let outer = tempfile::tempdir().unwrap();
+        let state = StateDir::open(outer.path().join("a/state")).unwrap();
+        (outer, state)
+    }
+
+    #[test]
+    fn it_is_private_and_stays_so() {
+        let (_outer, state) = fresh();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(state.path()), 0o700);
+        state.write("file", b"one").unwrap();
+        assert_eq!(mode(&state.file("file")), 0o600);
+        fs::set_permissions(state.path(), fs::Permissions::from_mode(0o750)).unwrap();
+        let refusal = StateDir::open(state.path()).unwrap_err();
+        assert!(refusal.message().contains("chmod 700"), "{refusal}");
+    }
+
+    #[test]
+    fn one_of_many_renames_and_creates() {
+        let (_outer, state) = fresh();
+        state.write("grant", b"x").unwrap();
+        let winners = |act: &(dyn Fn() -> bool + Sync)| {
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..50).map(|_| scope.spawn(act)).collect();
+                all.into_iter().filter(|_| true).map(|one| usize::from(one.join().unwrap())).sum::<usize>()
+            })
+        };
+        assert_eq!(winners(&|| state.rename("grant", "taken").unwrap()), 1);
+        assert_eq!(winners(&|| state.create("made", b"y").unwrap()), 1);
+        assert_eq!(state.names().unwrap(), ["made", "taken"]);
+        assert_eq!(state.read("grant").unwrap(), None);
+    }
+
+    #[test]
+    fn a_key_is_made_once() {
+        let (_outer, state) = fresh();
+        let key = state.key("instance.key").unwrap();
+        assert_eq!(state.key("instance.key").unwrap(), key);
+        state.write("instance.key", b"short").unwrap();
+        assert!(state.key("instance.key").is_err());
+    }
+
+    #[test]
+    fn a_lock_keeps_others_out() {
+        let (_outer, state) = fresh();
+        let lock = state.lock("x").unwrap();
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _lock = state.lock("x").unwrap();
+                send.send(()).unwrap();
+            });
+            assert!(receive.try_recv().is_err());
+            drop(lock);
+            receive.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        });
+    }
+
+    #[test]
+    fn the_default_place_follows_the_environment() {
+        let path = |a, b, c| StateDir::default_path(a, b, c);
+        let (given, xdg, home) = (Path::new("/g"), Path::new("/x"), Path::new("/h"));
+        assert_eq!(path(Some(given), Some(xdg), Some(home)), Some("/g".into()));
+        assert_eq!(path(None, Some(xdg), Some(home)), Some("/x/bartizan".into()));
+        assert_eq!(path(Some(Path::new("")), None, Some(home)), Some("/h/.local/state/bartizan".into()));
+        assert_eq!(path(None, None, None), None);
+    }
+}

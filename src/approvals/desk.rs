@@ -1,0 +1,199 @@
+//! The operator's side.
+//!
+//! Owns enrolling, listing, showing and deciding. The idea: the command line reads the same records as the server and
+//! leaves a signed decision beside them; it needs the passphrase, the server never does.
+//!
+//! Must not: grant anything by itself.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::operator::{self, Decision, Operator, Signed};
+use super::record::{Record, Status};
+use super::{Approvals, is_id, named};
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+/// An approval and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// The record.
+    #[serde(flatten)]
+    pub record: Record,
+    /// Where it stands.
+    pub status: Status,
+    /// Who decided, if somebody did.
+    pub by: Option<String>,
+}
+
+/// Where the halves of a new key are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Enrolled {
+    /// The locked private half; the operator keeps it.
+    pub key: PathBuf,
+    /// The public half; the server reads it.
+    pub public: PathBuf,
+}
+
+impl Approvals {
+    /// Makes a key for an operator. The locked private half goes to `key`, or `NAME.key` among the operators. An
+    /// operator that exists already is refused.
+    pub fn enrol(&self, name: &str, passphrase: &Secret, key: Option<&Path>) -> Result<Enrolled> {
+        let (private, public) = operator::enrol(name, passphrase)?;
+        let public_path = self.operators.join(format!("{name}.pub"));
+        let key_path = key.map_or_else(|| self.operators.join(format!("{name}.key")), Path::to_path_buf);
+        write_new(&public_path, &public)?;
+        if let Err(error) = write_new(&key_path, &private) {
+            let _ = fs::remove_file(&public_path);
+            return Err(error);
+        }
+        Ok(Enrolled { key: key_path, public: public_path })
+    }
+
+    /// The names of the enrolled operators, sorted.
+    pub fn operators(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(&self.operators).map_err(|cause| {
+            Error::new(
+                Kind::BadConfig,
+                "The directory of operators cannot be read; check [approvals] operators.",
+            )
+            .with_source(cause)
+        })?;
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok()?.strip_suffix(".pub").map(String::from))
+            .filter(|name| operator::is_name(name))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Unlocks an operator's key: the file at `key`, or `NAME.key` among the operators.
+    pub fn operator(&self, name: &str, key: Option<&Path>, passphrase: &Secret) -> Result<Operator> {
+        if !operator::is_name(name) {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "That is no operator's name; see the list of operators.",
+            ));
+        }
+        let path = key.map_or_else(|| self.operators.join(format!("{name}.key")), Path::to_path_buf);
+        let bytes = fs::read(&path).map_err(|cause| {
+            Error::new(
+                Kind::BadConfig,
+                format!("There is no operator key at {}; run bartizan approvals enrol.", path.display()),
+            )
+            .with_source(cause)
+        })?;
+        let operator = Operator::unlock(&bytes, passphrase)?;
+        if operator.name() != name {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "The key file belongs to another operator; name that one.",
+            ));
+        }
+        Ok(operator)
+    }
+
+    /// Every approval, newest first.
+    pub fn list(&self) -> Result<Vec<Listed>> {
+        let mut all = Vec::new();
+        for file in self.files.names()? {
+            let Some(one) = named(&file) else { continue };
+            if let Some(record) = self.record(&one)? {
+                all.push(self.listed(record, one.state)?);
+            }
+        }
+        all.sort_by(|left, right| {
+            right.record.created.cmp(&left.record.created).then_with(|| left.record.id.cmp(&right.record.id))
+        });
+        Ok(all)
+    }
+
+    /// One approval.
+    pub fn show(&self, id: &str) -> Result<Listed> {
+        let id = id.trim().to_ascii_lowercase();
+        let unknown =
+            || Error::new(Kind::BadConfig, "There is no approval of that id; see bartizan approvals list.");
+        if !is_id(&id) {
+            return Err(unknown());
+        }
+        for file in self.files.names()? {
+            let Some(one) = named(&file).filter(|one| one.id == id) else { continue };
+            if let Some(record) = self.record(&one)? {
+                return self.listed(record, one.state);
+            }
+        }
+        Err(unknown())
+    }
+
+    fn listed(&self, record: Record, state: &str) -> Result<Listed> {
+        let signed = self
+            .files
+            .read(&format!("{}.decision", record.id))?
+            .and_then(|bytes| serde_json::from_slice::<Signed>(&bytes).ok())
+            .filter(|signed| {
+                // Only a decision that the server would accept counts; it checks the binding against the call itself.
+                operator::is_name(&signed.operator)
+                    && signed.id == record.id
+                    && fs::read(self.operators.join(format!("{}.pub", signed.operator))).is_ok_and(|public| {
+                        signed.verify(&public, &record.binding, &record.shown.digest().hex())
+                    })
+            });
+        let status = match (state, &signed) {
+            ("pending", _) if record.expires <= self.now() => Status::Expired,
+            ("pending", None) => Status::Pending,
+            ("pending", Some(signed)) if signed.decision == Decision::Approve => Status::Approved,
+            ("pending" | "refused", _) => Status::Refused,
+            ("used", _) => Status::Used,
+            ("carried", _) => Status::Carried,
+            _ => Status::Unknown,
+        };
+        let by = signed.map(|signed| signed.operator);
+        Ok(Listed { record, status, by })
+    }
+
+    /// Signs a decision about exactly the record that was shown. Only what is pending or decided otherwise, and has
+    /// not expired, can be decided.
+    pub fn decide(&self, shown: &Listed, decision: Decision, operator: &Operator) -> Result<()> {
+        let record = &shown.record;
+        let _lock = self.files.lock("approvals")?;
+        let current = self.show(&record.id)?;
+        if current.record != *record {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "The approval has changed since it was shown; look at it again.",
+            ));
+        }
+        if !matches!(current.status, Status::Pending | Status::Approved | Status::Refused)
+            || record.expires <= self.now()
+        {
+            return Err(Error::new(
+                Kind::Forbidden,
+                format!("The approval is {} and cannot be decided any more.", current.status.name()),
+            ));
+        }
+        let signed = operator.sign(record, decision, self.now());
+        let bytes = serde_json::to_vec_pretty(&signed).map_err(|cause| {
+            Error::new(Kind::Internal, "A decision could not be written down.").with_source(cause)
+        })?;
+        self.files.write(&format!("{}.decision", record.id), &bytes)
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |cause: std::io::Error| {
+        let shown = path.display();
+        let message = if cause.kind() == std::io::ErrorKind::AlreadyExists {
+            format!("{shown} exists already; choose another name, or remove it first.")
+        } else {
+            format!("{shown} cannot be written; check the directory.")
+        };
+        Error::new(Kind::BadConfig, message).with_source(cause)
+    };
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(fail)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)
+}
