@@ -1,17 +1,39 @@
 //! Nothing secret leaves.
 //!
-//! Owns [`Redactor`] and its [`Config`].
+//! Owns [`Redactor`] and its [`Config`]. The idea: three sources of certainty, in one pass: credentials this process
+//! holds, in every encoding (`known.rs`); well-known forms (`rules.rs`, `marks.rs`, read by `scan.rs`); and names that
+//! tell (`names.rs`), as JSON keys here and in running text in `context.rs`. What is found becomes `[redacted:KIND]`;
+//! what nothing claims comes back as it was, borrowed.
 //!
-//! Must not: know where a text goes.
+//! Must not: know where a text goes, or touch what a later call needs (page tokens, ids, etags).
+
+mod clean;
+mod context;
+mod known;
+mod looks;
+mod marks;
+mod names;
+mod rules;
+mod scan;
+mod walk;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
+use hmac::{Hmac, KeyInit, Mac};
+use regex::RegexSet;
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::json::Value;
 use crate::secret::Secret;
+use known::Known;
+use scan::Found;
+
+/// How every marker begins.
+const MARKER: &str = "[redacted:";
 
 /// The `[redaction]` table of the configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -28,10 +50,19 @@ pub struct Config {
     pub fingerprint_key: Option<Secret>,
 }
 
-/// Text or JSON in, clean text or JSON out. Cheap to clone.
+/// Text or JSON in, clean text or JSON out. Cheap to clone; clones share what they learn.
 #[derive(Clone)]
-pub struct Redactor {
-    _inner: Arc<Config>,
+pub struct Redactor(Arc<Inner>);
+
+struct Inner {
+    keys: Vec<String>,
+    keep: Vec<String>,
+    /// Says quickly that no pattern hits.
+    any: Option<RegexSet>,
+    patterns: Vec<regex::Regex>,
+    fingerprint_key: Option<Secret>,
+    known: ArcSwap<Known>,
+    learning: Mutex<()>,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -43,36 +74,166 @@ impl std::fmt::Debug for Redactor {
 impl Redactor {
     /// A redactor with the built-in rules and those of the configuration.
     pub fn new(config: &Config) -> Result<Self> {
-        Ok(Self { _inner: Arc::new(config.clone()) })
+        let unusable = |cause: regex::Error| {
+            Error::new(
+                Kind::BadConfig,
+                "A pattern in [redaction] patterns is not a regular expression that can be matched in linear time.",
+            )
+            .with_source(cause)
+        };
+        let patterns =
+            config.patterns.iter().map(|pattern| regex::Regex::new(pattern)).collect::<Result<_, _>>();
+        let patterns: Vec<regex::Regex> = patterns.map_err(unusable)?;
+        if patterns.iter().any(|pattern| pattern.is_match("")) {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "A pattern in [redaction] patterns fits the empty text and would redact everything; make it longer.",
+            ));
+        }
+        let any = match patterns.len() {
+            0 => None,
+            _ => Some(RegexSet::new(&config.patterns).map_err(unusable)?),
+        };
+        let lower = |names: &[String]| names.iter().map(|name| name.to_lowercase()).collect();
+        Ok(Self(Arc::new(Inner {
+            keys: lower(&config.keys),
+            keep: lower(&config.keep),
+            any,
+            patterns,
+            fingerprint_key: config.fingerprint_key.clone(),
+            known: ArcSwap::default(),
+            learning: Mutex::new(()),
+        })))
     }
 
     /// Adds a credential that this process holds; `label` names it in markers (`[redacted:LABEL]`).
-    pub fn learn(&self, _secret: &Secret, _label: &'static str) {}
-
-    /// Removes secrets from a text. Borrowed when nothing changes.
-    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        Cow::Borrowed(text)
+    pub fn learn(&self, secret: &Secret, label: &'static str) {
+        let _alone = self.0.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(more) = self.0.known.load().with(secret, label) {
+            self.0.known.store(Arc::new(more));
+        }
     }
 
-    /// Removes secrets from a value: by key name, by what its texts hold, in keys too.
-    pub fn value(&self, _value: &mut Value) {}
+    /// Removes what is not for reading (as [`Redactor::clean`] does), then secrets. Borrowed when nothing changes.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match clean::clean(text) {
+            Cow::Borrowed(text) => self.readable(text),
+            Cow::Owned(text) => Cow::Owned(self.readable(&text).into_owned()),
+        }
+    }
+
+    /// Removes secrets from a value: by key name, by what its texts hold, in keys too. Texts are cleaned as well.
+    pub fn value(&self, value: &mut Value) {
+        walk::value(self, value);
+    }
 
     /// The same, and also whatever is at these JSON Pointers (`*` stands for any item or member).
-    pub fn value_at(&self, _value: &mut Value, _pointers: &[String]) {}
+    pub fn value_at(&self, value: &mut Value, pointers: &[String]) {
+        for pointer in pointers {
+            let steps: Vec<String> =
+                pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+            walk::blank_at(value, &steps);
+        }
+        walk::value(self, value);
+    }
 
     /// Strips ANSI sequences, control, zero-width and bidirectional characters. Borrowed when nothing changes.
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        Cow::Borrowed(text)
+        clean::clean(text)
     }
 
     /// Whether arguments hold a redaction marker or a credential of this process, and so must not be sent on.
-    pub fn refuses(&self, _arguments: &Value) -> bool {
-        false
+    pub fn refuses(&self, arguments: &Value) -> bool {
+        match arguments {
+            Value::String(text) => self.holds_back(text),
+            Value::Array(items) => items.iter().any(|item| self.refuses(item)),
+            Value::Object(members) => {
+                members.iter().any(|(name, member)| self.holds_back(name) || self.refuses(member))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
     }
 
-    /// A name for a secret in logs and audit: the same for the same secret, of no use to anybody else. None without
-    /// a key, and for texts too short to be told apart safely.
-    pub fn fingerprint(&self, _text: &str) -> Option<String> {
-        None
+    /// A name for a secret in logs and audit: the same for the same secret, of no use to anybody else. None without a
+    /// key, and for texts too short or too plain to be told apart safely.
+    pub fn fingerprint(&self, text: &str) -> Option<String> {
+        if text.len() < 16 || looks::variety(text.as_bytes()) < 8 {
+            return None;
+        }
+        let key = self.0.fingerprint_key.as_ref()?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).ok()?;
+        mac.update(text.as_bytes());
+        Some(mac.finalize().into_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
+
+    /// What a JSON key tells about its value.
+    fn told(&self, name: &str) -> Option<&'static str> {
+        if !self.0.keys.is_empty() || !self.0.keep.is_empty() {
+            let lower = name.to_lowercase();
+            if self.0.keep.contains(&lower) {
+                return None;
+            }
+            if self.0.keys.contains(&lower) {
+                return Some("configured");
+            }
+        }
+        match names::telling(name) {
+            names::Telling::Secret(kind) => Some(kind),
+            names::Telling::Maybe(_) | names::Telling::No => None,
+        }
+    }
+
+    fn holds_back(&self, text: &str) -> bool {
+        let text = clean::clean(text);
+        let known = self.0.known.load();
+        let mut found = Vec::new();
+        known.scan(&text, &mut found);
+        text.contains(MARKER) || !found.is_empty() || known.is(&text).is_some()
+    }
+
+    /// Secrets out of a text that is already clean.
+    fn readable<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut found = scan::scan(text);
+        self.0.known.load().scan(text, &mut found);
+        if let Some(any) = &self.0.any
+            && any.is_match(text)
+        {
+            for pattern in &self.0.patterns {
+                let hits = pattern.find_iter(text).filter(|hit| !hit.is_empty());
+                found.extend(hits.map(|hit| Found {
+                    start: hit.start(),
+                    end: hit.end(),
+                    kind: "configured",
+                }));
+            }
+        }
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(replace(text, found))
+    }
+}
+
+/// The marker for a kind of secret.
+fn marker(kind: &str) -> String {
+    format!("{MARKER}{kind}]")
+}
+
+/// Puts markers where secrets were found; what overlaps becomes one marker.
+fn replace(text: &str, mut found: Vec<Found>) -> String {
+    found.sort_by_key(|place| (place.start, usize::MAX - place.end));
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for place in found {
+        if place.end <= at {
+            continue;
+        }
+        if place.start >= at {
+            out.push_str(&text[at..place.start]);
+            out.push_str(&marker(place.kind));
+        }
+        at = place.end;
+    }
+    out.push_str(&text[at..]);
+    out
 }

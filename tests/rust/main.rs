@@ -4,4 +4,5 @@ mod architecture;
 mod connectors;
 mod http;
 mod loopback;
+mod redaction;
 mod schema;

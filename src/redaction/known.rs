@@ -1,0 +1,175 @@
+//! Credentials that this process holds.
+//!
+//! Owns [`Known`]. The idea: what we know exactly need not be guessed at: each credential is written down in every
+//! encoding a reply may carry it in, and one automaton looks for all of them. A credential of fewer than twelve
+//! characters would hit by chance, so it counts only right after a sign or a header scheme.
+//!
+//! Must not: hand a credential out, or keep more of them than a bound.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+
+use super::scan::Found;
+use crate::secret::Secret;
+
+/// A credential shorter than this is matched only in context.
+const SHORT: usize = 12;
+/// Shorter ones are no credentials.
+const SHORTEST: usize = 4;
+/// How many are held; the oldest goes first (a client that refreshes its token learns a new one every hour).
+const MOST: usize = 256;
+
+/// What is known, and the automaton over it. Replaced as a whole when something is learned.
+#[derive(Default)]
+pub(super) struct Known {
+    secrets: VecDeque<(Secret, &'static str)>,
+    automaton: Option<AhoCorasick>,
+    /// By pattern: the label, and whether it needs context.
+    patterns: Vec<(&'static str, bool)>,
+}
+
+impl Known {
+    /// Everything known so far and one more.
+    pub(super) fn with(&self, secret: &Secret, label: &'static str) -> Option<Self> {
+        let text = secret.expose();
+        if text.len() < SHORTEST || self.secrets.iter().any(|(known, _)| known.expose() == text) {
+            return None;
+        }
+        let mut secrets = self.secrets.clone();
+        secrets.push_back((secret.clone(), label));
+        while secrets.len() > MOST {
+            secrets.pop_front();
+        }
+        let (mut needles, mut patterns) = (Vec::new(), Vec::new());
+        for (secret, label) in &secrets {
+            let text = secret.expose();
+            for needle in encodings(text) {
+                needles.push(needle);
+                patterns.push((*label, text.len() < SHORT));
+            }
+        }
+        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&needles).ok();
+        Some(Self { secrets, automaton, patterns })
+    }
+
+    /// Where known credentials are.
+    pub(super) fn scan(&self, text: &str, found: &mut Vec<Found>) {
+        let Some(automaton) = &self.automaton else { return };
+        for hit in automaton.find_iter(text.as_bytes()) {
+            let (label, needs_context) = self.patterns[hit.pattern().as_usize()];
+            // Encodings are ASCII or the text itself, so a hit begins and ends between characters.
+            let whole = text.is_char_boundary(hit.start()) && text.is_char_boundary(hit.end());
+            if whole && (!needs_context || in_context(text, hit.start(), hit.end())) {
+                found.push(Found { start: hit.start(), end: hit.end(), kind: label });
+            }
+        }
+    }
+
+    /// Whether the whole text is a credential.
+    pub(super) fn is(&self, text: &str) -> Option<&'static str> {
+        self.secrets.iter().find(|(secret, _)| secret.expose() == text).map(|(_, label)| *label)
+    }
+}
+
+/// After `=` or `:` (and quotes), or a header scheme, and up to a boundary.
+fn in_context(text: &str, start: usize, end: usize) -> bool {
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    if text.as_bytes().get(end).is_some_and(inside) {
+        return false;
+    }
+    let before = text[..start].trim_end_matches([' ', '"', '\'', '`', '\\', '\t']);
+    if before.len() < start && ["bearer", "basic", "token"].iter().any(|scheme| ends_with(before, scheme)) {
+        return true;
+    }
+    before.ends_with(['=', ':']) || (before.ends_with('>') && text[end..].starts_with('<'))
+}
+
+fn ends_with(text: &str, word: &str) -> bool {
+    text.len() >= word.len()
+        && text.is_char_boundary(text.len() - word.len())
+        && text[text.len() - word.len()..].eq_ignore_ascii_case(word)
+}
+
+/// Every spelling of a credential that a reply may carry.
+fn encodings(secret: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::from([secret.to_owned()]);
+    let bytes = secret.as_bytes();
+    // JSON in JSON in JSON: escaped once, twice; with `/` escaped; with everything beyond ASCII escaped.
+    let once = json_escaped(secret);
+    all.insert(json_escaped(&once));
+    all.insert(once.replace('/', "\\/"));
+    all.insert(ascii_escaped(secret));
+    all.insert(once);
+    for upper in [true, false] {
+        all.insert(bytes.iter().map(|byte| hex(*byte, upper)).collect());
+        all.insert(bytes.iter().map(|byte| format!("%{}", hex(*byte, upper))).collect());
+        for keep in [&b"-_.~"[..], b"-_.!~*'()", b"-_.*", b"-_.~/", b"-_.~:/?#[]@!$&'()*+,;="] {
+            let encoded: String = bytes.iter().map(|byte| percent(*byte, keep, upper)).collect();
+            all.insert(encoded.replace("%20", "+"));
+            all.insert(encoded);
+        }
+    }
+    all.insert(
+        secret
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;"),
+    );
+    if bytes.len() >= SHORT {
+        all.insert(secret.chars().rev().collect());
+    }
+    all.insert(STANDARD.encode(bytes));
+    all.insert(STANDARD_NO_PAD.encode(bytes));
+    all.insert(URL_SAFE.encode(bytes));
+    all.insert(URL_SAFE_NO_PAD.encode(bytes));
+    // Inside something longer: what three bytes of base64 at each alignment have of the secret alone.
+    if bytes.len() >= SHORT {
+        for shift in 0..3 {
+            let mut padded = vec![0; shift];
+            padded.extend_from_slice(bytes);
+            let skip = [0, 2, 3][shift];
+            let take = (padded.len() * 8 / 6).saturating_sub(skip);
+            for encoded in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
+                all.insert(encoded.chars().skip(skip).take(take).collect());
+            }
+        }
+    }
+    all.retain(|spelling| spelling.len() >= SHORTEST);
+    all
+}
+
+fn hex(byte: u8, upper: bool) -> String {
+    if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }
+}
+
+fn percent(byte: u8, keep: &[u8], upper: bool) -> String {
+    if byte.is_ascii_alphanumeric() || keep.contains(&byte) {
+        char::from(byte).to_string()
+    } else {
+        format!("%{}", hex(byte, upper))
+    }
+}
+
+fn json_escaped(text: &str) -> String {
+    let quoted = crate::json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+fn ascii_escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in json_escaped(text).chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}

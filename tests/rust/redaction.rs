@@ -1,0 +1,317 @@
+//! Redaction from outside: what is secret never survives, and what is needed does.
+
+use std::borrow::Cow;
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+
+use bartizan::error::Kind;
+use bartizan::json::{Map, Value, json};
+use bartizan::redaction::{Config, Redactor};
+use bartizan::secret::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
+use proptest::prelude::*;
+
+use crate::schema::shared;
+
+fn redactor() -> Redactor {
+    Redactor::new(&Config::default()).unwrap()
+}
+
+#[test]
+fn most_labelled_secrets_are_found_and_few_clean_texts_are_touched() {
+    let Some(corpus) = shared("corpora/secrets-dev.jsonl.gz") else { return };
+    let mut gzip = Command::new("gzip").arg("-dc").arg(corpus).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = String::new();
+    gzip.stdout.take().unwrap().read_to_string(&mut lines).unwrap();
+    assert!(gzip.wait().unwrap().success());
+
+    let redactor = redactor();
+    let (mut secrets, mut kept, mut clean, mut touched) = (0u32, 0u32, 0u32, 0u32);
+    for line in lines.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let text = entry["text"].as_str().unwrap();
+        let out = redactor.text(text);
+        match (entry["label"].as_str(), entry["secret"].as_str()) {
+            (Some("positive"), Some(secret)) if !secret.is_empty() => {
+                secrets += 1;
+                kept += u32::from(out.contains(secret));
+            }
+            (Some("negative"), _) if entry["clean"] == true => {
+                clean += 1;
+                touched += u32::from(out.contains("[redacted:"));
+            }
+            _ => {}
+        }
+    }
+    let recall = 100.0 * f64::from(secrets - kept) / f64::from(secrets);
+    println!("recall {recall:.2} % of {secrets}; {touched} of {clean} clean texts touched");
+    assert!(secrets > 2900 && clean > 140);
+    assert!(recall >= 99.0, "recall fell to {recall:.2} %");
+    // Sixteen of these are genuine keys that their owners published as examples.
+    assert!(touched <= 30, "{touched} clean texts were touched");
+}
+
+#[test]
+fn what_a_later_call_needs_stays() {
+    let redactor = redactor();
+    let page = json!({
+        "data": [{"uuid": "c4d1e7d2-8d1c-4b3a-9c1e-0123456789ab", "id": "port_7f3a9c", "etag": "W/\"33a64df551425fcc55e4d42a148795d9f25f89d4\"",
+                  "href": "https://api.example.com/fabric/v4/ports/c4d1e7d2-8d1c-4b3a-9c1e-0123456789ab?offset=20&limit=20"}],
+        "nextToken": "eyJvZmZzZXQiOjIwLCJsaW1pdCI6MjB9", "nextPageToken": "CAUQAA4d1bRdW3rOcB7xLthrM4BTBGK1", "page_token": "b3Blbi1zZXNhbWU",
+        "continuationToken": "1!48!MDAwMDI0ITAwMDAw", "cursor": "YXJyYXljb25uZWN0aW9uOjk5", "token_type": "Bearer", "token_timeout": "3600",
+        "@odata.nextLink": "https://graph.example.com/v1.0/users?$skiptoken=RFNwdAIAAQAAABc6YWJjQGV4YW1wbGUuY29t",
+        "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "max_tokens": 4096, "usage": {"total_tokens": 812},
+        "commit": "da39a3ee5e6b4b0d3255bfef95601890afd80709", "progressToken": 7, "created": "2026-01-02T03:04:05Z",
+        "key": "env", "value": "production", "publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ",
+    });
+    let mut after = page.clone();
+    redactor.value(&mut after);
+    assert_eq!(after, page);
+    for text in [
+        "Invalid token: unexpected end of input",
+        "The password is required.",
+        "Password: required",
+        "token: string",
+        "See https://example.com/docs/authentication#tokens for the key concepts.",
+        "const token = getToken();",
+        "Authorization: Bearer <token>",
+        "export API_KEY=$API_KEY",
+        "password=${PASSWORD}",
+        "a basic example of bearer tokens",
+        "The key: value pairs are sorted",
+        "monkey = 12345678901234567890",
+        "next_token=AbCdEf123456GhIjKl789",
+        "keyboard: qwertz",
+        "MSSQL: 3 rows; secrets are never shown; tokens: 512",
+        "git@github.com:owner/name.git",
+        "mailto:someone@example.com",
+    ] {
+        assert_eq!(redactor.text(text), text);
+        assert!(matches!(redactor.text(text), Cow::Borrowed(_)), "{text}");
+    }
+}
+
+#[test]
+fn keys_that_tell_hide_their_values_and_only_those() {
+    let mut value = json!({
+        "password": "a", "dbPassword": "correct horse", "client_secret": "${literally}", "Authorization": "Bearer abc",
+        "api_key": 123_456_789, "access_token": ["one", {"token": "two", "name": "three"}], "credentials": {"user": "me", "passwd": "x"},
+        "headers": [{"name": "X-Api-Key", "value": "k"}, {"name": "Accept", "value": "text/plain"}],
+        "secret": null, "password_set": true, "empty": {"password": ""},
+    });
+    redactor().value(&mut value);
+    assert_eq!(
+        value,
+        json!({
+            "password": "[redacted:password]", "dbPassword": "[redacted:password]", "client_secret": "[redacted:secret]",
+            "Authorization": "[redacted:authorization]", "api_key": "[redacted:key]",
+            "access_token": ["[redacted:token]", {"token": "[redacted:token]", "name": "three"}],
+            "credentials": {"user": "me", "passwd": "[redacted:password]"},
+            "headers": [{"name": "X-Api-Key", "value": "[redacted:key]"}, {"name": "Accept", "value": "text/plain"}],
+            "secret": null, "password_set": true, "empty": {"password": ""},
+        })
+    );
+}
+
+#[test]
+fn well_known_forms_are_found_in_running_text() {
+    let redactor = redactor();
+    for (text, secret) in [
+        ("clone https://user:s3cr3t-pw@git.example.com/x.git now", "s3cr3t-pw"),
+        ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNzd29yZA=="),
+        ("got a Bearer 9f8e7d6c5b4a39281706f5e4 back", "9f8e7d6c5b4a39281706f5e4"),
+        ("{\\\"password\\\": \\\"hunter22\\\"}", "hunter22"),
+        ("DB_PASSWORD=swordfish\nUSER=me", "swordfish"),
+        ("password: swordfish", "swordfish"),
+        ("Cookie: sid=31d4d96e407aad42; theme=dark", "31d4d96e407aad42"),
+        ("Server=db;User Id=sa;Password=Pa55w0rd!;Encrypt=true", "Pa55w0rd!"),
+        (
+            "AccountName=x;AccountKey=8dJ3kfLs93jfK30fkd93kfLsk3KD93==;Suffix=y",
+            "8dJ3kfLs93jfK30fkd93kfLsk3KD93==",
+        ),
+        (
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
+            "eyJzdWIiOiIxMjM0NTY3ODkwIn0",
+        ),
+        (
+            "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIIGLlamZtV2aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456oAoGCCqGSM49\n-----END EC PRIVATE KEY-----",
+            "MHcCAQEE",
+        ),
+        (
+            "-----BEGIN PRIVATE KEY-----\nMHcCAQEEIIGLlamZtV2aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456oAoGCCqGSM49\ncut off",
+            "MHcCAQEE",
+        ),
+        (
+            "token\u{200b}=ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+            "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        ),
+        ("gh\u{200b}p_16C7e42F292c6912E7710c838347Ae178B4a", "16C7e42F292c6912E7710c838347Ae178B4a"),
+    ] {
+        let out = redactor.text(text);
+        assert!(!out.contains(secret) && out.contains("[redacted:"), "{out}");
+        assert_eq!(redactor.text(&out), out, "a second pass changes nothing");
+    }
+}
+
+#[test]
+fn pointers_blank_what_they_name() {
+    let mut value =
+        json!({"owner": {"email": "a@b.c", "name": "n"}, "list": [{"pin": 1}, {"pin": [2]}], "a/b": "x"});
+    let pointers = ["/owner/email", "/list/*/pin", "/a~1b", "/missing/x"].map(String::from);
+    redactor().value_at(&mut value, &pointers);
+    assert_eq!(
+        value,
+        json!({"owner": {"email": "[redacted:field]", "name": "n"},
+               "list": [{"pin": "[redacted:field]"}, {"pin": "[redacted:field]"}], "a/b": "[redacted:field]"})
+    );
+}
+
+#[test]
+fn what_was_redacted_or_is_held_here_cannot_be_sent_back() {
+    let redactor = redactor();
+    redactor.learn(&Secret::new("kT9-upstream-credential"), "equinix");
+    for arguments in [
+        json!({"note": "keep [redacted:token] please"}),
+        json!({"[redacted:key]": 1}),
+        json!([["kT9-upstream-credential"]]),
+        json!({"x": STANDARD.encode("kT9-upstream-credential")}),
+        json!({"x": "[reda\u{200b}cted:token]"}),
+    ] {
+        assert!(redactor.refuses(&arguments), "{arguments}");
+    }
+    assert!(!redactor.refuses(&json!({"note": "plain", "password": "somebody else's", "n": 5})));
+}
+
+#[test]
+fn short_credentials_count_only_in_context() {
+    let redactor = redactor();
+    redactor.learn(&Secret::new("swordfish"), "login");
+    assert_eq!(redactor.text("We ate swordfish on Friday."), "We ate swordfish on Friday.");
+    for text in
+        ["x-custom: swordfish", "note=\"swordfish\"", "sent Bearer swordfish", "<v>a</v><w>swordfish</w>"]
+    {
+        assert!(!redactor.text(text).contains("swordfish"), "{text}");
+    }
+    assert!(
+        redactor.clone().text("q=swordfish").contains("[redacted:login]"),
+        "clones share what is learned"
+    );
+}
+
+#[test]
+fn configured_names_and_patterns_count() {
+    let config = Config {
+        keys: vec![String::from("Badge")],
+        keep: vec![String::from("token")],
+        patterns: vec![String::from(r"EMP-\d{6}")],
+        ..Config::default()
+    };
+    let redactor = Redactor::new(&config).unwrap();
+    let mut value = json!({"badge": "42", "token": "page-2", "note": "by EMP-123456."});
+    redactor.value(&mut value);
+    assert_eq!(
+        value,
+        json!({"badge": "[redacted:configured]", "token": "page-2", "note": "by [redacted:configured]."})
+    );
+    for bad in ["(", "(?=x)", "x*"] {
+        let config = Config { patterns: vec![String::from(bad)], ..Config::default() };
+        assert_eq!(Redactor::new(&config).unwrap_err().kind(), Kind::BadConfig, "{bad}");
+    }
+}
+
+#[test]
+fn fingerprints_need_a_key_and_tell_nothing() {
+    assert_eq!(redactor().fingerprint("0123456789abcdefghij"), None);
+    let with = |key: &str| {
+        Redactor::new(&Config { fingerprint_key: Some(Secret::new(key)), ..Config::default() }).unwrap()
+    };
+    let print = with("one").fingerprint("0123456789abcdefghij").unwrap();
+    assert_eq!(Some(&print), with("one").fingerprint("0123456789abcdefghij").as_ref());
+    assert_ne!(Some(&print), with("two").fingerprint("0123456789abcdefghij").as_ref());
+    assert_eq!(with("one").fingerprint("hunter2"), None, "too short to be told apart safely");
+    assert_eq!(with("one").fingerprint("aaaaaaaaaaaaaaaaaaaaaaa"), None);
+}
+
+fn percent(text: &str) -> String {
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
+fn encoded(secret: &str, how: usize) -> String {
+    match how {
+        0 => secret.to_owned(),
+        1 => STANDARD.encode(secret),
+        2 => URL_SAFE.encode(secret),
+        3 => percent(secret),
+        4 => secret.bytes().map(|b| format!("{b:02x}")).collect(),
+        5 => secret.bytes().map(|b| format!("{b:02X}")).collect(),
+        6 => json!(secret).to_string(),
+        7 => json!(json!(secret).to_string()).to_string(),
+        8 => percent(secret).replace("%20", "+"),
+        _ => percent(secret).to_lowercase(),
+    }
+}
+
+/// What of the base64 of `before + secret + after` depends on the secret alone.
+fn core_in_base64(before: usize, secret: &str) -> String {
+    let whole = STANDARD_NO_PAD.encode([vec![b'x'; before], secret.as_bytes().to_vec()].concat());
+    let skip = (before * 8).div_ceil(6);
+    let end = (before + secret.len()) * 8 / 6;
+    whole[skip..end].to_owned()
+}
+
+fn place(seed: &str, spot: usize) -> Value {
+    match spot {
+        0 => json!(seed),
+        1 => json!({"text": format!("before {seed} after")}),
+        2 => json!([1, [{"deep": [seed]}]]),
+        3 => Value::Object(Map::from_iter([(seed.to_owned(), json!(1))])),
+        4 => Value::Object(Map::from_iter([(format!("a{seed}b"), json!({"x": seed}))])),
+        5 => json!({"password": seed}),
+        6 => json!({"url": format!("https://h.example/?q={seed}&r=1")}),
+        _ => json!(format!("{{\"inner\": {seed}, \"x\": \"{seed}{seed}\"}}")),
+    }
+}
+
+proptest! {
+    #[test]
+    fn seeded_secrets_never_survive(
+        secret in "[A-Za-z0-9]{6}[ -~é/+\"\\\\]{6,24}[A-Za-z0-9]{2}", how in 0usize..10, spot in 0usize..8,
+    ) {
+        let redactor = redactor();
+        redactor.learn(&Secret::new(&*secret), "test");
+        let seed = encoded(&secret, how);
+        let mut value = place(&seed, spot);
+        redactor.value(&mut value);
+        let out = value.to_string();
+        let plain = seed.trim_matches('"').trim_end_matches('=').to_owned();
+        prop_assert!(!out.contains(&plain), "{out} holds {plain}");
+        let mut again = value.clone();
+        redactor.value(&mut again);
+        prop_assert_eq!(value, again, "a second pass changes nothing");
+    }
+
+    #[test]
+    fn seeded_secrets_do_not_survive_inside_longer_base64(
+        before in 0usize..7, secret in "[A-Za-z0-9!-/]{12,40}", after in 0usize..7,
+    ) {
+        let redactor = redactor();
+        redactor.learn(&Secret::new(&*secret), "test");
+        let whole = [vec![b'x'; before], secret.as_bytes().to_vec(), vec![b'y'; after]].concat();
+        let text = format!("data {}", STANDARD.encode(whole));
+        let out = redactor.text(&text);
+        prop_assert!(!out.contains(&core_in_base64(before, &secret)), "{out}");
+    }
+
+    #[test]
+    fn any_text_is_taken_without_panic_and_a_second_pass_changes_nothing(
+        text in "(token|secret|password|key|://|-u |curl |eyJ|Bearer |sk-|=|:|\"|'|\\\\|<|>|@|[a-z0-9]{1,8}|é|\u{200b}|\n| ){0,30}",
+    ) {
+        let redactor = redactor();
+        let once = redactor.text(&text).into_owned();
+        let twice = redactor.text(&once).into_owned();
+        prop_assert_eq!(once, twice);
+    }
+}
