@@ -239,6 +239,12 @@ fn percent(text: &str) -> String {
         .collect()
 }
 
+fn lower_hex(percent: &str) -> String {
+    let mut parts = percent.split('%');
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |out, part| format!("{out}%{}{}", part[..2].to_lowercase(), &part[2..]))
+}
+
 fn encoded(secret: &str, how: usize) -> String {
     match how {
         0 => secret.to_owned(),
@@ -250,7 +256,7 @@ fn encoded(secret: &str, how: usize) -> String {
         6 => json!(secret).to_string(),
         7 => json!(json!(secret).to_string()).to_string(),
         8 => percent(secret).replace("%20", "+"),
-        _ => percent(secret).to_lowercase(),
+        _ => lower_hex(&percent(secret)),
     }
 }
 
