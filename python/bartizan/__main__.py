@@ -1,0 +1,21 @@
+"""The bartizan command: arguments to the core, exit code back.
+
+Must not: decide anything.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from . import _core
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    code = _core.main(sys.argv)
+    _core.leave(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,387 @@
+"""The server: decorators that take notes, and the ways to run it.
+
+Owns :class:`Server`. The idea: a decorator records and returns the function unchanged; everything is registered in
+one loop when the server starts.
+Must not: run a tool; the core does, on the line.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from .exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from ._core import Running
+    from .content import JSON, Icon
+    from .hosting import Host
+    from .testing import TestClient
+    from .tool import CompletionRecord, Details, Effect, Entry, Record
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Server:
+    """An MCP server.
+
+    ``config`` is a ``bartizan.toml`` by path, or its content as a mapping; ``policy`` is short for
+    ``config={"policy": ...}``. Tools are read-only unless the policy allows more.
+    """
+
+    def __init__(
+        self,
+        name: str = "bartizan",
+        *,
+        version: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        website_url: str | None = None,
+        icons: Sequence[Icon | str] = (),
+        instructions: str | None = None,
+        config: Mapping[str, Any] | str | Path | None = None,
+        policy: str | None = None,
+        lifespan: Callable[[Server], AbstractAsyncContextManager[Any]] | None = None,
+    ) -> None:
+        """Describe the server; nothing runs yet."""
+        self.name = name
+        self.version = version
+        self.title = title
+        self.description = description
+        self.website_url = website_url
+        self.icons = icons
+        self.instructions = instructions
+        self.config = config
+        self.policy = policy
+        self.lifespan = lifespan
+        self._records: dict[tuple[str, str], Record] = {}
+        self._completions: dict[str, dict[str, CompletionRecord]] = {}
+        self._running: dict[Running, Host] = {}
+
+    def __repr__(self) -> str:
+        """Return the name and how much there is."""
+        return f"<bartizan.Server {self.name!r}: {len(self._records)} registered>"
+
+    # --- decorators
+
+    @overload
+    def tool(self, name: F, /) -> F: ...
+
+    @overload
+    def tool(
+        self,
+        name: str | None = None,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        effect: Effect = "write",
+        toolset: str = "default",
+        timeout: float | None = None,
+        scopes: Sequence[str] = (),
+        annotations: Mapping[str, Any] | None = None,
+        icons: Sequence[Icon | str] = (),
+        meta: Mapping[str, Any] | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | Literal[False] | None = None,
+        redact: Sequence[str] = (),
+    ) -> Callable[[F], F]: ...
+
+    def tool(
+        self,
+        name: Any = None,
+        *,
+        input_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | Literal[False] | None = None,
+        redact: Sequence[str] = (),
+        **details: Any,
+    ) -> Any:
+        """Make a function a tool; works with and without parentheses.
+
+        ``effect`` is what it does to the world: ``"read"``, ``"write"`` (unless declared) or ``"destroy"``.
+        ``timeout`` is in seconds; ``output_schema=False`` says there is no structured result; ``redact`` holds JSON
+        Pointers into the result that never leave.
+        """
+        from .tool import ToolRecord  # noqa: PLC0415 - loaded with the first decorator
+
+        def note(function: F, name: str | None = None, names: JSON | None = None) -> F:
+            common = _details(name, details)
+            self._note(
+                "tool",
+                ToolRecord(function, common, output_schema, input_schema, redact, names),
+            )
+            return function
+
+        names = _names(sys._getframe(1))  # noqa: SLF001 - string annotations may name the caller's locals
+        if callable(name):
+            return note(name, None, names)
+        return lambda function: note(function, name, names)
+
+    def resource(  # noqa: PLR0913 - each says something about the resource
+        self,
+        uri: str,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        mime_type: str | None = None,
+        size: int | None = None,
+        effect: Effect = "read",
+        toolset: str = "default",
+        timeout: float | None = None,
+        scopes: Sequence[str] = (),
+        annotations: Mapping[str, Any] | None = None,
+        icons: Sequence[Icon | str] = (),
+        meta: Mapping[str, Any] | None = None,
+    ) -> Callable[[F], F]:
+        """Make a function a resource; an address with ``{variables}`` makes it a template."""
+        from .tool import Details, ResourceRecord  # noqa: PLC0415 - loaded with the first decorator
+
+        names = _names(sys._getframe(1))  # noqa: SLF001 - string annotations may name the caller's locals
+
+        def note(function: F) -> F:
+            details = Details(
+                name, title, description, effect, toolset, timeout, scopes, annotations, icons, meta
+            )
+            self._note("resource", ResourceRecord(function, details, uri, mime_type, size, names))
+            return function
+
+        return note
+
+    @overload
+    def prompt(self, name: F, /) -> F: ...
+
+    @overload
+    def prompt(
+        self,
+        name: str | None = None,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        effect: Effect = "read",
+        toolset: str = "default",
+        timeout: float | None = None,
+        scopes: Sequence[str] = (),
+        icons: Sequence[Icon | str] = (),
+        meta: Mapping[str, Any] | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def prompt(self, name: Any = None, **details: Any) -> Any:
+        """Make a function a prompt; works with and without parentheses."""
+        from .tool import PromptRecord  # noqa: PLC0415 - loaded with the first decorator
+
+        def note(function: F, name: str | None = None, names: JSON | None = None) -> F:
+            self._note("prompt", PromptRecord(function, _details(name, {"effect": "read", **details}), names))
+            return function
+
+        names = _names(sys._getframe(1))  # noqa: SLF001 - string annotations may name the caller's locals
+        if callable(name):
+            return note(name, None, names)
+        return lambda function: note(function, name, names)
+
+    def completion(self, target: str, argument: str) -> Callable[[F], F]:
+        """Suggest values for an argument of a prompt (by name) or of a template (by address).
+
+        The function gets what was typed so far, and as a second parameter, if it has one, the arguments already
+        chosen.
+        """
+        from .tool import CompletionRecord  # noqa: PLC0415 - loaded with the first decorator
+
+        def note(function: F) -> F:
+            self._completions.setdefault(target, {})[argument] = CompletionRecord(function, target, argument)
+            return function
+
+        return note
+
+    # --- at run time
+
+    def add_tool(self, function: Callable[..., Any], name: str | None = None, **details: Any) -> None:
+        """Add a tool; clients of a running server are told. Takes what ``@server.tool`` takes."""
+        self.tool(name, **details)(function)
+        from .tool import called  # noqa: PLC0415 - loaded with the first decorator
+
+        for running, host in self._running.items():
+            running.add([self._entry(self._records["tool", name or called(function)], host)])
+
+    def remove_tool(self, name: str) -> None:
+        """Remove a tool; clients of a running server are told. Raises KeyError if there is none of that name."""
+        del self._records["tool", name]
+        for running in self._running:
+            running.remove("tool", name)
+
+    def resource_updated(self, uri: str) -> None:
+        """Tell the clients that subscribed to a resource that it has changed."""
+        for running in self._running:
+            running.resource_updated(uri)
+
+    # --- running
+
+    def run(
+        self,
+        transport: Literal["stdio", "http"] | None = None,
+        *,
+        http: str | None = None,
+        arguments: Iterable[str] | None = None,
+    ) -> int:
+        """Serve until the client goes away, Ctrl-C or SIGTERM, and return the exit code.
+
+        With neither `transport` nor `http`, the command line decides (``--http HOST:PORT``, ``--policy``, ...: what
+        ``bartizan serve`` takes), then the configuration; without anything it is stdio.
+        """
+        from . import _core  # noqa: PLC0415 - the core is loaded when something runs
+
+        if arguments is None:
+            arguments = sys.argv[1:] if transport is None and http is None else []
+        host = self._host()
+        host.open()
+        try:
+            code = _core.serve(self._plan(host, transport=transport, http=http), [*arguments], self._attach(host))
+        finally:
+            self._detach(host)
+            host.close()
+        _core.leave(code)
+        return code
+
+    async def serve(
+        self,
+        transport: Literal["stdio", "http"] = "stdio",
+        *,
+        http: str | None = None,
+        ready: Callable[[str], object] | None = None,
+    ) -> None:
+        """Serve within the running event loop, on which async tools then run too; cancelling it ends it.
+
+        ``ready`` is told the address once it listens (HTTP).
+        """
+        import asyncio  # noqa: PLC0415 - the caller has it
+
+        host = self._host(asyncio.get_running_loop())
+        await host.enter()
+        try:
+            running = self._start(host)
+            try:
+                await _finished(running, "http" if http is not None else transport, http, ready)
+            finally:
+                self._detach(host)
+        finally:
+            await host.leave()
+
+    def test_client(self, **options: Any) -> TestClient:
+        """Return a client in memory: ``async with server.test_client() as client``."""
+        from .testing import TestClient  # noqa: PLC0415 - only in tests
+
+        return TestClient(self, **options)
+
+    # --- inside
+
+    def _note(self, family: str, record: Record) -> None:
+        key = (family, record.name)
+        if key in self._records:
+            message = f"{family} {record.name!r} is registered twice; give one of them another name"
+            raise ConfigError(message)
+        self._records[key] = record
+
+    def _host(self, loop: Any = None) -> Host:
+        from .hosting import Host  # noqa: PLC0415 - only when it runs
+
+        return Host(self, loop)
+
+    def _entry(self, record: Record, host: Host) -> Entry:
+        from .tool import entry  # noqa: PLC0415 - loaded with the first decorator
+
+        names = (record.name, getattr(record, "uri", record.name))
+        found: dict[str, CompletionRecord] = {}
+        for name in names:
+            found.update(self._completions.get(name, {}))
+        return entry(record, found, host)
+
+    def _plan(self, host: Host, **more: Any) -> JSON:
+        """Return everything the core needs to run the server."""
+        from .content import icons  # noqa: PLC0415 - only when it runs
+
+        targets = {name for record in self._records.values() for name in (record.name, getattr(record, "uri", ""))}
+        for target in self._completions:
+            if target not in targets:
+                message = f"completion for {target!r}: there is no such prompt or template"
+                raise ConfigError(message)
+        config: Any = self.config
+        if self.policy is not None:
+            if config is not None and not isinstance(config, Mapping):
+                message = "policy= cannot be combined with a configuration file; put it into the file"
+                raise ConfigError(message)
+            config = {**(config or {}), "policy": self.policy}
+        return {
+            "name": self.name,
+            "version": self.version,
+            "title": self.title,
+            "description": self.description,
+            "websiteUrl": self.website_url,
+            "icons": icons(self.icons, f"server {self.name!r}"),
+            "instructions": self.instructions,
+            "config": dict(config) if isinstance(config, Mapping) else None,
+            "config_path": str(config) if config is not None and not isinstance(config, Mapping) else None,
+            "entries": [self._entry(record, host) for record in self._records.values()],
+            **more,
+        }
+
+    def _start(self, host: Host, **more: Any) -> Running:
+        from . import _core  # noqa: PLC0415 - the core is loaded when something runs
+
+        running = _core.Running(self._plan(host, **more))
+        self._running[running] = host
+        return running
+
+    def _attach(self, host: Host) -> Callable[[Running], None]:
+        def attach(running: Running) -> None:
+            self._running[running] = host
+
+        return attach
+
+    def _detach(self, host: Host) -> None:
+        for running in [running for running, other in self._running.items() if other is host]:
+            del self._running[running]
+
+
+async def _finished(running: Running, transport: str, http: str | None, ready: Any) -> None:
+    """Serve and wait for the end, without blocking the loop; being cancelled stops the server first."""
+    import asyncio  # noqa: PLC0415 - the caller has it
+
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def tell(address: str) -> None:
+        if ready is not None:
+            loop.call_soon_threadsafe(ready, address)
+
+    running.serve(transport, http, tell, lambda error: loop.call_soon_threadsafe(settle, error))
+    try:
+        await asyncio.shield(done)
+    except asyncio.CancelledError:
+        running.stop()
+        await asyncio.wait([done], timeout=5)
+        raise
+
+
+def _details(name: str | None, details: Mapping[str, Any]) -> Details:
+    from .tool import Details  # noqa: PLC0415 - loaded with the first decorator
+
+    return Details(name=name, **details)
+
+
+def _names(frame: Any) -> dict[str, Any] | None:
+    """Return the caller's local names, where a string annotation may look; None at module level."""
+    return None if frame.f_locals is frame.f_globals else dict(frame.f_locals)
+
+
+__all__ = ["Server"]
