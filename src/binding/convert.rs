@@ -16,7 +16,10 @@ pub(super) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'
 }
 
 /// Arguments as a fresh dict.
-pub(super) fn arguments<'py>(py: Python<'py>, arguments: &Map<String, Value>) -> PyResult<Bound<'py, PyDict>> {
+pub(super) fn arguments<'py>(
+    py: Python<'py>,
+    arguments: &Map<String, Value>,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (name, value) in arguments {
         match value {

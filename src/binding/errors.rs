@@ -129,8 +129,9 @@ pub(super) fn ours(raised: &Bound<'_, pyo3::exceptions::PyBaseException>) -> Opt
 /// An exception nobody expected: an id for the caller, the words for the log.
 pub(super) fn failed(py: Python<'_>, raised: &PyErr, spec: &ToolSpec) -> Error {
     let id = Uuid::new_v4().simple().to_string();
-    let words = traceback(py, raised)
-        .unwrap_or_else(|_| raised.get_type(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
+    let words = traceback(py, raised).unwrap_or_else(|_| {
+        raised.get_type(py).name().map_or_else(|_| String::new(), |name| name.to_string())
+    });
     tracing::error!(id, tool = spec.name, exception = words, "a Python tool failed");
     Error::new(
         Kind::ToolFailed,

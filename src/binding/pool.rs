@@ -70,9 +70,13 @@ impl Pool {
     ) -> Result<T> {
         let (sender, mut receiver) = oneshot::channel();
         let state = Arc::new(AtomicU8::new(QUEUED));
+        let finished = Arc::clone(&state);
         self.submit(Job {
             work: Box::new(move |py| {
-                let _ = sender.send(work(py));
+                let done = work(py);
+                // before the answer is seen, so that a thread that has answered is never taken for a stuck one
+                step(&finished, RUNNING, FINISHED);
+                let _ = sender.send(done);
             }),
             state: Arc::clone(&state),
         })?;
@@ -140,12 +144,13 @@ impl Pool {
             loop {
                 let job = self.lock().queue.pop_front();
                 let Some(job) = job.or_else(|| py.detach(|| self.wait())) else { return };
-                if job.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                if !step(&job.state, QUEUED, RUNNING) {
                     continue;
                 }
                 let work = job.work;
                 let _ = catch_unwind(AssertUnwindSafe(|| work(py)));
-                if job.state.compare_exchange(RUNNING, FINISHED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                if job.state.compare_exchange(RUNNING, FINISHED, Ordering::AcqRel, Ordering::Acquire).is_err()
+                {
                     let mut state = self.lock();
                     state.stuck -= 1;
                     if state.threads >= THREADS {
@@ -170,6 +175,10 @@ impl Pool {
     }
 }
 
+fn step(state: &AtomicU8, from: u8, to: u8) -> bool {
+    state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}
+
 /// Notices when nobody waits for a call any more.
 struct Held {
     pool: &'static Pool,
@@ -178,8 +187,7 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let before = self.state.fetch_max(ABANDONED, Ordering::AcqRel);
-        if before == RUNNING {
+        if !step(&self.state, QUEUED, ABANDONED) && step(&self.state, RUNNING, ABANDONED) {
             let mut state = self.pool.lock();
             state.threads -= 1;
             state.stuck += 1;

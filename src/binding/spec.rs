@@ -76,7 +76,9 @@ pub(super) fn read(data: &Bound<'_, PyAny>) -> PyResult<ToolSpec> {
     }
     spec.timeout = match said.timeout {
         None => None,
-        Some(seconds) => Some(Duration::try_from_secs_f64(seconds).map_err(|_| bad("an impossible timeout"))?),
+        Some(seconds) => {
+            Some(Duration::try_from_secs_f64(seconds).map_err(|_| bad("an impossible timeout"))?)
+        }
     };
     spec.title = said.title;
     spec.description = said.description;

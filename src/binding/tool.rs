@@ -64,12 +64,15 @@ impl Tool for PyTool {
             let core = inner.wants_context.then(|| CallContext::new(context, over));
             if inner.is_async {
                 let tool = Arc::clone(&inner);
-                return start(inner, move |py, sink| tool.call.call1(py, (convert::arguments(py, &given)?, core, sink)))
-                    .await;
+                return start(inner, move |py, sink| {
+                    tool.call.call1(py, (convert::arguments(py, &given)?, core, sink))
+                })
+                .await;
             }
             Pool::global()
                 .run(move |py| {
-                    let returned = convert::arguments(py, &given).and_then(|given| inner.call.call1(py, (given, core)));
+                    let returned =
+                        convert::arguments(py, &given).and_then(|given| inner.call.call1(py, (given, core)));
                     inner.answered(py, returned)
                 })
                 .await?
@@ -88,7 +91,9 @@ impl Tool for PyTool {
                 let tool = Arc::clone(&inner);
                 return start(inner, move |py, sink| {
                     let known = convert::arguments(py, &asked.known)?;
-                    tool.completer(py)?.call1((asked.argument.name, asked.argument.value, known, sink)).map(Bound::unbind)
+                    tool.completer(py)?
+                        .call1((asked.argument.name, asked.argument.value, known, sink))
+                        .map(Bound::unbind)
                 })
                 .await;
             }
@@ -163,8 +168,9 @@ struct Argument {
 
 impl Wanted {
     fn read(arguments: &Map<String, Value>) -> Result<Self, Error> {
-        serde_json::from_value(Value::Object(arguments.clone()))
-            .map_err(|_| Error::new(Kind::BadParams, "A completion needs an argument with `name` and `value`."))
+        serde_json::from_value(Value::Object(arguments.clone())).map_err(|_| {
+            Error::new(Kind::BadParams, "A completion needs an argument with `name` and `value`.")
+        })
     }
 }
 
