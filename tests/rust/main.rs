@@ -4,5 +4,7 @@ mod architecture;
 mod connectors;
 mod http;
 mod loopback;
+mod practice;
+mod practice_document;
 mod redaction;
 mod schema;

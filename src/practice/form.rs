@@ -1,0 +1,134 @@
+//! Media types, forms and cookies.
+//!
+//! Owns the reading of what is not JSON. The idea: a form becomes an object whose values have the types its schema
+//! asks for, so that the same check serves every body.
+//!
+//! Must not: know operations.
+
+use axum::http::{HeaderMap, header};
+
+use super::recipe::View;
+use super::request::coerce;
+use crate::json::{Map, Value};
+
+/// A media type without its parameters, in lower case.
+pub(super) fn essence(media_type: &str) -> String {
+    media_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+/// Whether an offered media type or range covers a given one.
+pub(super) fn covers(offered: &str, given: &str) -> bool {
+    offered == given
+        || offered == "*/*"
+        || offered.strip_suffix("/*").is_some_and(|kind| given.split('/').next() == Some(kind))
+}
+
+/// Whether a media type is JSON.
+pub(super) fn is_json(essence: &str) -> bool {
+    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+}
+
+/// A cookie's value.
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let all = headers.get(header::COOKIE)?.to_str().ok()?;
+    all.split(';').find_map(|pair| {
+        let (given, value) = pair.trim().split_once('=')?;
+        (given == name).then(|| value.to_owned())
+    })
+}
+
+/// The fields of `a=1&b=2`.
+pub(super) fn urlencoded(body: &[u8]) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+}
+
+/// The fields of a multipart body.
+pub(super) fn multipart(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
+    let boundary = content_type.split(';').find_map(|part| {
+        let (name, value) = part.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("boundary").then(|| value.trim_matches('"').to_owned())
+    })?;
+    let text = String::from_utf8_lossy(body);
+    let mut fields = Vec::new();
+    let mark = format!("--{boundary}");
+    let mut parts = text.split(&mark);
+    parts.next();
+    for part in parts {
+        if part.starts_with("--") {
+            return Some(fields);
+        }
+        let (head, content) = part.split_once("\r\n\r\n")?;
+        let disposition =
+            head.lines().find(|line| line.to_ascii_lowercase().starts_with("content-disposition"))?;
+        let name = disposition.split(';').find_map(|piece| piece.trim().strip_prefix("name="))?;
+        fields.push((
+            name.trim_matches('"').to_owned(),
+            content.strip_suffix("\r\n").unwrap_or(content).to_owned(),
+        ));
+    }
+    None
+}
+
+/// Fields as an object of the schema's types: repeated names become arrays, JSON texts become values where an object
+/// is wanted.
+pub(super) fn object(view: View<'_>, fields: Vec<(String, String)>) -> Value {
+    let mut object = Map::new();
+    for (name, text) in fields {
+        let Some(place) = view.property(&name) else {
+            object.insert(name, text.into());
+            continue;
+        };
+        match (place.plain().main_type(), place.items()) {
+            (Some("array"), Some(items)) => {
+                let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(list) = list {
+                    match serde_json::from_str(&text) {
+                        Ok(Value::Array(many)) => list.extend(many),
+                        _ => list.push(coerce(items, &text)),
+                    }
+                }
+            }
+            (Some("object"), _) => {
+                let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                object.insert(name, value);
+            }
+            _ => {
+                object.insert(name, coerce(place, &text));
+            }
+        }
+    }
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::json;
+
+    #[test]
+    fn forms_become_objects_of_the_right_types() {
+        let schema = json!({"type": "object", "properties": {
+            "n": {"type": "integer"}, "tags": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object"}
+        }});
+        let fields = urlencoded(b"n=3&tags=a&tags=b&o=%7B%22x%22%3A1%7D&s=%20t");
+        let object = object(View::new(&schema), fields);
+        assert_eq!(object, json!({"n": 3, "tags": ["a", "b"], "o": {"x": 1}, "s": " t"}));
+    }
+
+    #[test]
+    fn a_multipart_body_is_read_to_its_end() {
+        let body = "--X\r\nContent-Disposition: form-data; name=\"a\"; filename=\"f\"\r\nContent-Type: text/plain\r\n\r\n\
+                    1\r\n2\r\n--X--\r\n";
+        let fields = multipart("multipart/form-data; boundary=X", body.as_bytes()).unwrap();
+        assert_eq!(fields, [("a".to_owned(), "1\r\n2".to_owned())]);
+        assert!(multipart("multipart/form-data; boundary=X", b"--X\r\nContent").is_none());
+    }
+
+    #[test]
+    fn ranges_cover_types() {
+        assert!(
+            covers("*/*", "text/plain") && covers("image/*", "image/png") && !covers("image/*", "text/plain")
+        );
+        assert!(is_json("application/problem+json") && !is_json("text/plain"));
+    }
+}
