@@ -48,7 +48,7 @@ struct Inner {
 }
 
 impl HttpLink {
-    pub(super) fn new(url: &str, options: &Options, ears: Arc<Ears>) -> Result<Arc<dyn Link>> {
+    pub(super) fn to(url: &str, options: &Options, ears: Arc<Ears>) -> Result<Arc<dyn Link>> {
         let uri: Uri = url.parse().map_err(|_| Error::Malformed("that is not a URL"))?;
         if uri.scheme_str() != Some("http") || uri.authority().is_none() {
             return Err(Error::Malformed("the URL must start with http://"));

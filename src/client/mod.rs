@@ -78,7 +78,7 @@ impl Default for Options {
             answers: None,
             notices: None,
             log_level: None,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
         }
     }
 }
@@ -121,7 +121,7 @@ impl Client {
     /// Opens a conversation over HTTP (`http://HOST:PORT/mcp`).
     pub async fn http(url: &str, options: Options) -> Result<Self> {
         let ears = Ears::new(&options);
-        let link = http::HttpLink::new(url, &options, ears.clone())?;
+        let link = http::HttpLink::to(url, &options, ears.clone())?;
         Self::open(link, ears, options).await
     }
 
@@ -132,7 +132,7 @@ impl Client {
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let ears = Ears::new(&options);
-        let link = pipe::PipeLink::new(reader, writer, ears.clone(), None);
+        let link = pipe::PipeLink::over(reader, writer, ears.clone(), None);
         Self::open(link, ears, options).await
     }
 
@@ -271,11 +271,11 @@ impl Client {
         };
         cancelling.armed &= matches!(answered, Err(Error::Cancelled));
         drop(cancelling);
-        let mut answer = answered?;
-        if let Some(error) = answer.get("error") {
+        let mut response = answered?;
+        if let Some(error) = response.get("error") {
             return Err(Error::Rpc(RpcError::from_value(error)));
         }
-        answer.get_mut("result").map(Value::take).ok_or(Error::Malformed("an answer without a result"))
+        response.get_mut("result").map(Value::take).ok_or(Error::Malformed("an answer without a result"))
     }
 
     /// Sends a notification.

@@ -33,7 +33,7 @@ pub(super) struct PipeLink {
 }
 
 impl PipeLink {
-    pub(super) fn new<R, W>(reader: R, writer: W, ears: Arc<Ears>, child: Option<Child>) -> Arc<dyn Link>
+    pub(super) fn over<R, W>(reader: R, writer: W, ears: Arc<Ears>, child: Option<Child>) -> Arc<dyn Link>
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
@@ -64,7 +64,7 @@ impl PipeLink {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::Gone);
         };
-        Ok(Self::new(output, input, ears, Some(child)))
+        Ok(Self::over(output, input, ears, Some(child)))
     }
 
     fn forget(&self, id: u64) {

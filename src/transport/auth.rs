@@ -87,7 +87,7 @@ pub(super) struct Attempts {
 impl Attempts {
     /// `per_minute` refused credentials are free in a minute; 0 turns the brake off.
     pub(super) fn new(per_minute: u32, clock: SharedClock) -> Self {
-        let each = Duration::from_secs(60).checked_div(per_minute).unwrap_or_default();
+        let each = Duration::from_mins(1).checked_div(per_minute).unwrap_or_default();
         Self { paid_at: Mutex::default(), tracked: AtomicUsize::new(0), each, burst: per_minute, clock }
     }
 

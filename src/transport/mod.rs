@@ -110,16 +110,15 @@ pub trait Outlet: Send + Sync {
 /// The server, as a transport sees it.
 pub trait Handler: Send + Sync + 'static {
     /// Handles one message. Dropping the future cancels it.
-    fn handle<'a>(&'a self, delivery: Delivery, peer: Peer, outlet: Arc<dyn Outlet>)
-    -> BoxFuture<'a, Answer>;
+    fn handle(&self, delivery: Delivery, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'_, Answer>;
 
     /// A GET stream of the older door (HTTP): resolves when the stream should end, or to the refusal at once (when
     /// it is first polled; a future that is still pending then has accepted the stream).
-    fn listen<'a>(&'a self, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'a, Result<(), Answer>>;
+    fn listen(&self, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'_, Result<(), Answer>>;
 
     /// The peer ended its session (DELETE), or its connection ended (end of input, shutdown): what waits for the
     /// peer, such as listening streams and open questions, should end; calls under way may finish.
-    fn close<'a>(&'a self, peer: Peer) -> BoxFuture<'a, Answer>;
+    fn close(&self, peer: Peer) -> BoxFuture<'_, Answer>;
 }
 
 /// Hears of every message that a transport refused for safety's sake; `app` wires it to the audit.

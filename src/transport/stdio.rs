@@ -259,23 +259,19 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
     /// Runs what can run and collects the answers. What a handler sent before its answer goes before its answer.
     fn poll_flights(&mut self, context: &mut Context<'_>) -> bool {
         let mut progress = false;
-        loop {
-            match Pin::new(&mut self.flights).poll_next(context) {
-                Poll::Ready(Some((answer, weight, counts))) => {
-                    progress = true;
-                    self.held -= weight;
-                    self.running -= usize::from(counts);
-                    self.take_queued(true);
-                    if let Some(body) = answer.body {
-                        self.put(&body);
-                    }
-                    if self.running < self.settings.in_flight
-                        && let Some((delivery, weight)) = self.parked.pop_front()
-                    {
-                        self.start(delivery, weight);
-                    }
-                }
-                Poll::Ready(None) | Poll::Pending => break,
+        while let Poll::Ready(Some((answer, weight, counts))) = Pin::new(&mut self.flights).poll_next(context)
+        {
+            progress = true;
+            self.held -= weight;
+            self.running -= usize::from(counts);
+            self.take_queued(true);
+            if let Some(body) = answer.body {
+                self.put(&body);
+            }
+            if self.running < self.settings.in_flight
+                && let Some((delivery, weight)) = self.parked.pop_front()
+            {
+                self.start(delivery, weight);
             }
         }
         self.take_queued(false) || progress

@@ -1,6 +1,16 @@
 //! The one integration binary: a module per subject.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    clippy::format_push_string,
+    reason = "tests fail by panicking, and read better when they are short"
+)]
+
 mod architecture;
+mod client;
 mod connectors;
 mod http;
 mod loopback;
@@ -8,3 +18,6 @@ mod practice;
 mod practice_document;
 mod redaction;
 mod schema;
+mod scripted;
+mod stdio;
+mod transport;
