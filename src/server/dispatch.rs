@@ -10,14 +10,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::asks::Call;
-use super::listing::{found, has_completions, has_prompts, has_resources, unknown};
+use super::listing::{has_completions, has_prompts, has_resources};
 use super::session::Conversation;
 use super::voice::Speaker;
 use super::{Server, faults, headers};
 use crate::catalog::List;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Answers, Client, Context, Outcome, Proposed, Reply, Tool, Voice};
+use crate::pipeline::{Answers, Client, Context, Outcome, Proposed, Reply, Tool, Voice, unknown};
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
 use crate::protocol::shape::{self, Completed, Contents, Freshness, Nothing, Prompted};
@@ -122,7 +122,8 @@ impl Server {
             }
             Method::Subscribe => self.offered(has_resources)?.subscribe(visit, &params).map(|()| nothing()),
             Method::Unsubscribe => {
-                self.offered(has_resources)?.unsubscribe(visit, &params).map(|()| nothing())
+                self.offered(has_resources)?;
+                Self::unsubscribe(visit, &params).map(|()| nothing())
             }
             // only the door itself can do that
             Method::Initialize => Err(no_method()),
@@ -138,17 +139,17 @@ impl Server {
         let name = text(&mut params, "name", "`tools/call` needs `name`, a string.")?;
         let arguments = arguments(&mut params)?;
         let now = self.catalog.now();
-        let entry = found(now.tool(&name))?;
+        let method = Method::ToolsCall.name();
+        let entry = now.tool(&name).ok_or_else(|| unknown(method))?;
         if let Some(facts) = &visit.headers
             && !entry.mirrors().is_empty()
         {
             // what is hidden must not show through its headers
             if !self.line.visible(&visit.principal, entry.spec()) {
-                return Err(unknown());
+                return Err(unknown(method));
             }
             headers::params(facts, entry.mirrors(), &arguments)?;
         }
-        let method = Method::ToolsCall.name();
         let answers = self.incoming(visit, method, &name, &mut params, &arguments)?;
         let tool = Arc::clone(entry.tool());
         match self.walk(visit, tool, method, &name, arguments, answers).await {
@@ -199,8 +200,8 @@ impl Server {
             return Err(faults::bad_params("The arguments of a prompt are strings."));
         }
         let now = self.catalog.now();
-        let entry = found(now.prompt(&name))?;
         let method = Method::PromptsGet.name();
+        let entry = now.prompt(&name).ok_or_else(|| unknown(method))?;
         let answers = self.incoming(visit, method, &name, params, &arguments)?;
         let tool = Arc::clone(entry.tool());
         match self.walk(visit, tool, method, &name, arguments, answers).await? {
@@ -217,11 +218,12 @@ impl Server {
         let reference = params.remove("ref").unwrap_or_default();
         let part = |name: &str| reference.get(name).and_then(Value::as_str);
         let now = self.catalog.now();
+        let method = Method::Complete.name();
         let entry = match (part("type"), part("name"), part("uri")) {
-            (Some("ref/prompt"), Some(name), _) => found(now.prompt(name))?,
+            (Some("ref/prompt"), Some(name), _) => now.prompt(name).ok_or_else(|| unknown(method))?,
             (Some("ref/resource"), _, Some(uri)) => {
                 let by_address = || now.resource(uri).map(|(entry, _)| entry);
-                now.template(uri).or_else(by_address).ok_or_else(|| self.no_such_resource(uri))?
+                now.template(uri).or_else(by_address).ok_or_else(|| unknown(method))?
             }
             _ => return Err(faults::bad_params("`ref` has to name a prompt or the address of a resource.")),
         };
@@ -241,7 +243,6 @@ impl Server {
         arguments.insert(String::from("argument"), argument);
         arguments.insert(String::from("known"), known.unwrap_or_else(|| json!({})));
         let context = visit.context(Answers::default(), Arc::clone(&self.silence));
-        let method = Method::Complete.name();
         let call = Proposed { tool: Arc::clone(entry.tool()), arguments, method };
         let outcome = tokio::select! {
             biased;
@@ -311,7 +312,7 @@ impl Server {
 
     /// No resource there, with the address as the specification wants it.
     pub(super) fn no_such_resource(&self, uri: &str) -> Error {
-        let error = Error::new(Kind::NoSuchResource, "There is no resource at this address.");
+        let error = unknown(Method::ResourcesRead.name());
         if uri.len() > 2048 {
             return error;
         }

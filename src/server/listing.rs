@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::dispatch::Visit;
 use super::session::lock;
 use super::{Server, faults};
-use crate::catalog::{Entry, List, Snapshot};
+use crate::catalog::{List, Snapshot};
 use crate::error::Result;
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Family, ToolSpec};
@@ -250,14 +250,4 @@ fn shown(spec: &ToolSpec, revision: Revision) -> String {
         }
     }
     serde_json::to_string(&shown).unwrap_or_default()
-}
-
-/// The entry of that name or address, whoever asks; the line answers hidden and unknown alike.
-pub(super) fn found<'a>(entry: Option<&'a Arc<Entry>>) -> Result<&'a Arc<Entry>> {
-    entry.ok_or_else(unknown)
-}
-
-/// No tool or prompt of that name.
-pub(super) fn unknown() -> crate::error::Error {
-    crate::error::Error::new(crate::error::Kind::NoSuchTool, "There is no tool or prompt of this name.")
 }

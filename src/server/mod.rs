@@ -301,7 +301,7 @@ impl Server {
                 return ok(crate::protocol::message::result(&id, serde_json::json!({})));
             }
             let message = "Begin with `initialize`, or declare a stateless protocol revision in `_meta`.";
-            return faults::answer(early, Some(&id), &Error::new(Kind::BadParams, message));
+            return faults::with_status(early, Some(&id), &Error::new(Kind::BadParams, message), 400);
         };
         let meta = match params.remove("_meta") {
             Some(Value::Object(meta)) => Some(Arc::new(meta)),

@@ -232,7 +232,7 @@ impl Server {
 
     /// `resources/subscribe` of the older door.
     pub(super) fn subscribe(&self, visit: &Visit, params: &Map<String, Value>) -> Result<()> {
-        let (talk, uri) = self.watching(visit, params)?;
+        let (talk, uri) = watching(visit, params)?;
         let now = self.catalog.now();
         let known = now.resource(uri).filter(|(entry, _)| self.line.visible(&visit.principal, entry.spec()));
         if known.is_none() {
@@ -246,25 +246,23 @@ impl Server {
     }
 
     /// `resources/unsubscribe` of the older door.
-    pub(super) fn unsubscribe(&self, visit: &Visit, params: &Map<String, Value>) -> Result<()> {
-        let (talk, uri) = self.watching(visit, params)?;
+    pub(super) fn unsubscribe(visit: &Visit, params: &Map<String, Value>) -> Result<()> {
+        let (talk, uri) = watching(visit, params)?;
         talk.unwatch(uri);
         Ok(())
     }
+}
 
-    fn watching<'a>(
-        &self,
-        visit: &'a Visit,
-        params: &'a Map<String, Value>,
-    ) -> Result<(&'a super::session::Conversation, &'a str)> {
-        let uri = params
-            .get("uri")
-            .and_then(Value::as_str)
-            .ok_or_else(|| faults::bad_params("The parameters need `uri`, a string."))?;
-        let talk = visit
-            .session
-            .as_deref()
-            .ok_or_else(|| Error::new(Kind::Internal, "There is no conversation."))?;
-        Ok((talk, uri))
-    }
+/// Who watches, and what.
+fn watching<'a>(
+    visit: &'a Visit,
+    params: &'a Map<String, Value>,
+) -> Result<(&'a super::session::Conversation, &'a str)> {
+    let uri = params
+        .get("uri")
+        .and_then(Value::as_str)
+        .ok_or_else(|| faults::bad_params("The parameters need `uri`, a string."))?;
+    let talk =
+        visit.session.as_deref().ok_or_else(|| Error::new(Kind::Internal, "There is no conversation."))?;
+    Ok((talk, uri))
 }

@@ -12,12 +12,17 @@
 mod architecture;
 mod client;
 mod connectors;
+mod conversations;
 mod http;
 mod loopback;
 mod practice;
 mod practice_document;
+mod questions;
 mod redaction;
+mod revisions;
 mod schema;
 mod scripted;
+mod stage;
 mod stdio;
+mod support;
 mod transport;

@@ -8,7 +8,8 @@ use bartizan::json::{Value, json};
 use bartizan::pipeline::{Approved, BoxFuture, Context, Family, Halt, Reply, Tool, ToolSpec};
 use bartizan::policy::Effect;
 use bartizan::protocol::types::{
-    Ask, Asks, Completion, Content, LogLevel, PromptArgument, PromptMessage, PromptResult, ResourceContents, ToolResult,
+    Ask, Asks, Completion, Content, LogLevel, PromptArgument, PromptMessage, PromptResult, ResourceContents,
+    ToolResult,
 };
 use bartizan::schema::LazySchema;
 
@@ -44,7 +45,9 @@ fn spec(name: &str, properties: Value) -> ToolSpec {
     ToolSpec {
         description: Some(format!("The {name} of the tests.")),
         effect: Effect::Read,
-        input: LazySchema::new(json!({"type": "object", "properties": properties, "additionalProperties": false})),
+        input: LazySchema::new(
+            json!({"type": "object", "properties": properties, "additionalProperties": false}),
+        ),
         ..ToolSpec::new(name)
     }
 }
@@ -59,7 +62,7 @@ fn text(words: impl Into<String>) -> Result<Reply, Halt> {
 
 pub fn echo() -> Arc<dyn Tool> {
     played(spec("echo", json!({"text": {"type": "string"}})), |call, _| {
-        text(call.arguments()["text"].as_str().unwrap_or_default())
+        text(call.arguments().get("text").and_then(Value::as_str).unwrap_or_default())
     })
 }
 
@@ -235,12 +238,8 @@ pub fn page() -> Arc<dyn Tool> {
 }
 
 pub fn greeting() -> Arc<dyn Tool> {
-    let argument = |name: &str, required| PromptArgument {
-        name: name.into(),
-        title: None,
-        description: None,
-        required,
-    };
+    let argument =
+        |name: &str, required| PromptArgument { name: name.into(), title: None, description: None, required };
     let family = Family::Prompt { arguments: vec![argument("who", true), argument("city", false)] };
     let input = LazySchema::new(json!({
         "type": "object",

@@ -47,7 +47,8 @@ pub fn world_with(tools: Vec<Arc<dyn Tool>>, policy: &str, config: Config) -> Wo
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
     let redactor = Redactor::new(&redaction::Config::default()).unwrap();
-    let settings = audit::Config { path: Some(folder.path().join("audit.jsonl")), ..audit::Config::default() };
+    let settings =
+        audit::Config { path: Some(folder.path().join("audit.jsonl")), ..audit::Config::default() };
     let line = Line::new(LineParts {
         audit: Audit::open(&settings, redactor.clone(), clock.clone()).unwrap(),
         limiter: Arc::new(Limiter::new(&limits::Config::default(), clock.clone())),
@@ -167,7 +168,10 @@ impl Heard {
 
     /// Status and code of the error, which has to be there.
     pub fn fault(&self) -> (u16, i64) {
-        (self.answer.status, self.body["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error: {}", self.body)))
+        (
+            self.answer.status,
+            self.body["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error: {}", self.body)),
+        )
     }
 }
 
@@ -187,7 +191,9 @@ impl Underway {
         let answer = tokio::time::timeout(PATIENCE, self.work).await.expect("no answer came").unwrap();
         let body = answer.body.as_deref().map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
         let said = self.outlet.said();
-        for message in said.iter().filter(|message| message["id"] != Value::Null || message["method"] != Value::Null) {
+        for message in
+            said.iter().filter(|message| message["id"] != Value::Null || message["method"] != Value::Null)
+        {
             check_message(self.revision, message);
         }
         check_answer(self.revision, &self.method, &body);
