@@ -1,1 +1,279 @@
-//! To be filled: config.
+//! The whole configuration as one type.
+//!
+//! Owns [`Config`]: what `bartizan.toml` may say, its defaults, and the sentences for what it may not. The idea: each
+//! section is the `Config` of the module it sets, so a setting is defined once; an unknown key is refused with the
+//! nearest right one; secrets come in only as references.
+//!
+//! Must not: open anything but the file it is asked to read.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+
+/// Everything that can be set. `bartizan.toml` has exactly this shape.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What this installation is for; unset means production.
+    pub profile: Profile,
+    /// Where processes of this machine share approvals, keys and the audit log; 0700.
+    pub state_dir: Option<PathBuf>,
+    /// How the server introduces itself.
+    pub server: Introduction,
+    /// Built-in connectors and folders of one's own.
+    pub connector: Vec<ConnectorEntry>,
+    /// API documents that become tools.
+    pub openapi: Vec<OpenApiEntry>,
+    /// Python files or modules that hold a `server = Server(...)`.
+    pub tools: Vec<String>,
+    /// The built-in diagnostics toolset: `echo` and `whoami`.
+    pub diagnostics: bool,
+    /// Serve connectors from a local stand-in upstream; no real credential is resolved.
+    pub practice: bool,
+    /// Who may do what.
+    pub policy: crate::policy::Config,
+    /// Which tools are offered at all.
+    pub offer: crate::pipeline::Filter,
+    /// Asking a person.
+    pub approvals: Approvals,
+    /// How much.
+    pub limits: crate::limits::Config,
+    /// Deadlines and result sizes of the line.
+    pub line: crate::pipeline::Config,
+    /// What must not leave.
+    pub redaction: crate::redaction::Config,
+    /// What is written down.
+    pub audit: crate::audit::Config,
+    /// The HTTP endpoint.
+    pub http: crate::transport::Config,
+    /// The way out to upstreams.
+    pub egress: crate::http::Config,
+    /// Logs on standard error.
+    pub log: crate::telemetry::Config,
+}
+
+/// What an installation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// A developer's own machine.
+    Development,
+    /// A rehearsal.
+    Staging,
+    /// The real thing.
+    #[default]
+    Production,
+}
+
+impl Profile {
+    /// The lower-case name, as policies see it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// How the server introduces itself to clients.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Introduction {
+    /// Programmatic name.
+    pub name: String,
+    /// Name for people.
+    pub title: Option<String>,
+    /// Version; this package's unless a Python server says otherwise.
+    pub version: String,
+    /// What a model should know before it uses the tools.
+    pub instructions: Option<String>,
+    /// Where to read more.
+    pub website_url: Option<String>,
+}
+
+impl Default for Introduction {
+    fn default() -> Self {
+        Self {
+            name: String::from("bartizan"),
+            title: None,
+            version: String::from(env!("CARGO_PKG_VERSION")),
+            instructions: None,
+            website_url: None,
+        }
+    }
+}
+
+/// One connector.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectorEntry {
+    /// A built-in connector's name, or the name to give the folder's.
+    pub name: String,
+    /// A folder with `connector.toml` and a document, for a connector of one's own.
+    pub path: Option<PathBuf>,
+    /// Another base address than the vendor's, such as a sandbox.
+    pub base: Option<String>,
+    /// How to authenticate, in place of the connector's own way: `bearer:env:NAME`, `basic:env:USER:env:PASSWORD`,
+    /// `header:NAME:env:NAME`, `none`.
+    pub auth: Option<String>,
+}
+
+/// One API document.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OpenApiEntry {
+    /// The document: YAML or JSON.
+    pub file: PathBuf,
+    /// Name of the toolset; the file's name unless given.
+    pub name: Option<String>,
+    /// Where requests go. A document never chooses that.
+    pub base_url: String,
+    /// As for connectors; `none` unless given.
+    pub auth: Option<String>,
+}
+
+/// Asking a person.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Approvals {
+    /// Principals whose own client may answer approval questions, such as `local:alice` or `key:alice`; everybody
+    /// else's calls wait for an operator.
+    pub trust_clients: Vec<String>,
+    /// How long a question waits, in seconds; 900 unless given.
+    pub expires_after: Option<u64>,
+}
+
+impl Config {
+    /// Reads a configuration file. Errors are `BadConfig` and name the line, the key and the nearest right key; they
+    /// never repeat a value.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let what = match error.kind() {
+                std::io::ErrorKind::NotFound => "does not exist",
+                std::io::ErrorKind::PermissionDenied => "may not be read by this user",
+                _ => "could not be read as text",
+            };
+            Error::new(
+                Kind::BadConfig,
+                format!("The configuration file {} {what}; check the path given to --config.", path.display()),
+            )
+            .with_source(error)
+        })?;
+        let mut config = Self::parse(&text, &path.display().to_string())?;
+        // Paths in a file are relative to the file, wherever the server is started.
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for entry in &mut config.openapi {
+            entry.file = folder.join(&entry.file);
+        }
+        for entry in &mut config.connector {
+            entry.path = entry.path.take().map(|inner| folder.join(inner));
+        }
+        config.state_dir = config.state_dir.take().map(|inner| folder.join(inner));
+        Ok(config)
+    }
+
+    /// Reads configuration text; `name` is what the sentences call it.
+    pub fn parse(text: &str, name: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
+            Error::new(Kind::BadConfig, format!("{name}, line {line}: {}", explain(error.message(), key)))
+        })
+    }
+
+    /// The state directory: the setting, else `BARTIZAN_STATE_DIR`, else `XDG_STATE_HOME/bartizan`, else
+    /// `~/.local/state/bartizan`.
+    pub fn state_folder(&self) -> Result<PathBuf> {
+        if let Some(folder) = &self.state_dir {
+            return Ok(folder.clone());
+        }
+        if let Some(folder) = environment("BARTIZAN_STATE_DIR") {
+            return Ok(PathBuf::from(folder));
+        }
+        if let Some(folder) = environment("XDG_STATE_HOME") {
+            return Ok(PathBuf::from(folder).join("bartizan"));
+        }
+        environment("HOME").map(|home| PathBuf::from(home).join(".local/state/bartizan")).ok_or_else(|| {
+            Error::new(Kind::BadConfig, "There is no home directory to keep state in; set BARTIZAN_STATE_DIR to a folder.")
+        })
+    }
+}
+
+/// A variable of the environment, if it is set and not empty.
+#[allow(clippy::disallowed_methods, reason = "the environment is read here and in vault/ only")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What toml and serde said, as a sentence that repeats keys but no values.
+fn explain(message: &str, key: &str) -> String {
+    let quoted = |text: &str| -> Vec<String> {
+        text.split('`').enumerate().filter(|(index, _)| index % 2 == 1).map(|(_, word)| word.to_owned()).collect()
+    };
+    if let Some(rest) = message.strip_prefix("unknown field") {
+        let words = quoted(rest);
+        let given = words.first().cloned().unwrap_or_default();
+        let known = &words[words.len().min(1)..];
+        let nearest = known.iter().min_by_key(|word| strsim::damerau_levenshtein(word, &given));
+        return match nearest {
+            Some(word) if strsim::normalized_damerau_levenshtein(word, &given) > 0.5 => {
+                format!("`{given}` is not a setting here; did you mean `{word}`?")
+            }
+            _ => format!("`{given}` is not a setting here; the settings are {}.", known.join(", ")),
+        };
+    }
+    if let Some(rest) = message.strip_prefix("unknown variant") {
+        let words = quoted(rest);
+        return format!("this is none of the possible values; they are {}.", words.get(1..).unwrap_or_default().join(", "));
+    }
+    if let Some((_, expected)) = message.split_once(", expected ")
+        && message.starts_with("invalid")
+    {
+        return format!("the value here is of the wrong kind; it must be {expected}.");
+    }
+    if message.starts_with("missing field") {
+        return format!("`{}` is missing.", quoted(message).first().cloned().unwrap_or_default());
+    }
+    if message.starts_with("duplicate key") {
+        let name = key.split(['=', ' ', '\n']).next().unwrap_or_default();
+        return format!("`{name}` is set twice; keep one.");
+    }
+    // A field's own parser (references to secrets, addresses) writes sentences of ours; toml's own are about syntax.
+    if message.ends_with('.') {
+        return message.to_owned();
+    }
+    String::from("this is not valid TOML; check quotes, brackets and the equals sign.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Config::parse(text, "bartizan.toml").unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn an_empty_file_is_a_configuration() {
+        let config = Config::parse("", "bartizan.toml").unwrap();
+        assert_eq!(config.profile, Profile::Production);
+    }
+
+    #[test]
+    fn a_typo_is_answered_with_the_nearest_key() {
+        let text = refusal("\n[http]\nlisten_adress = \"x\"\nlisen = \"127.0.0.1:1\"\n");
+        assert!(text.contains("line 3"), "{text}");
+        let text = refusal("[http]\nlisen = \"127.0.0.1:1\"\n");
+        assert!(text.contains("did you mean `listen`?"), "{text}");
+    }
+
+    #[test]
+    fn a_value_is_never_repeated() {
+        for text in ["[limits]\nread = \"hunter2\"\n", "profile = \"hunter2\"\n", "practice = \"hunter2\"\n", "x = = hunter2"] {
+            assert!(!refusal(text).contains("hunter2"), "{}", refusal(text));
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Arguments exactly as typed.
+//!
+//! Owns the clap definitions and their help. The idea: what can be typed is one tree of types; what it means is
+//! settled in the file of each command.
+//!
+//! Must not: read files or the environment.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const AFTER: &str = "\
+Try it without an account:
+  bartizan demo                                  the whole story in ten seconds
+  bartizan serve --connector equinix --practice  a server on standard input and output, against a stand-in upstream
+
+Then for real (read-only until you say otherwise):
+  EQUINIX_CLIENT_ID=... EQUINIX_CLIENT_SECRET=... bartizan serve --connector equinix
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused (policy, approval, quota, credentials),
+4 an upstream failed, 5 out of time.";
+
+/// The MCP server you can hand production credentials to.
+#[derive(Debug, Parser)]
+#[command(name = "bartizan", version, about, after_help = AFTER, max_term_width = 110, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve tools to an AI client, over standard input and output or over HTTP.
+    Serve(Box<Serve>),
+    /// Show the main job in ten seconds, on this machine, without an account.
+    Demo(Demo),
+    /// Serve an API document as a local, stateful stand-in upstream.
+    Practice(Practice),
+    /// Check configuration, policy, documents and secrets' references, without a network.
+    Check(Box<Check>),
+    /// Print the tools exactly as they would be served.
+    Tools(Box<Tools>),
+    /// Call one tool from the shell, along the same guarded line.
+    Call(Box<Call>),
+    /// See and decide the calls that wait for a person.
+    Approvals(Approvals),
+    /// Verify and read the audit log.
+    Audit(Audit),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where tools come from and what guards them: the same for serve, tools, call and check.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Source {
+    /// Configuration file (bartizan.toml); flags given here win over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Built-in connector, or a folder with connector.toml; may be repeated.
+    #[arg(long = "connector", value_name = "NAME")]
+    pub(crate) connectors: Vec<String>,
+    /// API document (OpenAPI 2.0, 3.0 or 3.1; YAML or JSON) whose operations become tools.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) openapi: Option<PathBuf>,
+    /// Where the document's requests go; a document never chooses that itself.
+    #[arg(long, value_name = "URL", requires = "openapi")]
+    pub(crate) base_url: Option<String>,
+    /// Credential for the document's API: bearer:REF, basic:REF:REF, header:NAME:REF or none; REF is env:NAME,
+    /// file:PATH or keyring:NAME.
+    #[arg(long, value_name = "HOW", requires = "openapi")]
+    pub(crate) auth: Option<String>,
+    /// Python file or module that holds a `server = Server(...)`; its tools join the same line. May be repeated.
+    #[arg(long = "tools", value_name = "FILE_OR_MODULE")]
+    pub(crate) python: Vec<String>,
+    /// Policy: read-only (default), standard, admin, or a .cedar file.
+    #[arg(long, value_name = "NAME_OR_FILE")]
+    pub(crate) policy: Option<String>,
+    /// Offer only what changes nothing, whatever the policy allows.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Offer only these toolsets (a connector's name, `diagnostics`, or what a Python tool says).
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) toolsets: Vec<String>,
+    /// Use a local stand-in upstream; no real credential is resolved and nothing leaves this machine.
+    #[arg(long)]
+    pub(crate) practice: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Serve over HTTP at this address instead of standard input and output; the endpoint is /mcp.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) http: Option<String>,
+    /// Let anybody on this machine call without a key (loopback addresses only).
+    #[arg(long)]
+    pub(crate) no_auth: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// One JSON event per line instead of prose.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Practice {
+    /// A built-in connector's name, or an API document.
+    #[arg(value_name = "DOC")]
+    pub(crate) document: String,
+    /// Address to listen on; loopback only.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) listen: String,
+    /// Inject a fault into every Nth answer: 429, 500, html, slow, reset, malformed, redirect.
+    #[arg(long, value_name = "KIND:N")]
+    pub(crate) fault: Vec<String>,
+    /// Print the address and the practice credential as one JSON line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Print findings as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the document reduced to the operations that a connector folder names.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) trim: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tools {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Before policy, toolsets and filters.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// The protocol's own JSON: {"tools": [...]}.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The tool's name.
+    pub(crate) tool: String,
+    /// Arguments as JSON, or `-` to read them from standard input.
+    #[arg(default_value = "{}")]
+    pub(crate) arguments: String,
+    /// Print the whole result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateFlags {
+    /// Configuration file, for its state directory and audit path.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approvals {
+    #[command(flatten)]
+    pub(crate) state: StateFlags,
+    #[command(subcommand)]
+    pub(crate) action: ApprovalAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalAction {
+    /// List the calls that wait.
+    List,
+    /// Show one call: what would be sent, for whom, until when.
+    Show {
+        /// The id that the refused call named.
+        id: String,
+    },
+    /// Agree to exactly this call, once, by signing with an operator key.
+    Approve {
+        /// The id that the refused call named.
+        id: String,
+        #[command(flatten)]
+        key: OperatorFlags,
+    },
+    /// Refuse the call.
+    Refuse {
+        /// The id that the refused call named.
+        id: String,
+        #[command(flatten)]
+        key: OperatorFlags,
+    },
+    /// Make an operator key: the private half is encrypted with a passphrase, the server keeps the public half.
+    Enrol {
+        /// Who the operator is.
+        name: String,
+        #[command(flatten)]
+        key: OperatorFlags,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OperatorFlags {
+    /// Name of the operator key; not needed where there is only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) operator: Option<String>,
+    /// Read the passphrase from a reference (env:NAME, file:PATH, keyring:NAME) instead of asking for it.
+    #[arg(long, value_name = "REF")]
+    pub(crate) passphrase: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    pub(crate) state: StateFlags,
+    /// The log; the configuration's unless given.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) action: AuditAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditAction {
+    /// Prove that no line was edited, deleted or reordered; name the first that was.
+    Verify {
+        /// The hash of a line known from elsewhere: proves that nothing was cut off after it.
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+    },
+    /// Print the last lines.
+    Tail {
+        /// How many.
+        #[arg(short = 'n', default_value_t = 20)]
+        lines: usize,
+    },
+    /// Print the lines that match every filter.
+    Query {
+        /// Only this principal's.
+        #[arg(long)]
+        principal: Option<String>,
+        /// Only this tool's.
+        #[arg(long)]
+        tool: Option<String>,
+        /// Only these outcomes.
+        #[arg(long)]
+        outcome: Option<String>,
+        /// Only lines from this time on (RFC 3339).
+        #[arg(long)]
+        since: Option<String>,
+    },
+}
+

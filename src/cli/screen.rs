@@ -1,0 +1,95 @@
+//! What a person sees of a command.
+//!
+//! Owns [`Screen`]: standard output for results, standard error for everything else, colour only on a terminal. The
+//! idea: a closed pipe is success (the reader had enough), and `NO_COLOR` is respected in one place.
+//!
+//! Must not: be used while standard output is the wire.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::config::environment;
+use crate::error::Error;
+use crate::json::{Value, json};
+
+/// Where a command writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Screen {
+    colour_out: bool,
+    colour_err: bool,
+}
+
+/// What a piece of text is, for its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Good,
+    Bad,
+    Note,
+    Strong,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        let wanted = environment("NO_COLOR").is_none() && environment("TERM").as_deref() != Some("dumb");
+        Self {
+            colour_out: wanted && io::stdout().is_terminal(),
+            colour_err: wanted && io::stderr().is_terminal(),
+        }
+    }
+
+    /// A line of the result.
+    pub(crate) fn line(self, text: &str) {
+        self.write(io::stdout().lock(), text);
+    }
+
+    /// A JSON document of the result, on one line.
+    pub(crate) fn json(self, value: &Value) {
+        self.line(&value.to_string());
+    }
+
+    /// A remark beside the result.
+    pub(crate) fn note(self, text: &str) {
+        self.write(io::stderr().lock(), text);
+    }
+
+    /// Text in a tone, for [`Screen::line`].
+    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
+        paint(self.colour_out, tone, text)
+    }
+
+    /// An error: one sentence for people, or one JSON object for scripts.
+    pub(crate) fn error(self, error: &Error, as_json: bool) {
+        if as_json {
+            let mut shown = json!({"error": {"kind": error.kind().name(), "message": error.message()}});
+            if let Some(detail) = error.detail() {
+                shown["error"]["detail"] = detail.clone();
+            }
+            if let Some(after) = error.retry_after() {
+                shown["error"]["retryAfter"] = json!(after.as_secs_f64());
+            }
+            self.write(io::stderr().lock(), &shown.to_string());
+        } else {
+            let label = paint(self.colour_err, Tone::Bad, "error:");
+            self.write(io::stderr().lock(), &format!("{label} {}", error.message()));
+        }
+    }
+
+    #[allow(clippy::unused_self, reason = "the writers of a screen belong to it")]
+    fn write(self, mut out: impl Write, text: &str) {
+        // A reader that closed the pipe has seen what it wanted.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    }
+}
+
+fn paint(colour: bool, tone: Tone, text: &str) -> String {
+    let style = match tone {
+        Tone::Good => Style::new().fg_color(Some(AnsiColor::Green.into())),
+        Tone::Bad => Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
+        Tone::Note => Style::new().dimmed(),
+        Tone::Strong => Style::new().bold(),
+        Tone::Plain => return text.to_owned(),
+    };
+    if colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
