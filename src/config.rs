@@ -35,13 +35,13 @@ pub struct Config {
     /// Who may do what.
     pub policy: crate::policy::Config,
     /// Which tools are offered at all.
-    pub offer: crate::pipeline::Filter,
+    pub offer: crate::policy::Filter,
     /// Asking a person.
-    pub approvals: Approvals,
+    pub approvals: crate::approvals::Config,
     /// How much.
     pub limits: crate::limits::Config,
-    /// Deadlines and result sizes of the line.
-    pub line: crate::pipeline::Config,
+    /// Deadlines and sizes of calls.
+    pub calls: crate::pipeline::Config,
     /// What must not leave.
     pub redaction: crate::redaction::Config,
     /// What is written down.
@@ -50,8 +50,6 @@ pub struct Config {
     pub http: crate::transport::Config,
     /// The way out to upstreams.
     pub egress: crate::http::Config,
-    /// Logs on standard error.
-    pub log: crate::telemetry::Config,
 }
 
 /// What an installation is for.
@@ -135,17 +133,6 @@ pub struct OpenApiEntry {
     pub auth: Option<String>,
 }
 
-/// Asking a person.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Approvals {
-    /// Principals whose own client may answer approval questions, such as `local:alice` or `key:alice`; everybody
-    /// else's calls wait for an operator.
-    pub trust_clients: Vec<String>,
-    /// How long a question waits, in seconds; 900 unless given.
-    pub expires_after: Option<u64>,
-}
-
 impl Config {
     /// Reads a configuration file. Errors are `BadConfig` and name the line, the key and the nearest right key; they
     /// never repeat a value.
@@ -158,7 +145,10 @@ impl Config {
             };
             Error::new(
                 Kind::BadConfig,
-                format!("The configuration file {} {what}; check the path given to --config.", path.display()),
+                format!(
+                    "The configuration file {} {what}; check the path given to --config.",
+                    path.display()
+                ),
             )
             .with_source(error)
         })?;
@@ -178,7 +168,8 @@ impl Config {
     /// Reads configuration text; `name` is what the sentences call it.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let line =
+                error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
             Error::new(Kind::BadConfig, format!("{name}, line {line}: {}", explain(error.message(), key)))
         })
@@ -197,7 +188,10 @@ impl Config {
             return Ok(PathBuf::from(folder).join("bartizan"));
         }
         environment("HOME").map(|home| PathBuf::from(home).join(".local/state/bartizan")).ok_or_else(|| {
-            Error::new(Kind::BadConfig, "There is no home directory to keep state in; set BARTIZAN_STATE_DIR to a folder.")
+            Error::new(
+                Kind::BadConfig,
+                "There is no home directory to keep state in; set BARTIZAN_STATE_DIR to a folder.",
+            )
         })
     }
 }
@@ -211,7 +205,11 @@ pub fn environment(name: &str) -> Option<String> {
 /// What toml and serde said, as a sentence that repeats keys but no values.
 fn explain(message: &str, key: &str) -> String {
     let quoted = |text: &str| -> Vec<String> {
-        text.split('`').enumerate().filter(|(index, _)| index % 2 == 1).map(|(_, word)| word.to_owned()).collect()
+        text.split('`')
+            .enumerate()
+            .filter(|(index, _)| index % 2 == 1)
+            .map(|(_, word)| word.to_owned())
+            .collect()
     };
     if let Some(rest) = message.strip_prefix("unknown field") {
         let words = quoted(rest);
@@ -227,7 +225,10 @@ fn explain(message: &str, key: &str) -> String {
     }
     if let Some(rest) = message.strip_prefix("unknown variant") {
         let words = quoted(rest);
-        return format!("this is none of the possible values; they are {}.", words.get(1..).unwrap_or_default().join(", "));
+        return format!(
+            "this is none of the possible values; they are {}.",
+            words.get(1..).unwrap_or_default().join(", ")
+        );
     }
     if let Some((_, expected)) = message.split_once(", expected ")
         && message.starts_with("invalid")
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_typo_is_answered_with_the_nearest_key() {
-        let text = refusal("\n[http]\nlisten_adress = \"x\"\nlisen = \"127.0.0.1:1\"\n");
+        let text = refusal("\n[http]\nlisten_adress = \"x\"\n");
         assert!(text.contains("line 3"), "{text}");
         let text = refusal("[http]\nlisen = \"127.0.0.1:1\"\n");
         assert!(text.contains("did you mean `listen`?"), "{text}");
@@ -272,7 +273,12 @@ mod tests {
 
     #[test]
     fn a_value_is_never_repeated() {
-        for text in ["[limits]\nread = \"hunter2\"\n", "profile = \"hunter2\"\n", "practice = \"hunter2\"\n", "x = = hunter2"] {
+        for text in [
+            "[limits]\nread = \"hunter2\"\n",
+            "profile = \"hunter2\"\n",
+            "practice = \"hunter2\"\n",
+            "x = = hunter2",
+        ] {
             assert!(!refusal(text).contains("hunter2"), "{}", refusal(text));
         }
     }

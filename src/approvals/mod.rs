@@ -52,6 +52,9 @@ pub struct Config {
     pub profile: String,
     /// How many approvals may wait at once.
     pub most_pending: usize,
+    /// Principals whose own client may answer approval questions, such as `local:alice` or `key:alice`; everybody
+    /// else's calls wait for an operator.
+    pub trust_clients: Vec<String>,
 }
 
 impl Default for Config {
@@ -61,6 +64,7 @@ impl Default for Config {
             operators: None,
             profile: String::from("production"),
             most_pending: 1000,
+            trust_clients: Vec::new(),
         }
     }
 }

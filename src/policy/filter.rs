@@ -7,10 +7,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Effect, Resource};
 
-/// What is switched on. The default is everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The `[offer]` table of the configuration: what is switched on. The default is everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Filter {
     /// Only what reads.
     pub read_only: bool,

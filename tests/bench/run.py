@@ -43,7 +43,7 @@ class Bench:
         self.found: list[dict[str, object]] = []
         (self.scratch / "bartizan.toml").write_text(
             f"diagnostics = true\n[limits]\nread = {UNLIMITED}\nwrite = {UNLIMITED}\n"
-            f'[policy]\nuse = "admin"\n[audit]\npath = "{self.scratch / "audit.jsonl"}"\n'
+            f'[policy]\nset = "admin"\n[audit]\npath = "{self.scratch / "audit.jsonl"}"\n'
         )
         (self.scratch / "echo.py").write_text((HERE / "echo_server.py").read_text())
         self.environment = {**os.environ, "BARTIZAN_STATE_DIR": str(self.scratch / "state")}
