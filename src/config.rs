@@ -21,7 +21,9 @@ pub struct Config {
     /// Where processes of this machine share approvals, keys and the audit log; 0700.
     pub state_dir: Option<PathBuf>,
     /// How the server introduces itself.
-    pub server: Introduction,
+    pub introduction: Introduction,
+    /// Pages, sessions, streams and questions.
+    pub server: crate::server::Config,
     /// Built-in connectors and folders of one's own.
     pub connector: Vec<ConnectorEntry>,
     /// API documents that become tools.

@@ -264,3 +264,19 @@ pub(crate) enum AuditAction {
     },
 }
 
+
+impl Command {
+    /// Whether the command was asked for JSON, so that its errors are JSON too.
+    pub(crate) fn is_json(&self) -> bool {
+        match self {
+            Self::Serve(_) | Self::Completions { .. } => false,
+            Self::Demo(typed) => typed.json,
+            Self::Practice(typed) => typed.json,
+            Self::Check(typed) => typed.json,
+            Self::Tools(typed) => typed.json,
+            Self::Call(typed) => typed.json,
+            Self::Approvals(typed) => typed.state.json,
+            Self::Audit(typed) => typed.state.json,
+        }
+    }
+}

@@ -4,3 +4,108 @@
 //! configuration and hands it to `app`.
 //!
 //! Must not: hold a rule that a server without a command line would lack.
+
+mod approvals;
+mod args;
+mod audit;
+mod call;
+mod check;
+mod demo;
+mod practice;
+mod screen;
+mod serve;
+mod settings;
+mod story;
+mod tools;
+
+use std::ffi::OsString;
+use std::future::Future;
+
+use clap::{CommandFactory, Parser};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Loader;
+use crate::error::{Error, Kind, Result};
+use args::{Cli, Command};
+use screen::Screen;
+
+/// Runs one command and returns its exit code. `arguments` begins with the program's name; `loader` brings in Python
+/// tools, where there is a Python.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, loader: Option<&dyn Loader>) -> u8 {
+    let screen = Screen::new();
+    let typed = match Cli::try_parse_from(arguments) {
+        Ok(typed) => typed,
+        Err(help) => {
+            let code = if help.use_stderr() { 2 } else { 0 };
+            // A closed pipe is no failure of ours.
+            let _ = help.print();
+            return code;
+        }
+    };
+    let as_json = typed.command.is_json();
+    match run(typed.command, loader, screen) {
+        Ok(()) => 0,
+        Err(error) => {
+            screen.error(&error, as_json);
+            error.kind().exit_code()
+        }
+    }
+}
+
+fn run(command: Command, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
+    match command {
+        Command::Serve(typed) => block_on(serve::run(&typed, loader, screen)),
+        Command::Demo(typed) => block_on(demo::run(&typed, screen)),
+        Command::Practice(typed) => block_on(practice::run(&typed, screen)),
+        Command::Check(typed) => block_on(check::run(&typed, loader, screen)),
+        Command::Tools(typed) => block_on(tools::run(&typed, loader, screen)),
+        Command::Call(typed) => block_on(call::run(&typed, loader, screen)),
+        Command::Approvals(typed) => approvals::run(&typed, screen),
+        Command::Audit(typed) => audit::run(&typed, screen),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bartizan", &mut text);
+            screen.line(String::from_utf8_lossy(&text).trim_end());
+            Ok(())
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::new(Kind::Internal, "The operating system gave no threads to run on.").with_source(error)
+        })?
+        .block_on(work)
+}
+
+/// A token that fires on Ctrl-C and on SIGTERM; a second Ctrl-C ends the process at once.
+fn stop_on_signal() -> CancellationToken {
+    let token = CancellationToken::new();
+    let fires = token.clone();
+    tokio::spawn(async move {
+        signalled().await;
+        fires.cancel();
+    });
+    token
+}
+
+#[cfg(unix)]
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signalled() {
+    let _ = tokio::signal::ctrl_c().await;
+}

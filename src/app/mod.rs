@@ -1,0 +1,307 @@
+//! The composition root: a configuration in, a running server out.
+//!
+//! Owns [`App`], and the [`Loader`] port through which tools come in that are not data. The idea: everything is made
+//! once, here, in the order of the layers, and handed down; nothing below looks for what it needs.
+//!
+//! Must not: decide anything a setting should decide.
+
+mod sources;
+mod trust;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::approvals::Approvals;
+use crate::audit::Audit;
+use crate::catalog::Catalog;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, Introduction, environment};
+use crate::error::{Error, Kind, Result};
+use crate::identity::keys::{Grant, KeyStore};
+use crate::identity::open::NoAuth;
+use crate::json::{Map, Value, json};
+use crate::limits::Limiter;
+use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool};
+use crate::policy::Policy;
+use crate::principal::{Principal, PrincipalKind};
+use crate::protocol::Revision;
+use crate::protocol::types::Implementation;
+use crate::redaction::Redactor;
+use crate::secret::Secret;
+use crate::server::{KeyRing, Server, ServerParts};
+use crate::state::StateDir;
+use crate::transport::Handler;
+use crate::transport::auth::Authenticator;
+
+pub use sources::{Sources, Stand, practice_document};
+
+/// What joins the configured tools: a Python server's.
+#[derive(Default)]
+pub struct Extra {
+    /// Tools, resources and prompts.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// How the server introduces itself, unless the configuration says so.
+    pub introduction: Option<Introduction>,
+    /// Rules of the user's own; they can only tighten.
+    pub guards: Vec<Arc<dyn Guard>>,
+}
+
+/// Turns `--tools FILE_OR_MODULE` into tools. The Python edge implements it; without Python there is none.
+pub trait Loader: Send + Sync {
+    /// Loads one source. Errors are `BadConfig`.
+    fn load(&self, source: &str) -> Result<Extra>;
+
+    /// Called once the line is there, before the first call: gives loaded tools the way to other connectors.
+    fn started(&self, _app: &Arc<App>) {}
+}
+
+/// A running composition.
+pub struct App {
+    config: Config,
+    clock: SharedClock,
+    state: StateDir,
+    redactor: Redactor,
+    audit: Arc<Audit>,
+    line: Arc<Line>,
+    catalog: Arc<Catalog>,
+    server: Arc<Server>,
+    stands: Vec<Stand>,
+}
+
+/// Where an HTTP server can be reached.
+#[derive(Debug, Clone)]
+pub struct Reachable {
+    /// The address that was bound.
+    pub address: SocketAddr,
+    /// The file with the key that was minted for it, if one was.
+    pub key_file: Option<PathBuf>,
+    /// Whether everybody is let in.
+    pub open: bool,
+}
+
+impl Reachable {
+    /// The address of the endpoint.
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+}
+
+impl App {
+    /// Makes everything. Runs inside a tokio runtime. Errors are mostly `BadConfig`.
+    pub async fn build(mut config: Config, extra: Extra) -> Result<Arc<Self>> {
+        let clock = SystemClock::shared();
+        let state = StateDir::open(config.state_folder()?)?;
+        config.redaction.fingerprint_key = Some(Secret::new(hex(&state.key("fingerprint.key")?)));
+        let redactor = Redactor::new(&config.redaction)?;
+        config.audit.state = state.path().to_path_buf();
+        let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
+        config.approvals.profile = config.profile.name().to_owned();
+        let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
+        let limiter = Arc::new(Limiter::new(&config.limits, clock.clone()));
+        let policy = Arc::new(Policy::load(&config.policy)?);
+
+        let Sources { mut tools, stands } = sources::open(&config, &redactor, &clock).await?;
+        if config.diagnostics {
+            tools.extend(crate::diagnostics::tools(&limiter));
+        }
+        tools.extend(extra.tools);
+        let catalog = Catalog::build(tools)?;
+
+        let line = Arc::new(Line::new(LineParts {
+            audit: audit.clone(),
+            limiter,
+            policy,
+            filter: config.offer.clone(),
+            guards: extra.guards,
+            redactor: redactor.clone(),
+            approvals: Some(approvals),
+            clock: clock.clone(),
+            config: config.calls.clone(),
+        }));
+        let named = extra.introduction.unwrap_or_else(|| config.introduction.clone());
+        let server = Server::new(ServerParts {
+            line: line.clone(),
+            catalog: catalog.clone(),
+            implementation: Implementation {
+                name: named.name,
+                title: named.title,
+                version: named.version,
+                description: None,
+                website_url: named.website_url,
+                icons: Vec::new(),
+            },
+            instructions: named.instructions,
+            keys: KeyRing::new(&[state.key("sealing.key")?])?,
+            clock: clock.clone(),
+            config: config.server.clone(),
+        })?;
+        let app = Arc::new(Self { config, clock, state, redactor, audit, line, catalog, server, stands });
+        app.note_relaxations().await?;
+        Ok(app)
+    }
+
+    /// The configuration as it came out.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What keeps secrets in.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// The audit.
+    pub fn audit(&self) -> &Arc<Audit> {
+        &self.audit
+    }
+
+    /// The line every call walks.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// What can be called.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The server as transports see it.
+    pub fn handler(&self) -> Arc<dyn Handler> {
+        self.server.clone()
+    }
+
+    /// The stand-in upstreams that practice mode started.
+    pub fn stands(&self) -> &[Stand] {
+        &self.stands
+    }
+
+    /// Who calls over standard input and output: the user who started this process.
+    pub fn local_principal(&self) -> Arc<Principal> {
+        let user = environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| String::from("user"));
+        self.trusted(Principal::new(format!("local:{user}"), PrincipalKind::Local))
+    }
+
+    /// Who calls from inside this process: `bartizan call`, `bartizan.connect`.
+    pub fn process_principal(&self) -> Arc<Principal> {
+        self.trusted(Principal::new("process", PrincipalKind::Process))
+    }
+
+    fn trusted(&self, mut principal: Principal) -> Arc<Principal> {
+        principal.may_approve = self.config.approvals.trust_clients.iter().any(|trusted| **trusted == *principal.id);
+        Arc::new(principal)
+    }
+
+    /// Calls a tool by name along the line. An unknown name is `NoSuchTool`.
+    pub async fn call(&self, tool: &str, arguments: Map<String, Value>, context: &Context) -> Result<Outcome> {
+        let now = self.catalog.now();
+        let Some(entry) = now.tool(tool) else {
+            return Err(Error::new(Kind::NoSuchTool, "There is no tool of that name; `bartizan tools` lists them."));
+        };
+        let proposed = Proposed { tool: entry.tool().clone(), arguments, method: "tools/call" };
+        self.line.run(proposed, context).await
+    }
+
+    /// A context for calls from this process itself.
+    pub fn context(&self) -> Context {
+        Context::new(Revision::NEWEST, self.process_principal(), "process")
+    }
+
+    /// Serves the process's standard input and output until the input ends or `shutdown` fires.
+    pub async fn serve_stdio(&self, shutdown: CancellationToken) -> Result<()> {
+        let wire = crate::transport::wire::take()?;
+        self.serve_pipe(wire.input, wire.output, self.local_principal(), shutdown).await
+    }
+
+    /// Serves one peer over any pair of pipes.
+    pub async fn serve_pipe<R, W>(
+        &self,
+        input: R,
+        output: W,
+        principal: Arc<Principal>,
+        shutdown: CancellationToken,
+    ) -> Result<()>
+    where
+        R: tokio::io::AsyncRead + Unpin + Send,
+        W: tokio::io::AsyncWrite + Unpin + Send,
+    {
+        let settings = crate::transport::stdio::Settings {
+            bounds: self.config.http.bounds(),
+            ..crate::transport::stdio::Settings::default()
+        };
+        crate::transport::stdio::serve(input, output, self.handler(), &settings, shutdown, principal).await
+    }
+
+    /// Serves HTTP until `shutdown` fires. `ready` is called once the address is bound.
+    pub async fn serve_http(
+        &self,
+        no_auth: bool,
+        shutdown: CancellationToken,
+        ready: impl FnOnce(&Reachable),
+    ) -> Result<()> {
+        let listener = crate::transport::http::bind(&self.config.http, no_auth).await?;
+        let address = listener.local_addr().map_err(|error| {
+            Error::new(Kind::Internal, "The address that was bound cannot be read back.").with_source(error)
+        })?;
+        let mut key_file = None;
+        let authenticator: Arc<dyn Authenticator> = if no_auth {
+            Arc::new(NoAuth::new())
+        } else {
+            let keys = KeyStore::open(self.state.path(), self.clock.clone())?;
+            if keys.is_empty() {
+                let path = self.state.file("http.key");
+                let minted = keys.mint_to_file(&path, &Grant::named("local"))?;
+                self.audit.event("key minted", &json!({"id": minted.id, "name": "local"})).await?;
+                key_file = Some(path);
+            }
+            Arc::new(trust::Trusting::new(keys, &self.config.approvals.trust_clients))
+        };
+        let watch = Arc::new(trust::Refusals::new(self.audit.clone()));
+        let endpoint = crate::transport::http::Endpoint::new(self.handler(), authenticator, self.config.http.clone())
+            .watched_by(watch)
+            .timed_by(self.clock.clone());
+        ready(&Reachable { address, key_file, open: no_auth });
+        endpoint.serve(listener, shutdown).await
+    }
+
+    /// Ends what was started: open streams, stand-ins, the audit.
+    pub async fn close(&self) -> Result<()> {
+        self.server.stop();
+        for stand in &self.stands {
+            stand.shutdown().await;
+        }
+        self.audit.close().await
+    }
+
+    /// Each relaxation is an explicit setting, and is logged.
+    async fn note_relaxations(&self) -> Result<()> {
+        let mut found: Vec<Value> = Vec::new();
+        if self.config.policy.set != "read-only" || !self.config.policy.files.is_empty() {
+            found.push(json!({"setting": "policy", "value": self.config.policy.set}));
+        }
+        if !self.config.approvals.trust_clients.is_empty() {
+            found.push(json!({"setting": "approvals.trust_clients", "value": self.config.approvals.trust_clients}));
+        }
+        if !self.config.egress.allow_private.is_empty() {
+            found.push(json!({"setting": "egress.allow_private", "value": self.config.egress.allow_private}));
+        }
+        if self.config.http.insecure_plaintext {
+            found.push(json!({"setting": "http.insecure_plaintext", "value": true}));
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.audit.event("relaxed", &json!({"settings": found})).await
+    }
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    crate::json::Digest(*bytes).hex()
+}

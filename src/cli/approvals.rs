@@ -1,0 +1,179 @@
+//! `bartizan approvals`.
+//!
+//! Owns the operator's side of an approval. The idea: the operator sees what the server rendered, and signs a decision
+//! about exactly that with a key that only a passphrase opens.
+//!
+//! Must not: decide without showing.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use super::args::{ApprovalAction, Approvals as Typed, OperatorFlags};
+use super::screen::{Screen, Tone};
+use super::settings;
+use crate::approvals::{Approvals, Decision, Listed, Status};
+use crate::clock::{SystemClock, rfc3339};
+use crate::error::{Error, Kind, Result};
+use crate::json::{Value, json};
+use crate::secret::Secret;
+use crate::vault::Reference;
+
+/// Shorter passphrases are refused at enrolment.
+const SHORTEST: usize = 8;
+
+pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
+    let config = settings::file(typed.state.config.as_deref())?;
+    let approvals = Approvals::open(&config.approvals, &config.state_folder()?, SystemClock::shared())?;
+    let as_json = typed.state.json;
+    match &typed.action {
+        ApprovalAction::List => list(&approvals, as_json, screen),
+        ApprovalAction::Show { id } => show(&approvals.show(id)?, as_json, screen),
+        ApprovalAction::Approve { id, key } => decide(&approvals, id, Decision::Approve, key, as_json, screen),
+        ApprovalAction::Refuse { id, key } => decide(&approvals, id, Decision::Refuse, key, as_json, screen),
+        ApprovalAction::Enrol { name, key } => enrol(&approvals, name, key, as_json, screen),
+    }
+}
+
+fn list(approvals: &Approvals, as_json: bool, screen: Screen) -> Result<()> {
+    let all = approvals.list()?;
+    if as_json {
+        screen.json(&json!({"approvals": all}));
+        return Ok(());
+    }
+    for one in &all {
+        let tone = match one.status {
+            Status::Pending => Tone::Strong,
+            Status::Approved | Status::Used | Status::Carried => Tone::Good,
+            Status::Refused | Status::Expired | Status::Unknown => Tone::Note,
+        };
+        let shown = &one.record.shown;
+        screen.line(&format!(
+            "{}  {}  {} by {}",
+            screen.paint(Tone::Strong, &one.record.id),
+            screen.paint(tone, &format!("{:<8}", one.status.name())),
+            shown.tool,
+            shown.principal
+        ));
+    }
+    if all.is_empty() {
+        screen.note("Nothing waits and nothing was decided.");
+    }
+    Ok(())
+}
+
+fn show(one: &Listed, as_json: bool, screen: Screen) -> Result<()> {
+    if as_json {
+        screen.json(&serde_json::to_value(one).unwrap_or(Value::Null));
+        return Ok(());
+    }
+    let shown = &one.record.shown;
+    let mut row = |name: &str, value: &str| {
+        screen.line(&format!("{} {value}", screen.paint(Tone::Note, &format!("{name:<10}"))));
+    };
+    row("id", &one.record.id);
+    row("status", one.status.name());
+    row("asked by", &shown.principal);
+    row("tool", &format!("{} ({}, from {})", shown.tool, shown.effect, shown.source));
+    if let Some(target) = &shown.target {
+        row("sends", target);
+    }
+    row("until", &rfc3339(Duration::from_millis(one.record.expires)));
+    row("policy", &one.record.policy);
+    if let Some(by) = &one.by {
+        row("decided by", by);
+    }
+    screen.line(&shown.arguments);
+    Ok(())
+}
+
+fn decide(
+    approvals: &Approvals,
+    id: &str,
+    decision: Decision,
+    flags: &OperatorFlags,
+    as_json: bool,
+    screen: Screen,
+) -> Result<()> {
+    let listed = approvals.show(id)?;
+    if !as_json {
+        show(&listed, false, screen)?;
+    }
+    let name = operator(approvals, flags)?;
+    let passphrase = passphrase(flags, &format!("Passphrase of operator {name}: "), false)?;
+    let operator = approvals.operator(&name, None, &passphrase)?;
+    approvals.decide(&listed, decision, &operator)?;
+    let done = approvals.show(id)?;
+    if as_json {
+        screen.json(&serde_json::to_value(&done).unwrap_or(Value::Null));
+    } else {
+        let (tone, word) = match decision {
+            Decision::Approve => (Tone::Good, "approved: the caller may repeat exactly this call, once"),
+            Decision::Refuse => (Tone::Bad, "refused"),
+        };
+        screen.line(&screen.paint(tone, word));
+    }
+    Ok(())
+}
+
+fn enrol(approvals: &Approvals, name: &str, flags: &OperatorFlags, as_json: bool, screen: Screen) -> Result<()> {
+    let passphrase = passphrase(flags, "Passphrase for the new key: ", true)?;
+    let enrolled = approvals.enrol(name, &passphrase, None)?;
+    if as_json {
+        screen.json(&serde_json::to_value(&enrolled).unwrap_or(Value::Null));
+        return Ok(());
+    }
+    screen.line(&format!("{name} may decide approvals from now on."));
+    screen.line(&format!("private half  {} (encrypted; keep it where the server's user cannot read it)", enrolled.key.display()));
+    screen.line(&format!("public half   {}", enrolled.public.display()));
+    Ok(())
+}
+
+/// The operator that was named, or the only one there is.
+fn operator(approvals: &Approvals, flags: &OperatorFlags) -> Result<String> {
+    if let Some(name) = &flags.operator {
+        return Ok(name.clone());
+    }
+    let names = approvals.operators()?;
+    match names.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Error::new(
+            Kind::BadConfig,
+            "There is no operator yet; make a key first: bartizan approvals enrol NAME.",
+        )),
+        several => Err(Error::new(
+            Kind::BadConfig,
+            format!("There are several operators ({}); say which: --operator NAME.", several.join(", ")),
+        )),
+    }
+}
+
+fn passphrase(flags: &OperatorFlags, prompt: &str, new: bool) -> Result<Secret> {
+    let secret = if let Some(reference) = &flags.passphrase {
+        Reference::parse(reference)?.resolve()?
+    } else {
+        if !std::io::stdin().is_terminal() {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "There is no terminal to ask for the passphrase on; give it as --passphrase env:NAME or file:PATH.",
+            ));
+        }
+        let typed = ask(prompt)?;
+        if new && ask("The same again: ")?.expose() != typed.expose() {
+            return Err(Error::new(Kind::BadConfig, "The two passphrases differ; nothing was made. Try again."));
+        }
+        typed
+    };
+    if new && secret.expose().chars().count() < SHORTEST {
+        return Err(Error::new(
+            Kind::BadConfig,
+            format!("The passphrase is too short; {SHORTEST} characters are the least."),
+        ));
+    }
+    Ok(secret)
+}
+
+fn ask(prompt: &str) -> Result<Secret> {
+    rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| {
+        Error::new(Kind::BadConfig, "The passphrase could not be read from the terminal.").with_source(error)
+    })
+}

@@ -1,0 +1,70 @@
+//! `bartizan serve`.
+//!
+//! Owns the start and the end of a server. The idea: standard output is the wire from the first moment on, so all
+//! that is said to a person goes to standard error.
+//!
+//! Must not: print.
+
+use std::time::Duration;
+
+use super::args::Serve;
+use super::screen::{Screen, Tone};
+use super::{settings, stop_on_signal};
+use crate::app::{Loader, Reachable};
+use crate::error::{Error, Kind, Result};
+
+/// Longest time between the signal and the end.
+const DRAIN: Duration = Duration::from_millis(4800);
+
+pub(super) async fn run(typed: &Serve, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
+    let mut config = settings::configuration(&typed.source)?;
+    if let Some(address) = &typed.http {
+        config.http.listen = Some(address.clone());
+    }
+    let http = config.http.listen.is_some();
+    if typed.no_auth && !http {
+        return Err(Error::new(
+            Kind::BadConfig,
+            "--no-auth is about HTTP; add --http 127.0.0.1:PORT, or leave it out on standard input and output.",
+        ));
+    }
+    crate::telemetry::logs::start(&config.log)?;
+    let shutdown = stop_on_signal();
+    let app = settings::app(config, loader).await?;
+    for stand in app.stands() {
+        screen.note(&format!("practice: {} answers from a stand-in at {}", stand.name(), stand.url()));
+    }
+    let served = async {
+        if http {
+            app.serve_http(typed.no_auth, shutdown.clone(), |reachable| announce(screen, reachable)).await
+        } else {
+            if app.catalog().now().is_empty() {
+                screen.note("There are no tools yet: add --connector NAME, --openapi FILE or --tools FILE.");
+            }
+            app.serve_stdio(shutdown.clone()).await
+        }
+    };
+    let mut served = std::pin::pin!(served);
+    let outcome = tokio::select! {
+        outcome = &mut served => outcome,
+        () = shutdown.cancelled() => {
+            // Transports drain within their own time; this is the last line of defence.
+            tokio::time::timeout(DRAIN, served).await.unwrap_or(Ok(()))
+        }
+    };
+    app.close().await?;
+    outcome
+}
+
+fn announce(screen: Screen, reachable: &Reachable) {
+    screen.note(&format!("serving {}", reachable.url()));
+    if let Some(path) = &reachable.key_file {
+        screen.note(&format!(
+            "a key was made for it, in {} (0600); send it as `Authorization: Bearer KEY`",
+            path.display()
+        ));
+    }
+    if reachable.open {
+        screen.note(&screen.paint(Tone::Plain, "no key is asked for (--no-auth): every program on this machine may call"));
+    }
+}

@@ -1,0 +1,85 @@
+//! `bartizan tools`.
+//!
+//! Owns the printed list. The idea: it is the server's own answer to `tools/list`, asked by a client in memory, so it
+//! cannot differ from what is served.
+//!
+//! Must not: make a list of its own.
+
+use std::sync::Arc;
+
+use super::args::Tools;
+use super::screen::{Screen, Tone};
+use super::settings;
+use crate::app::{App, Loader};
+use crate::client::{Client, Options};
+use crate::error::Result;
+use crate::json::{Value, json};
+use crate::principal::Principal;
+use tokio_util::sync::CancellationToken;
+
+pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
+    let mut config = settings::configuration(&typed.source)?;
+    if typed.full {
+        config.policy = crate::policy::Config::of("admin");
+        config.offer = crate::policy::Filter::default();
+    }
+    let app = settings::app(config, loader).await?;
+    let listed = list(&app).await;
+    app.close().await?;
+    let tools = listed?;
+    if typed.json {
+        screen.json(&json!({"tools": tools}));
+        return Ok(());
+    }
+    for tool in &tools {
+        let name = tool["name"].as_str().unwrap_or_default();
+        let words = tool["description"].as_str().or(tool["title"].as_str()).unwrap_or_default();
+        let first = words.lines().next().unwrap_or_default();
+        let mark = mark(tool);
+        screen.line(&format!("{} {mark:<7} {first}", screen.paint(Tone::Strong, &format!("{name:<44}"))));
+    }
+    if tools.is_empty() {
+        screen.note("No tool is offered: add --connector NAME, --openapi FILE or --tools FILE, or look at --full.");
+    } else {
+        screen.note(&format!("{} tools", tools.len()));
+    }
+    Ok(())
+}
+
+fn mark(tool: &Value) -> &'static str {
+    if tool["annotations"]["readOnlyHint"] == Value::Bool(true) {
+        "read"
+    } else if tool["annotations"]["destructiveHint"] == Value::Bool(true) {
+        "destroy"
+    } else {
+        "write"
+    }
+}
+
+/// What the server answers to `tools/list`, all pages.
+async fn list(app: &Arc<App>) -> Result<Vec<Value>> {
+    with_client(app, app.local_principal(), async |client| client.list_tools().await).await
+}
+
+/// Runs `work` with a client that is connected to the server in memory.
+pub(super) async fn with_client<T>(
+    app: &Arc<App>,
+    principal: Arc<Principal>,
+    work: impl AsyncFnOnce(&Client) -> Result<T>,
+) -> Result<T> {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let (server_in, server_out) = tokio::io::split(theirs);
+    let stop = CancellationToken::new();
+    let serving = {
+        let app = app.clone();
+        let stop = stop.clone();
+        tokio::spawn(async move { app.serve_pipe(server_in, server_out, principal, stop).await })
+    };
+    let (client_in, client_out) = tokio::io::split(ours);
+    let client = Client::over(client_in, client_out, Options::default()).await?;
+    let outcome = work(&client).await;
+    client.close().await;
+    stop.cancel();
+    let _ = serving.await;
+    outcome
+}
