@@ -52,6 +52,8 @@ pub struct Config {
     pub http: crate::transport::Config,
     /// The way out to upstreams.
     pub egress: crate::http::Config,
+    /// Logs on standard error.
+    pub log: crate::telemetry::logs::Config,
 }
 
 /// What an installation is for.
@@ -175,6 +177,28 @@ impl Config {
             let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
             Error::new(Kind::BadConfig, format!("{name}, line {line}: {}", explain(error.message(), key)))
         })
+    }
+
+    /// Every reference to a secret that the configuration holds, as text.
+    pub fn references(&self) -> Vec<String> {
+        let ways = self
+            .connector
+            .iter()
+            .map(|entry| &entry.auth)
+            .chain(self.openapi.iter().map(|entry| &entry.auth));
+        let mut found = Vec::new();
+        for way in ways.flatten() {
+            for scheme in ["env:", "file:", "keyring:"] {
+                for (at, _) in way.match_indices(scheme) {
+                    if at == 0 || way[..at].ends_with(':') {
+                        let rest = &way[at + scheme.len()..];
+                        let name = rest.split(':').next().unwrap_or_default();
+                        found.push(format!("{scheme}{name}"));
+                    }
+                }
+            }
+        }
+        found
     }
 
     /// The state directory: the setting, else `BARTIZAN_STATE_DIR`, else `XDG_STATE_HOME/bartizan`, else

@@ -20,8 +20,8 @@ use crate::catalog::Catalog;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Introduction, environment};
 use crate::error::{Error, Kind, Result};
+use crate::identity::NoAuth;
 use crate::identity::keys::{Grant, KeyStore};
-use crate::identity::open::NoAuth;
 use crate::json::{Map, Value, json};
 use crate::limits::Limiter;
 use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool};
@@ -36,7 +36,7 @@ use crate::state::StateDir;
 use crate::transport::Handler;
 use crate::transport::auth::Authenticator;
 
-pub use sources::{Sources, Stand, practice_document};
+pub use sources::{Sources, Stand, practice_document, refusals};
 
 /// What joins the configured tools: a Python server's.
 #[derive(Default)]
@@ -108,7 +108,7 @@ impl App {
             tools.extend(crate::diagnostics::tools(&limiter));
         }
         tools.extend(extra.tools);
-        let catalog = Catalog::build(tools)?;
+        let catalog = Arc::new(Catalog::build(tools)?);
 
         let line = Arc::new(Line::new(LineParts {
             audit: audit.clone(),
@@ -185,7 +185,8 @@ impl App {
 
     /// Who calls over standard input and output: the user who started this process.
     pub fn local_principal(&self) -> Arc<Principal> {
-        let user = environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| String::from("user"));
+        let user =
+            environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| String::from("user"));
         self.trusted(Principal::new(format!("local:{user}"), PrincipalKind::Local))
     }
 
@@ -195,15 +196,24 @@ impl App {
     }
 
     fn trusted(&self, mut principal: Principal) -> Arc<Principal> {
-        principal.may_approve = self.config.approvals.trust_clients.iter().any(|trusted| **trusted == *principal.id);
+        principal.may_approve =
+            self.config.approvals.trust_clients.iter().any(|trusted| **trusted == *principal.id);
         Arc::new(principal)
     }
 
     /// Calls a tool by name along the line. An unknown name is `NoSuchTool`.
-    pub async fn call(&self, tool: &str, arguments: Map<String, Value>, context: &Context) -> Result<Outcome> {
+    pub async fn call(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+        context: &Context,
+    ) -> Result<Outcome> {
         let now = self.catalog.now();
         let Some(entry) = now.tool(tool) else {
-            return Err(Error::new(Kind::NoSuchTool, "There is no tool of that name; `bartizan tools` lists them."));
+            return Err(Error::new(
+                Kind::NoSuchTool,
+                "There is no tool of that name; `bartizan tools` lists them.",
+            ));
         };
         let proposed = Proposed { tool: entry.tool().clone(), arguments, method: "tools/call" };
         self.line.run(proposed, context).await
@@ -264,9 +274,10 @@ impl App {
             Arc::new(trust::Trusting::new(keys, &self.config.approvals.trust_clients))
         };
         let watch = Arc::new(trust::Refusals::new(self.audit.clone()));
-        let endpoint = crate::transport::http::Endpoint::new(self.handler(), authenticator, self.config.http.clone())
-            .watched_by(watch)
-            .timed_by(self.clock.clone());
+        let endpoint =
+            crate::transport::http::Endpoint::new(self.handler(), authenticator, self.config.http.clone())
+                .watched_by(watch)
+                .timed_by(self.clock.clone());
         ready(&Reachable { address, key_file, open: no_auth });
         endpoint.serve(listener, shutdown).await
     }
@@ -277,7 +288,7 @@ impl App {
         for stand in &self.stands {
             stand.shutdown().await;
         }
-        self.audit.close().await
+        Ok(())
     }
 
     /// Each relaxation is an explicit setting, and is logged.
@@ -287,7 +298,9 @@ impl App {
             found.push(json!({"setting": "policy", "value": self.config.policy.set}));
         }
         if !self.config.approvals.trust_clients.is_empty() {
-            found.push(json!({"setting": "approvals.trust_clients", "value": self.config.approvals.trust_clients}));
+            found.push(
+                json!({"setting": "approvals.trust_clients", "value": self.config.approvals.trust_clients}),
+            );
         }
         if !self.config.egress.allow_private.is_empty() {
             found.push(json!({"setting": "egress.allow_private", "value": self.config.egress.allow_private}));

@@ -36,7 +36,9 @@ impl Trusting {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         match raised.get(&principal.id) {
             // Scopes and roles of a key may change while we run; then what was remembered is out of date.
-            Some(known) if known.scopes == principal.scopes && known.roles == principal.roles => known.clone(),
+            Some(known) if known.scopes == principal.scopes && known.roles == principal.roles => {
+                known.clone()
+            }
             _ => {
                 let fresh = Arc::new(Principal { may_approve: true, ..(*principal).clone() });
                 raised.insert(principal.id.clone(), fresh.clone());

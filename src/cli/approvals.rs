@@ -28,7 +28,9 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
     match &typed.action {
         ApprovalAction::List => list(&approvals, as_json, screen),
         ApprovalAction::Show { id } => show(&approvals.show(id)?, as_json, screen),
-        ApprovalAction::Approve { id, key } => decide(&approvals, id, Decision::Approve, key, as_json, screen),
+        ApprovalAction::Approve { id, key } => {
+            decide(&approvals, id, Decision::Approve, key, as_json, screen)
+        }
         ApprovalAction::Refuse { id, key } => decide(&approvals, id, Decision::Refuse, key, as_json, screen),
         ApprovalAction::Enrol { name, key } => enrol(&approvals, name, key, as_json, screen),
     }
@@ -67,7 +69,7 @@ fn show(one: &Listed, as_json: bool, screen: Screen) -> Result<()> {
         return Ok(());
     }
     let shown = &one.record.shown;
-    let mut row = |name: &str, value: &str| {
+    let row = |name: &str, value: &str| {
         screen.line(&format!("{} {value}", screen.paint(Tone::Note, &format!("{name:<10}"))));
     };
     row("id", &one.record.id);
@@ -115,7 +117,13 @@ fn decide(
     Ok(())
 }
 
-fn enrol(approvals: &Approvals, name: &str, flags: &OperatorFlags, as_json: bool, screen: Screen) -> Result<()> {
+fn enrol(
+    approvals: &Approvals,
+    name: &str,
+    flags: &OperatorFlags,
+    as_json: bool,
+    screen: Screen,
+) -> Result<()> {
     let passphrase = passphrase(flags, "Passphrase for the new key: ", true)?;
     let enrolled = approvals.enrol(name, &passphrase, None)?;
     if as_json {
@@ -123,7 +131,10 @@ fn enrol(approvals: &Approvals, name: &str, flags: &OperatorFlags, as_json: bool
         return Ok(());
     }
     screen.line(&format!("{name} may decide approvals from now on."));
-    screen.line(&format!("private half  {} (encrypted; keep it where the server's user cannot read it)", enrolled.key.display()));
+    screen.line(&format!(
+        "private half  {} (encrypted; keep it where the server's user cannot read it)",
+        enrolled.key.display()
+    ));
     screen.line(&format!("public half   {}", enrolled.public.display()));
     Ok(())
 }
@@ -159,7 +170,10 @@ fn passphrase(flags: &OperatorFlags, prompt: &str, new: bool) -> Result<Secret> 
         }
         let typed = ask(prompt)?;
         if new && ask("The same again: ")?.expose() != typed.expose() {
-            return Err(Error::new(Kind::BadConfig, "The two passphrases differ; nothing was made. Try again."));
+            return Err(Error::new(
+                Kind::BadConfig,
+                "The two passphrases differ; nothing was made. Try again.",
+            ));
         }
         typed
     };

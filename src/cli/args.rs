@@ -116,8 +116,9 @@ pub(crate) struct Practice {
     /// Address to listen on; loopback only.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     pub(crate) listen: String,
-    /// Inject a fault into every Nth answer: 429, 500, html, slow, reset, malformed, redirect.
-    #[arg(long, value_name = "KIND:N")]
+    /// Answer every request with a fault: 429, 429=SECONDS, 500, 500-html, slow=MILLIS, reset, broken-json,
+    /// redirect or echo.
+    #[arg(long, value_name = "FAULT")]
     pub(crate) fault: Vec<String>,
     /// Print the address and the practice credential as one JSON line.
     #[arg(long)]
@@ -263,7 +264,6 @@ pub(crate) enum AuditAction {
         since: Option<String>,
     },
 }
-
 
 impl Command {
     /// Whether the command was asked for JSON, so that its errors are JSON too.

@@ -5,14 +5,14 @@
 //!
 //! Must not: write to the log.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::args::{Audit, AuditAction};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::audit;
 use crate::error::{Error, Kind, Result};
-use crate::json::{Value, json};
+use crate::json::Value;
 
 pub(super) fn run(typed: &Audit, screen: Screen) -> Result<()> {
     let path = match &typed.file {
@@ -23,52 +23,68 @@ pub(super) fn run(typed: &Audit, screen: Screen) -> Result<()> {
             config.audit.file()
         }
     };
+    let as_json = typed.state.json;
     match &typed.action {
-        AuditAction::Verify { head } => verify(&path, head.as_deref(), typed.state.json, screen),
-        AuditAction::Tail { lines } => print(audit::tail(&path, *lines)?, typed.state.json, screen),
+        AuditAction::Verify { head } => return verify(&path, head.as_deref(), as_json, screen),
+        AuditAction::Tail { lines } => {
+            for line in audit::tail(&path, *lines, &audit::Filter::default())? {
+                print(&line, as_json, screen);
+            }
+        }
         AuditAction::Query { principal, tool, outcome, since } => {
-            let wanted = audit::Query {
+            let wanted = audit::Filter {
                 principal: principal.clone(),
                 tool: tool.clone(),
-                outcome: outcome.clone(),
+                result: outcome.clone(),
                 since: since.clone(),
+                ..audit::Filter::default()
             };
-            print(audit::query(&path, &wanted)?, typed.state.json, screen)
+            audit::query(&path, &wanted, |line| {
+                print(&line, as_json, screen);
+                true
+            })?;
         }
     }
+    Ok(())
 }
 
-fn verify(path: &PathBuf, head: Option<&str>, as_json: bool, screen: Screen) -> Result<()> {
+fn verify(path: &Path, head: Option<&str>, as_json: bool, screen: Screen) -> Result<()> {
     let report = audit::verify(path, head)?;
     if as_json {
         screen.json(&serde_json::to_value(&report).unwrap_or(Value::Null));
     } else {
-        screen.line(&report.to_string());
-    }
-    if report.is_whole() {
-        if !as_json {
-            screen.note(&screen.paint(Tone::Plain, "Keep the head hash elsewhere: with --head it proves that nothing was cut off."));
+        for remark in &report.unproven {
+            screen.line(&screen.paint(Tone::Note, &format!("not proven: {remark}")));
         }
-        return Ok(());
+        if report.is_good() {
+            screen.line(&screen.paint(
+                Tone::Good,
+                &format!("whole: {} lines, {} calls, {} signed checkpoints", report.lines, report.calls, report.checkpoints),
+            ));
+            screen.line(&format!("head  {}", report.head));
+        }
     }
-    Err(Error::new(Kind::Internal, "The audit log is not whole; what is above says where, and what may still be trusted."))
+    match &report.fault {
+        None => Ok(()),
+        Some(fault) => Err(Error::new(
+            Kind::Internal,
+            format!("Line {} of the audit log: {} Lines before it are as they were written.", fault.line, fault.message),
+        )),
+    }
 }
 
-fn print(lines: Vec<Value>, as_json: bool, screen: Screen) -> Result<()> {
+fn print(line: &Value, as_json: bool, screen: Screen) {
     if as_json {
-        screen.json(&json!({"lines": lines}));
-        return Ok(());
+        screen.json(line);
+        return;
     }
-    for line in lines {
-        let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
-        screen.line(&format!(
-            "{}  {:<8} {:<16} {:<28} {}",
-            text("time"),
-            text("phase"),
-            text("principal"),
-            text("tool"),
-            text("result")
-        ));
-    }
-    Ok(())
+    let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
+    screen.line(&format!(
+        "{}  {:<8} {:<16} {:<28} {}",
+        text("time"),
+        text("kind"),
+        text("principal"),
+        text("tool"),
+        text("result")
+    ));
 }

@@ -40,8 +40,11 @@ fn arguments(typed: &str) -> Result<Map<String, Value>> {
     let bytes = if typed == "-" {
         let most = u64::try_from(Bounds::default().size).unwrap_or(u64::MAX) + 1;
         std::io::stdin().lock().take(most).read_to_string(&mut text).map_err(|error| {
-            Error::new(Kind::BadArguments, "Standard input is not text; send the arguments as one JSON object.")
-                .with_source(error)
+            Error::new(
+                Kind::BadArguments,
+                "Standard input is not text; send the arguments as one JSON object.",
+            )
+            .with_source(error)
         })?;
         text.as_bytes()
     } else {
@@ -49,10 +52,16 @@ fn arguments(typed: &str) -> Result<Map<String, Value>> {
     };
     match crate::json::parse(bytes, &Bounds::default()) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Error::new(Kind::BadArguments, "The arguments must be one JSON object, such as '{\"limit\": 5}'.")),
+        Ok(_) => Err(Error::new(
+            Kind::BadArguments,
+            "The arguments must be one JSON object, such as '{\"limit\": 5}'.",
+        )),
         Err(error) => Err(Error::new(
             Kind::BadArguments,
-            format!("The arguments cannot be read: {} Put single quotes around them in the shell.", error.message()),
+            format!(
+                "The arguments cannot be read: {} Put single quotes around them in the shell.",
+                error.message()
+            ),
         )),
     }
 }
@@ -62,7 +71,10 @@ fn show(outcome: Outcome, as_json: bool, screen: Screen) -> Result<()> {
         Outcome::Done(redacted) => match redacted.into_reply() {
             Reply::Tool(result) => result,
             Reply::Resource(_) | Reply::Prompt(_) | Reply::Completion(_) => {
-                return Err(Error::new(Kind::Internal, "A tool answered with something that is no tool result."));
+                return Err(Error::new(
+                    Kind::Internal,
+                    "A tool answered with something that is no tool result.",
+                ));
             }
         },
         Outcome::Paused(_) => {
@@ -78,7 +90,10 @@ fn show(outcome: Outcome, as_json: bool, screen: Screen) -> Result<()> {
         print(&result, screen);
     }
     if result.is_error {
-        return Err(Error::new(Kind::UpstreamRefused, "The tool answered with a failure; what it said is above."));
+        return Err(Error::new(
+            Kind::UpstreamRefused,
+            "The tool answered with a failure; what it said is above.",
+        ));
     }
     Ok(())
 }
@@ -97,7 +112,8 @@ fn print(result: &ToolResult, screen: Screen) {
                 _ => screen.line(text),
             },
             Content::Image { mime_type, data, .. } | Content::Audio { mime_type, data, .. } => {
-                screen.line(&format!("[{mime_type}, {} characters of base64; --json prints them]", data.len()));
+                screen
+                    .line(&format!("[{mime_type}, {} characters of base64; --json prints them]", data.len()));
             }
             Content::ResourceLink { uri, .. } => screen.line(uri),
             Content::Resource { resource, .. } => match &resource.text {

@@ -45,7 +45,8 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
         screen.json(&json!({"ok": wrong == 0, "tools": tools, "findings": rows}));
     } else {
         for (fatal, text) in &findings {
-            let label = if *fatal { screen.paint(Tone::Bad, "error") } else { screen.paint(Tone::Note, "note ") };
+            let label =
+                if *fatal { screen.paint(Tone::Bad, "error") } else { screen.paint(Tone::Note, "note ") };
             screen.line(&format!("{label} {text}"));
         }
         if wrong == 0 {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::Demo;
 use super::screen::Screen;
-use super::story;
+use super::{story, tools};
 use crate::app::{App, Extra};
 use crate::client::{Client, Options};
 use crate::config::{Config, ConnectorEntry};
@@ -73,7 +73,7 @@ pub(super) async fn run(typed: &Demo, screen: Screen) -> Result<()> {
     let reachable = told.await.map_err(|_| Error::new(Kind::Internal, "The server of the demo did not start."))?;
     let key = reachable.key_file.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     let options = Options { key: Some(Secret::new(key.trim())), name: "bartizan-demo".into(), ..Options::default() };
-    let client = Client::http(&reachable.url(), options).await?;
+    let client = Client::http(&reachable.url(), options).await.map_err(|error| tools::client_failed(&error))?;
     let stage = Stage { app: app.clone(), client, url: reachable.url(), scratch };
 
     let told = story::tell(&stage, typed.json, screen).await;

@@ -13,16 +13,24 @@ use super::stop_on_signal;
 use crate::app::practice_document;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
-use crate::practice::{Auth, Options, Rule, serve};
+use crate::practice::{Auth, Fault, Options, Rule, serve};
 
 pub(super) async fn run(typed: &Practice, screen: Screen) -> Result<()> {
     let (document, auth) = practice_document(&PathBuf::from(&typed.document))?;
     let listen = typed.listen.parse().map_err(|_| {
-        Error::new(Kind::BadConfig, "--listen is not ADDRESS:PORT, such as 127.0.0.1:9000 (port 0 means any free one).")
+        Error::new(
+            Kind::BadConfig,
+            "--listen is not ADDRESS:PORT, such as 127.0.0.1:9000 (port 0 means any free one).",
+        )
     })?;
-    let faults = typed.fault.iter().map(|text| Rule::parse(text)).collect::<Result<Vec<Rule>>>()?;
+    let faults = typed
+        .fault
+        .iter()
+        .map(|text| text.parse::<Fault>().map(Rule::always))
+        .collect::<Result<Vec<Rule>>>()?;
     let operations = document.operations.len();
-    let stand = serve(document, Options { listen, auth, faults, fault_header: true, ..Options::default() }).await?;
+    let stand =
+        serve(document, Options { listen, auth, faults, fault_header: true, ..Options::default() }).await?;
     let credential = match stand.auth() {
         Auth::Open => json!({"kind": "none"}),
         Auth::ClientCredentials { client_id, client_secret, .. } => json!({

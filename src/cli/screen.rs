@@ -39,6 +39,11 @@ impl Screen {
         }
     }
 
+    /// Whether the user wants colour on a terminal.
+    pub(crate) fn colour(self) -> bool {
+        self.colour_err
+    }
+
     /// A line of the result.
     pub(crate) fn line(self, text: &str) {
         self.write(io::stdout().lock(), text);

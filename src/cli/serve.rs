@@ -28,9 +28,9 @@ pub(super) async fn run(typed: &Serve, loader: Option<&dyn Loader>, screen: Scre
             "--no-auth is about HTTP; add --http 127.0.0.1:PORT, or leave it out on standard input and output.",
         ));
     }
-    crate::telemetry::logs::start(&config.log)?;
     let shutdown = stop_on_signal();
     let app = settings::app(config, loader).await?;
+    crate::telemetry::logs::start(&app.config().log, app.redactor().clone(), screen.colour())?;
     for stand in app.stands() {
         screen.note(&format!("practice: {} answers from a stand-in at {}", stand.name(), stand.url()));
     }
@@ -38,7 +38,7 @@ pub(super) async fn run(typed: &Serve, loader: Option<&dyn Loader>, screen: Scre
         if http {
             app.serve_http(typed.no_auth, shutdown.clone(), |reachable| announce(screen, reachable)).await
         } else {
-            if app.catalog().now().is_empty() {
+            if app.catalog().now().list(crate::catalog::List::Tools).is_empty() {
                 screen.note("There are no tools yet: add --connector NAME, --openapi FILE or --tools FILE.");
             }
             app.serve_stdio(shutdown.clone()).await
@@ -65,6 +65,11 @@ fn announce(screen: Screen, reachable: &Reachable) {
         ));
     }
     if reachable.open {
-        screen.note(&screen.paint(Tone::Plain, "no key is asked for (--no-auth): every program on this machine may call"));
+        screen.note(
+            &screen.paint(
+                Tone::Plain,
+                "no key is asked for (--no-auth): every program on this machine may call",
+            ),
+        );
     }
 }

@@ -40,7 +40,12 @@ pub(super) fn configuration(source: &Source) -> Result<Config> {
                 ));
             }
         };
-        config.openapi.push(OpenApiEntry { file: file.clone(), name: None, base_url, auth: source.auth.clone() });
+        config.openapi.push(OpenApiEntry {
+            file: file.clone(),
+            name: None,
+            base_url,
+            auth: source.auth.clone(),
+        });
     }
     config.tools.extend(source.python.iter().cloned());
     if let Some(set) = &source.policy {

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::demo::Stage;
 use super::screen::{Screen, Tone};
+use super::tools;
 use crate::approvals::{Approvals, Decision};
 use crate::audit;
-use crate::client::CallOptions;
+use crate::client::{self, CallOptions};
 use crate::clock::SystemClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
@@ -70,7 +71,7 @@ fn begin(stage: &Stage, teller: &mut Teller) {
 }
 
 async fn list(stage: &Stage, teller: &mut Teller) -> Result<Vec<String>> {
-    let tools = stage.client.list_tools().await?;
+    let tools = stage.client.list_tools().await.map_err(|error| tools::client_failed(&error))?;
     let names: Vec<String> = tools.iter().filter_map(|tool| tool["name"].as_str().map(String::from)).collect();
     expect(names.iter().any(|name| name == "list_fabric_ports"), "list", "the ports tool is offered")?;
     expect(!names.iter().any(|name| name.starts_with("delete_")), "list", "what policy forbids is not offered")?;
@@ -167,7 +168,10 @@ async fn forbidden(stage: &Stage, teller: &mut Teller, tools: &[String], uuid: &
     let refusal = stage.client.call_tool("delete_connection", json!({"connection_uuid": uuid}), &options).await;
     let kind = match &refusal {
         Ok(result) => find(result, "kind").unwrap_or_default(),
-        Err(error) => error.kind().name().to_owned(),
+        Err(client::Error::Rpc(error)) => {
+            error.data.as_ref().and_then(|data| find(data, "kind")).unwrap_or_else(|| String::from("unknown"))
+        }
+        Err(error) => return Err(tools::client_failed(error)),
     };
     expect(kind == "Forbidden" || kind == "NoSuchTool" || kind == "BadParams", "forbid", "a delete is refused")?;
     let there = call(stage, "get_fabric_connection", json!({"connection_id": uuid})).await?;
@@ -203,13 +207,13 @@ async fn verify(stage: &Stage, teller: &mut Teller) -> Result<()> {
     let report = tokio::task::spawn_blocking(move || audit::verify(&path, None))
         .await
         .map_err(|_| unexpected("verify", "the audit log can be read"))??;
-    expect(report.is_whole(), "verify", "the audit log is whole")?;
+    expect(report.is_good(), "verify", "the audit log is whole")?;
     teller.tell(
         "verify",
         &format!("The audit log is whole: {} lines, each bound to the one before.", report.lines),
         &json!({"lines": report.lines}),
     );
-    for line in audit::tail(stage.app.audit().path(), 40)? {
+    for line in audit::tail(stage.app.audit().path(), 60, &audit::Filter::default())? {
         if let Some(told) = one_line(&line) {
             teller.show(&told);
         }
@@ -220,7 +224,7 @@ async fn verify(stage: &Stage, teller: &mut Teller) -> Result<()> {
 /// An outcome line of the audit, short enough to read.
 fn one_line(line: &Value) -> Option<String> {
     let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
-    if text("phase") != "outcome" {
+    if text("kind") != "outcome" {
         return None;
     }
     let hash = text("hash");
@@ -253,7 +257,8 @@ fn seconds(took: Duration) -> f64 {
 }
 
 async fn call(stage: &Stage, tool: &str, arguments: Value) -> Result<Value> {
-    stage.client.call_tool(tool, arguments, &CallOptions::default()).await
+    let answer = stage.client.call_tool(tool, arguments, &CallOptions::default()).await;
+    answer.map_err(|error| tools::client_failed(&error))
 }
 
 /// The first value of that key anywhere in a result, as text.

@@ -7,15 +7,16 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::args::Tools;
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::app::{App, Loader};
-use crate::client::{Client, Options};
-use crate::error::Result;
+use crate::client::{self, Client, Options};
+use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::principal::Principal;
-use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     let mut config = settings::configuration(&typed.source)?;
@@ -39,7 +40,9 @@ pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Scre
         screen.line(&format!("{} {mark:<7} {first}", screen.paint(Tone::Strong, &format!("{name:<44}"))));
     }
     if tools.is_empty() {
-        screen.note("No tool is offered: add --connector NAME, --openapi FILE or --tools FILE, or look at --full.");
+        screen.note(
+            "No tool is offered: add --connector NAME, --openapi FILE or --tools FILE, or look at --full.",
+        );
     } else {
         screen.note(&format!("{} tools", tools.len()));
     }
@@ -65,7 +68,7 @@ async fn list(app: &Arc<App>) -> Result<Vec<Value>> {
 pub(super) async fn with_client<T>(
     app: &Arc<App>,
     principal: Arc<Principal>,
-    work: impl AsyncFnOnce(&Client) -> Result<T>,
+    work: impl AsyncFnOnce(&Client) -> client::Result<T>,
 ) -> Result<T> {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let (server_in, server_out) = tokio::io::split(theirs);
@@ -76,10 +79,17 @@ pub(super) async fn with_client<T>(
         tokio::spawn(async move { app.serve_pipe(server_in, server_out, principal, stop).await })
     };
     let (client_in, client_out) = tokio::io::split(ours);
-    let client = Client::over(client_in, client_out, Options::default()).await?;
-    let outcome = work(&client).await;
+    let opened = Client::over(client_in, client_out, Options::default()).await;
+    let client = opened.map_err(|error| client_failed(&error))?;
+    let outcome = work(&client).await.map_err(|error| client_failed(&error));
     client.close().await;
     stop.cancel();
     let _ = serving.await;
     outcome
+}
+
+/// What our own client says about our own server, as an error of the command.
+pub(super) fn client_failed(error: &client::Error) -> Error {
+    // The other end is this process, so its words are ours and already redacted.
+    Error::new(Kind::Internal, format!("The server did not answer as expected: {error}."))
 }
