@@ -250,7 +250,8 @@ pub struct FirstReady {
 }
 
 impl FirstReady {
-    /// Tries `ways` in order when the first request leaves; `none` is the sentence for when none is ready.
+    /// Tries `ways` in order when the first request leaves; `none` begins the sentence for when none is ready;
+    /// what to set for each follows it.
     pub fn new(ways: Vec<Arc<dyn Credentials>>, none: &'static str) -> Self {
         Self { ways, chosen: Mutex::new(None), none }
     }
@@ -296,14 +297,15 @@ impl Credentials for FirstReady {
 /// The first way whose secrets are there. One that is there but refused (readable by others, say) is an error: nothing
 /// else is used behind the operator's back.
 fn first_ready(ways: &[Arc<dyn Credentials>], none: &'static str) -> Result<usize> {
+    let mut absent = Vec::with_capacity(ways.len());
     for (index, way) in ways.iter().enumerate() {
         match way.ready() {
             Ok(()) => return Ok(index),
-            Err(error) if is_absent(&error) => {}
+            Err(error) if is_absent(&error) => absent.push(error.message().to_owned()),
             Err(error) => return Err(missing(error)),
         }
     }
-    Err(Error::new(Kind::ToolFailed, none))
+    Err(Error::new(Kind::ToolFailed, format!("{none}: {}", absent.join("; or "))))
 }
 
 /// Whether an error says that nothing is there, rather than that what is there cannot be used.

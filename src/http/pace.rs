@@ -9,49 +9,52 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::settings::Pace;
+use crate::limits::{Decision, Quota, decide};
 
 /// The turns of one upstream and credential.
 #[derive(Debug)]
 pub(super) struct Turns {
-    interval: Option<Duration>,
-    tolerance: Duration,
+    quota: Option<Quota>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// When the next turn would be due if requests came evenly.
-    due: Duration,
+    /// When the whole burst is there again.
+    full_at: Duration,
     /// Nothing leaves before this.
     paused: Duration,
 }
 
 impl Turns {
     pub(super) fn new(pace: Option<Pace>) -> Self {
-        let interval = pace.map(|pace| Duration::from_secs(60) / pace.per_minute.max(1));
-        let tolerance = match (interval, pace) {
-            (Some(interval), Some(pace)) => interval.saturating_mul(pace.burst.saturating_sub(1)),
-            _ => Duration::ZERO,
-        };
-        Self { interval, tolerance, state: Mutex::default() }
+        let quota = pace.map(|pace| Quota::new(pace.per_minute.max(1), pace.burst.max(1)));
+        Self { quota, state: Mutex::default() }
     }
 
     /// Takes the next turn: how long to wait for it. If that is longer than `patience`, none is taken and the wait is
     /// the error.
     pub(super) fn take(&self, now: Duration, patience: Duration) -> Result<Duration, Duration> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = now.max(state.paused);
-        let Some(interval) = self.interval else {
-            let wait = start - now;
-            return if wait > patience { Err(wait) } else { Ok(wait) };
-        };
-        let due = state.due.max(start);
-        let turn = start.max(due.saturating_sub(self.tolerance));
+        let mut turn = now.max(state.paused);
+        let mut full_at = state.full_at;
+        if let Some(quota) = self.quota {
+            let (mut decision, mut next) = decide(full_at, quota, 1, turn);
+            if let Decision::Refused { retry_after: Some(wait) } = decision {
+                // the turn is taken now for the moment at which it is due
+                turn += wait;
+                (decision, next) = decide(full_at, quota, 1, turn);
+            }
+            if matches!(decision, Decision::Refused { .. }) {
+                return Err(turn - now);
+            }
+            full_at = next;
+        }
         let wait = turn - now;
         if wait > patience {
             return Err(wait);
         }
-        state.due = due + interval;
+        state.full_at = full_at;
         Ok(wait)
     }
 

@@ -1,0 +1,697 @@
+//! Equinix Fabric: what each flow sends, what comes out, and what never does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bartizan::audit::Audit;
+use bartizan::clock::SystemClock;
+use bartizan::connectors::catalog::equinix;
+use bartizan::connectors::flow::{Flow, Upstream as Bound};
+use bartizan::connectors::handles::Handles;
+use bartizan::error::{Error, Kind};
+use bartizan::http::credentials::Header;
+use bartizan::http::{Client, Settings};
+use bartizan::json::Value;
+use bartizan::limits::{self, Limiter};
+use bartizan::pipeline::{Context, Line, LineParts, Outcome, Proposed, Reply, Tool};
+use bartizan::policy::{Filter, Policy};
+use bartizan::principal::{Principal, PrincipalKind};
+use bartizan::protocol::Revision;
+use bartizan::protocol::types::ToolResult;
+use bartizan::redaction::{self, Redactor};
+use bartizan::secret::Secret;
+use serde_json::json;
+
+use crate::loopback::{Act, Seen, Upstream, answer, with_header};
+
+const ID: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+const PORT: &str = "a8ba52de-faae-43b5-b0b1-6904d37ee063";
+const OTHER: &str = "a00cef6f-8e35-4794-9ff9-665e084e4e6d";
+const TOKEN: &str = "5a11c0de-0000-4000-8000-00000000feed";
+
+/// The connector, on a line that allows everything, in front of a scripted upstream.
+struct Rig {
+    upstream: Upstream,
+    tools: BTreeMap<String, Arc<dyn Tool>>,
+    line: Line,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    async fn new(script: impl Fn(&Seen, usize) -> Act + Send + Sync + 'static) -> Self {
+        let upstream = Upstream::start(script).await;
+        let redactor = Redactor::new(&redaction::Config::default()).unwrap();
+        let clock = SystemClock::shared();
+        let mut egress = upstream.egress();
+        egress.retries = 0;
+        let settings = Settings::new("equinix", upstream.base(), &egress);
+        let token = Arc::new(Secret::new("the-static-token-of-equinix"));
+        let client =
+            Client::new(settings, Arc::new(Header::bearer(token)), redactor.clone(), clock.clone()).unwrap();
+        let bound = Arc::new(Bound::new("equinix", upstream.base(), client, Handles::new([3; 32])));
+        let tools = equinix::flows()
+            .into_iter()
+            .map(|recipe| Arc::new(Flow::new(recipe, Arc::clone(&bound))) as Arc<dyn Tool>)
+            .map(|tool| (tool.spec().name.clone(), tool))
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let audit = bartizan::audit::Config { state: folder.path().to_owned(), ..Default::default() };
+        let line = Line::new(LineParts {
+            audit: Audit::open(&audit, redactor.clone(), clock.clone()).unwrap(),
+            limiter: Arc::new(Limiter::new(&limits::Config::default(), clock.clone())),
+            policy: Arc::new(Policy::from_text("test", "permit(principal, action, resource);").unwrap()),
+            filter: Filter::default(),
+            guards: Vec::new(),
+            redactor,
+            approvals: None,
+            clock,
+            config: bartizan::pipeline::Config::default(),
+        });
+        Self { upstream, tools, line, _folder: folder }
+    }
+
+    /// An upstream that answers every request with this.
+    async fn answering(body: Value) -> Self {
+        Self::new(move |_, _| answer(200, body.clone())).await
+    }
+
+    async fn call_as(&self, who: &str, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
+        let principal = Arc::new(Principal::new(who, PrincipalKind::Process));
+        let context = Context::new(Revision::NEWEST, principal, "memory");
+        let tool = self.tools.get(tool).unwrap_or_else(|| panic!("{tool} is a tool"));
+        let arguments = arguments.as_object().unwrap().clone();
+        let call = Proposed { tool: Arc::clone(tool), arguments, method: "tools/call" };
+        match self.line.run(call, &context).await? {
+            Outcome::Done(done) => match done.into_reply() {
+                Reply::Tool(result) => Ok(result),
+                other => panic!("a tool's result, not {other:?}"),
+            },
+            Outcome::Paused(_) => panic!("nothing asks here"),
+        }
+    }
+
+    async fn call(&self, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
+        self.call_as("anna", tool, arguments).await
+    }
+
+    /// Calls, and shows what was sent: method, address and body.
+    async fn sent(&self, tool: &str, arguments: Value) -> (String, String, Value) {
+        let before = self.upstream.seen().len();
+        self.call(tool, arguments).await.unwrap();
+        let seen = self.upstream.seen()[before].clone();
+        let body = if seen.body.is_empty() { Value::Null } else { seen.json() };
+        (seen.method, seen.target, body)
+    }
+}
+
+fn data(result: &ToolResult) -> &Value {
+    result.structured_content.as_ref().unwrap()
+}
+
+fn port(uuid: &str, vlan: u32) -> Value {
+    json!({"type": "port", "port_uuid": uuid, "vlan": vlan})
+}
+
+fn order(a_side: Value, z_side: Value) -> Value {
+    json!({
+        "name": "c", "type": "EVPL_VC", "bandwidth": 100, "notifications": ["noc@example.com"],
+        "a_side": a_side, "z_side": z_side
+    })
+}
+
+#[tokio::test]
+async fn the_seed_servers_tools_are_all_there() {
+    let rig = Rig::answering(json!({})).await;
+    let manifest = equinix::MANIFEST;
+    for name in [
+        "list_fabric_ports",
+        "get_fabric_port",
+        "list_fabric_connections",
+        "get_fabric_connection",
+        "get_connection_stats",
+        "list_fabric_routers",
+        "get_fabric_router",
+        "search_connections",
+        "list_metros",
+        "create_fabric_connection",
+        "update_connection",
+        "delete_connection",
+        "validate_connection_config",
+        "create_fabric_router",
+        "update_fabric_router",
+        "delete_fabric_router",
+        "list_service_profiles",
+        "get_service_profile",
+        "create_service_token",
+        "list_service_tokens",
+        "get_service_token",
+        "delete_service_token",
+    ] {
+        assert!(rig.tools.contains_key(name) || manifest.contains(&format!("\"{name}\"")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn effects_say_what_a_call_does_and_not_which_method_it_uses() {
+    let rig = Rig::answering(json!({})).await;
+    for (name, tool) in &rig.tools {
+        let effect = tool.spec().effect.name();
+        let expected = match name.split('_').next().unwrap() {
+            "list" | "get" | "search" | "validate" => "read",
+            "delete" | "reject" | "confirm" => "destroy",
+            _ => "write",
+        };
+        assert_eq!(effect, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn searches_are_filters_of_property_operator_and_values() {
+    let rig = Rig::answering(json!({"data": []})).await;
+    let (method, target, body) =
+        rig.sent("list_fabric_ports", json!({"metro_code": "SV", "state": "ACTIVE", "limit": 5})).await;
+    assert_eq!((method.as_str(), target.as_str()), ("POST", "/fabric/v4/ports/search"));
+    let filter = json!({"and": [
+        {"property": "/state", "operator": "=", "values": ["ACTIVE"]},
+        {"property": "/location/metroCode", "operator": "=", "values": ["SV"]}
+    ]});
+    assert_eq!(body, json!({"filter": filter, "pagination": {"offset": 0, "limit": 5}}));
+
+    let (_, target, body) = rig.sent("list_fabric_connections", json!({"offset": 40})).await;
+    assert_eq!(target, "/fabric/v4/connections/search");
+    assert_eq!(body, json!({"filter": {}, "pagination": {"offset": 40, "limit": 20}}));
+
+    let arguments =
+        json!({"name": "ops", "state": "PENDING_AUTO_APPROVAL", "min_bandwidth": 50, "max_bandwidth": 500});
+    let (_, _, body) = rig.sent("search_connections", arguments).await;
+    assert_eq!(
+        body["filter"],
+        json!({"and": [
+            {"property": "/name", "operator": "LIKE", "values": ["%ops%"]},
+            {"property": "/operation/equinixStatus", "operator": "=", "values": ["PENDING_AUTO_APPROVAL"]},
+            {"property": "/bandwidth", "operator": ">=", "values": ["50"]},
+            {"property": "/bandwidth", "operator": "<=", "values": ["500"]}
+        ]})
+    );
+
+    let (_, target, body) =
+        rig.sent("list_service_profiles", json!({"service_type": "L2_PROFILE", "view_point": "aSide"})).await;
+    assert_eq!(target, "/fabric/v4/serviceProfiles/search?viewPoint=aSide");
+    assert_eq!(
+        body["filter"],
+        json!({"and": [{"property": "/type", "operator": "=", "values": ["L2_PROFILE"]}]})
+    );
+
+    let (method, target, body) = rig.sent("list_metros", json!({"my_ports_only": true})).await;
+    assert_eq!((method.as_str(), body), ("GET", Value::Null));
+    assert_eq!(target, "/fabric/v4/metros?offset=0&limit=20&presence=MY_PORTS");
+
+    let (_, target, body) =
+        rig.sent("list_received_routes", json!({"connection_id": ID, "prefix": "192.0.2.0/24"})).await;
+    assert_eq!(target, format!("/fabric/v4/connections/{ID}/receivedRoutes/search"));
+    let prefix = json!([{"property": "/prefix", "operator": "=", "values": ["192.0.2.0/24"]}]);
+    assert_eq!(body["filter"]["and"], prefix);
+}
+
+#[tokio::test]
+async fn all_pages_are_collected_up_to_the_cap() {
+    let rig = Rig::new(|seen, _| {
+        let pagination = &seen.json()["pagination"];
+        let (offset, limit) = (pagination["offset"].as_u64().unwrap(), pagination["limit"].as_u64().unwrap());
+        let total = if seen.path().contains("routers") { 250 } else { 5000 };
+        let items: Vec<Value> = (offset..(offset + limit).min(total)).map(|number| json!({"name": number})).collect();
+        let next = (offset + limit < total).then_some("https://evil.test/steal");
+        answer(200, json!({"pagination": {"offset": offset, "limit": limit, "total": total, "next": next}, "data": items}))
+    })
+    .await;
+    let result = rig.call("list_fabric_routers", json!({"all": true})).await.unwrap();
+    assert_eq!(data(&result)["data"].as_array().unwrap().len(), 250);
+    assert_eq!((&data(&result)["complete"], rig.upstream.seen().len()), (&json!(true), 3));
+    let result = rig.call("list_fabric_ports", json!({"all": true})).await.unwrap();
+    assert_eq!(data(&result)["data"].as_array().unwrap().len(), 1000);
+    assert_eq!((&data(&result)["complete"], rig.upstream.seen().len()), (&json!(false), 13));
+}
+
+#[tokio::test]
+async fn a_connection_is_ordered_in_the_apis_shape() {
+    let rig = Rig::answering(json!({"uuid": ID, "name": "c"})).await;
+    let mut arguments = order(
+        port(PORT, 1001),
+        json!({
+            "type": "service_profile", "service_profile_uuid": OTHER, "metro_code": "DC",
+            "seller_region": "us-east-1", "authentication_key": "123456789012"
+        }),
+    );
+    let more = json!({
+        "redundancy": {"priority": "PRIMARY"}, "project_id": "p-1", "purchase_order_number": "po1", "term_length": 12
+    });
+    arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let (method, target, body) = rig.sent("create_fabric_connection", arguments.clone()).await;
+    assert_eq!((method.as_str(), target.as_str()), ("POST", "/fabric/v4/connections"));
+    let expected = json!({
+        "type": "EVPL_VC", "name": "c", "bandwidth": 100, "redundancy": {"priority": "PRIMARY"},
+        "notifications": [{"type": "ALL", "emails": ["noc@example.com"]}],
+        "order": {"purchaseOrderNumber": "po1", "termLength": 12},
+        "project": {"projectId": "p-1"},
+        "aSide": {"accessPoint": {
+            "type": "COLO", "port": {"uuid": PORT}, "linkProtocol": {"type": "DOT1Q", "vlanTag": 1001}
+        }},
+        "zSide": {"accessPoint": {
+            "type": "SP", "profile": {"type": "L2_PROFILE", "uuid": OTHER}, "authenticationKey": "123456789012",
+            "sellerRegion": "us-east-1", "location": {"metroCode": "DC"}
+        }}
+    });
+    assert_eq!(body, expected);
+
+    arguments["dry_run"] = json!(true);
+    let (_, target, body) = rig.sent("create_fabric_connection", arguments.clone()).await;
+    assert_eq!((target.as_str(), body), ("/fabric/v4/connections?dryRun=true", expected.clone()));
+
+    arguments.as_object_mut().unwrap().remove("dry_run");
+    let (_, target, body) =
+        rig.sent("validate_connection_config", json!({"connection_config": arguments})).await;
+    assert_eq!((target.as_str(), body), ("/fabric/v4/connections?dryRun=true", expected));
+}
+
+#[tokio::test]
+async fn every_kind_of_end_has_its_own_shape() {
+    let rig = Rig::answering(json!({})).await;
+    let ends = [
+        (
+            json!({"type": "port", "port_uuid": PORT}),
+            json!({"accessPoint": {"type": "COLO", "port": {"uuid": PORT}, "linkProtocol": {"type": "UNTAGGED"}}}),
+        ),
+        (
+            json!({"type": "port", "port_uuid": PORT, "vlan_s": 10, "vlan_c": 20}),
+            json!({"accessPoint": {"type": "COLO", "port": {"uuid": PORT},
+                "linkProtocol": {"type": "QINQ", "vlanSTag": 10, "vlanCTag": 20}}}),
+        ),
+        (
+            json!({"type": "virtual_device", "virtual_device_uuid": ID, "interface_id": 3, "interface_type": "NETWORK"}),
+            json!({"accessPoint": {"type": "VD", "virtualDevice": {"type": "EDGE", "uuid": ID},
+                "interface": {"type": "NETWORK", "id": 3}}}),
+        ),
+        (
+            json!({"type": "cloud_router", "router_uuid": ID}),
+            json!({"accessPoint": {"type": "CLOUD_ROUTER", "router": {"uuid": ID}}}),
+        ),
+        (
+            json!({"type": "network", "network_uuid": ID, "role": "LEAF"}),
+            json!({"accessPoint": {"type": "NETWORK", "network": {"uuid": ID}, "role": "LEAF"}}),
+        ),
+        (
+            json!({"type": "metal_network", "authentication_key": "key-of-metal"}),
+            json!({"accessPoint": {"type": "METAL_NETWORK", "authenticationKey": "key-of-metal"}}),
+        ),
+        (
+            json!({"type": "service_token", "service_token_uuid": TOKEN}),
+            json!({"serviceToken": {"uuid": TOKEN}}),
+        ),
+    ];
+    for (given, expected) in ends {
+        let (_, _, body) = rig.sent("create_fabric_connection", order(given, port(OTHER, 5))).await;
+        assert_eq!(body["aSide"], expected);
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_says_too_little_or_too_much_is_refused_before_anything_is_sent() {
+    let rig = Rig::answering(json!({})).await;
+    for (end, word) in [
+        (json!({"type": "port"}), "port_uuid"),
+        (json!({"type": "cloud_router", "router_uuid": ID, "vlan": 5}), "vlan"),
+        (json!({"type": "port", "port_uuid": PORT, "vlan": 5, "vlan_s": 6}), "vlan"),
+        (json!({"type": "port", "port_uuid": PORT, "vlan_c": 6}), "vlan"),
+        (json!({"type": "service_token"}), "service_token_uuid"),
+        (json!({"type": "service_token", "service_token_uuid": "handle:st_AAAAAAAAAAAAAAAA"}), "handle"),
+    ] {
+        let error = rig.call("create_fabric_connection", order(end, port(OTHER, 5))).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::BadArguments);
+        assert!(error.message().contains(word), "{error}");
+    }
+    for bad in ["../../ports", "a/b", "%2e%2e", "x?y", "", ".."] {
+        let error = rig.call("get_fabric_connection", json!({"connection_id": bad})).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::BadArguments);
+    }
+    assert!(rig.upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn changes_are_json_patches_and_an_empty_one_is_refused() {
+    let rig = Rig::answering(json!({"uuid": ID})).await;
+    let arguments =
+        json!({"connection_uuid": ID, "name": "n", "bandwidth": 200, "notifications": ["a@b.example"]});
+    let (method, target, body) = rig.sent("update_connection", arguments).await;
+    assert_eq!((method.as_str(), target), ("PATCH", format!("/fabric/v4/connections/{ID}")));
+    assert_eq!(
+        body,
+        json!([
+            {"op": "replace", "path": "/name", "value": "n"},
+            {"op": "replace", "path": "/bandwidth", "value": 200},
+            {"op": "replace", "path": "/notifications", "value": [{"type": "ALL", "emails": ["a@b.example"]}]}
+        ])
+    );
+    let (_, target, body) =
+        rig.sent("update_fabric_router", json!({"router_uuid": ID, "package": "PREMIUM"})).await;
+    assert_eq!(target, format!("/fabric/v4/routers/{ID}"));
+    assert_eq!(body, json!([{"op": "replace", "path": "/package/code", "value": "PREMIUM"}]));
+    let arguments = json!({"token_uuid": TOKEN, "notifications": ["a@b.example"], "dry_run": true});
+    let (_, target, body) = rig.sent("update_service_token", arguments).await;
+    assert_eq!(target, format!("/fabric/v4/serviceTokens/{TOKEN}?dryRun=true"));
+    assert_eq!(body, json!([{"op": "replace", "path": "/notifications/emails", "value": ["a@b.example"]}]));
+    for seen in rig.upstream.seen() {
+        assert_eq!(seen.header("content-type"), Some("application/json-patch+json"));
+    }
+    let sent = rig.upstream.seen().len();
+    for (tool, id) in [
+        ("update_connection", "connection_uuid"),
+        ("update_fabric_router", "router_uuid"),
+        ("update_service_token", "token_uuid"),
+    ] {
+        let error = rig.call(tool, json!({id: ID})).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::BadArguments);
+        assert!(error.message().contains("nothing to change"), "{error}");
+    }
+    assert_eq!(rig.upstream.seen().len(), sent);
+}
+
+#[tokio::test]
+async fn the_three_checks_ask_three_questions() {
+    let rig = Rig::answering(json!({"additionalInfo": []})).await;
+    let ask = |property: &str, value: &str| json!({"property": property, "operator": "=", "values": [value]});
+    let (_, target, body) =
+        rig.sent("validate_connection_config", json!({"port_uuid": PORT, "vlan": 155})).await;
+    assert_eq!(target, "/fabric/v4/connections/validate");
+    let expected = json!([
+        ask("/zSide/accessPoint/port/uuid", PORT),
+        ask("/zSide/accessPoint/linkProtocol/vlanTag", "155")
+    ]);
+    assert_eq!(body, json!({"filter": {"and": expected}}));
+    let key = json!({"service_profile_uuid": ID, "authentication_key": "123456789012", "seller_region": "us-west-1"});
+    let (_, _, body) = rig.sent("validate_connection_config", key).await;
+    assert_eq!(
+        body,
+        json!({"filter": {"and": [
+            ask("/zSide/accessPoint/authenticationKey", "123456789012"), ask("/zSide/accessPoint/profile/uuid", ID),
+            ask("/zSide/accessPoint/sellerRegion", "us-west-1")
+        ]}})
+    );
+    let sent = rig.upstream.seen().len();
+    for bad in [
+        json!({}),
+        json!({"port_uuid": PORT}),
+        json!({"port_uuid": PORT, "vlan": 5, "service_profile_uuid": ID}),
+    ] {
+        assert_eq!(rig.call("validate_connection_config", bad).await.unwrap_err().kind(), Kind::BadArguments);
+    }
+    assert_eq!(rig.upstream.seen().len(), sent);
+}
+
+#[tokio::test]
+async fn routers_are_ordered_and_an_empty_answer_is_no_failure() {
+    let rig = Rig::new(|seen, _| match seen.method.as_str() {
+        "DELETE" => answer(204, ""),
+        _ => answer(200, json!({"uuid": ID})),
+    })
+    .await;
+    let arguments = json!({
+        "name": "r", "metro_code": "SV", "package": "STANDARD", "notifications": ["a@b.example"],
+        "account_number": 270_001, "project_id": "p", "purchase_order_number": "po", "dry_run": true
+    });
+    let (_, target, body) = rig.sent("create_fabric_router", arguments).await;
+    assert_eq!(target, "/fabric/v4/routers?dryRun=true");
+    assert_eq!(
+        body,
+        json!({
+            "type": "XF_ROUTER", "name": "r", "location": {"metroCode": "SV"}, "package": {"code": "STANDARD"},
+            "notifications": [{"type": "ALL", "emails": ["a@b.example"]}], "account": {"accountNumber": 270_001},
+            "project": {"projectId": "p"}, "order": {"purchaseOrderNumber": "po"}
+        })
+    );
+    let result = rig.call("delete_fabric_router", json!({"router_uuid": ID})).await.unwrap();
+    assert_eq!(data(&result), &json!({"deleted": true, "uuid": ID}));
+    let seen = rig.upstream.seen().pop().unwrap();
+    assert_eq!((seen.method.as_str(), seen.target), ("DELETE", format!("/fabric/v4/routers/{ID}")));
+}
+
+#[tokio::test]
+async fn routing_protocols_have_two_shapes() {
+    let rig = Rig::answering(json!({"uuid": ID, "bgpAuthKey": "the-key-of-the-session"})).await;
+    let (_, target, body) = rig
+        .sent(
+            "create_routing_protocol",
+            json!({"connection_id": ID, "type": "DIRECT", "equinix_ipv4": "192.0.2.1/30"}),
+        )
+        .await;
+    assert_eq!(target, format!("/fabric/v4/connections/{ID}/routingProtocols"));
+    assert_eq!(body, json!({"type": "DIRECT", "directIpv4": {"equinixIfaceIp": "192.0.2.1/30"}}));
+    let bgp = json!({
+        "connection_id": ID, "type": "BGP", "customer_asn": 65001, "customer_peer_ipv4": "192.0.2.2", "bfd_interval": 100
+    });
+    let (_, _, body) = rig.sent("create_routing_protocol", bgp.clone()).await;
+    assert_eq!(
+        body,
+        json!({
+            "type": "BGP", "bgpIpv4": {"customerPeerIp": "192.0.2.2", "enabled": true}, "customerAsn": 65001,
+            "bfd": {"enabled": true, "interval": "100"}
+        })
+    );
+    let result = rig.call("create_routing_protocol", bgp).await.unwrap();
+    assert!(!format!("{result:?}").contains("the-key-of-the-session"));
+    for bad in [
+        json!({"connection_id": ID, "type": "DIRECT"}),
+        json!({"connection_id": ID, "type": "BGP", "customer_asn": 1}),
+        json!({"connection_id": ID, "type": "BGP", "customer_asn": 1, "customer_peer_ipv4": "192.0.2.2", "equinix_ipv4": "x"}),
+    ] {
+        assert_eq!(rig.call("create_routing_protocol", bad).await.unwrap_err().kind(), Kind::BadArguments);
+    }
+}
+
+#[tokio::test]
+async fn requests_of_the_other_side_are_answered() {
+    let rig = Rig::new(|_, _| answer(202, json!({"uuid": OTHER}))).await;
+    let (_, target, body) = rig
+        .sent(
+            "accept_connection",
+            json!({"connection_id": ID, "request": "creation", "z_side": port(PORT, 7)}),
+        )
+        .await;
+    assert_eq!(target, format!("/fabric/v4/connections/{ID}/actions"));
+    let end = json!({"accessPoint": {
+        "type": "COLO", "port": {"uuid": PORT}, "linkProtocol": {"type": "DOT1Q", "vlanTag": 7}
+    }});
+    assert_eq!(body, json!({"type": "CONNECTION_CREATION_ACCEPTANCE", "data": {"zSide": end}}));
+    let (_, _, body) = rig.sent("accept_connection", json!({"connection_id": ID, "request": "update"})).await;
+    assert_eq!(body, json!({"type": "CONNECTION_UPDATE_ACCEPTANCE"}));
+    let no = json!({"connection_id": ID, "request": "creation", "description": "not ours"});
+    let (_, _, body) = rig.sent("reject_connection", no).await;
+    assert_eq!(body, json!({"type": "CONNECTION_CREATION_REJECTION", "description": "not ours"}));
+    let (_, _, body) = rig.sent("confirm_connection_deletion", json!({"connection_id": ID})).await;
+    assert_eq!(body, json!({"type": "CONNECTION_DELETION_ACCEPTANCE"}));
+}
+
+#[tokio::test]
+async fn prices_are_asked_by_product() {
+    let rig = Rig::answering(json!({"data": []})).await;
+    let arguments = json!({
+        "product": "connection", "connection_type": "EVPL_VC", "bandwidth": [100, 200], "a_side_type": "COLO",
+        "filters": [{"property": "/connection/aSide/accessPoint/port/settings/buyout", "values": ["false"]}]
+    });
+    let (_, target, body) = rig.sent("search_prices", arguments).await;
+    assert_eq!(target, "/fabric/v4/prices/search");
+    assert_eq!(
+        body,
+        json!({"filter": {"and": [
+            {"property": "/type", "operator": "=", "values": ["VIRTUAL_CONNECTION_PRODUCT"]},
+            {"property": "/connection/type", "operator": "=", "values": ["EVPL_VC"]},
+            {"property": "/connection/bandwidth", "operator": "IN", "values": ["100", "200"]},
+            {"property": "/connection/aSide/accessPoint/type", "operator": "=", "values": ["COLO"]},
+            {"property": "/connection/aSide/accessPoint/port/settings/buyout", "operator": "=", "values": ["false"]}
+        ]}})
+    );
+    let odd = json!({"product": "cloud_router", "bandwidth": [100]});
+    assert_eq!(rig.call("search_prices", odd).await.unwrap_err().kind(), Kind::BadArguments);
+}
+
+#[tokio::test]
+async fn networks_are_found_and_ordered() {
+    let rig = Rig::answering(json!({"data": []})).await;
+    let (_, target, body) = rig.sent("list_networks", json!({"name": "lan", "scope": "LOCAL"})).await;
+    assert_eq!(target, "/fabric/v4/networks/search");
+    assert_eq!(
+        body["filter"]["and"][0],
+        json!({"property": "/name", "operator": "LIKE", "values": ["%lan%"]})
+    );
+    let arguments = json!({
+        "name": "n", "type": "EVPLAN", "scope": "LOCAL", "metro_code": "SV", "notifications": ["a@b.example"]
+    });
+    let (_, target, body) = rig.sent("create_network", arguments).await;
+    assert_eq!(target, "/fabric/v4/networks");
+    assert_eq!(
+        body,
+        json!({
+            "type": "EVPLAN", "name": "n", "scope": "LOCAL", "location": {"metroCode": "SV"},
+            "notifications": [{"type": "ALL", "emails": ["a@b.example"]}]
+        })
+    );
+}
+
+fn token() -> Value {
+    json!({
+        "uuid": TOKEN, "href": format!("https://api.equinix.com/fabric/v4/serviceTokens/{TOKEN}"), "name": "partner",
+        "state": "ACTIVE", "connection": {"type": "EVPL_VC", "uuid": ID}
+    })
+}
+
+#[tokio::test]
+async fn a_service_token_is_asked_for_in_the_apis_shape() {
+    let rig = Rig::answering(token()).await;
+    let arguments = json!({
+        "name": "t", "expiration_date": "2030-01-31T00:00:00Z", "notifications": ["a@b.example"],
+        "a_side": port(PORT, 1399), "bandwidth_limit": 50, "allow_remote_connection": false
+    });
+    let (_, target, body) = rig.sent("create_service_token", arguments.clone()).await;
+    assert_eq!(target, "/fabric/v4/serviceTokens");
+    assert_eq!(
+        body,
+        json!({
+            "type": "VC_TOKEN", "name": "t", "expirationDateTime": "2030-01-31T00:00:00Z",
+            "connection": {
+                "type": "EVPL_VC", "allowRemoteConnection": false, "bandwidthLimit": 50,
+                "aSide": {"accessPointSelectors": [{
+                    "type": "COLO", "port": {"uuid": PORT}, "linkProtocol": {"type": "DOT1Q", "vlanTag": 1399}
+                }]}
+            },
+            "notifications": [{"type": "ALL", "emails": ["a@b.example"]}]
+        })
+    );
+    let mut z = arguments.clone();
+    let end = json!({"type": "virtual_device", "virtual_device_uuid": OTHER, "interface_id": 4});
+    let object = z.as_object_mut().unwrap();
+    object.remove("a_side");
+    object.remove("bandwidth_limit");
+    object.extend(json!({"z_side": end, "supported_bandwidths": [50, 200]}).as_object().unwrap().clone());
+    let (_, _, body) = rig.sent("create_service_token", z.clone()).await;
+    assert_eq!(body["connection"]["supportedBandwidths"], json!([50, 200]));
+    assert_eq!(
+        body["connection"]["zSide"]["accessPointSelectors"][0],
+        json!({
+            "type": "VD", "virtualDevice": {"type": "EDGE", "uuid": OTHER}, "interface": {"type": "NETWORK", "id": 4}
+        })
+    );
+    z["a_side"] = port(PORT, 5);
+    assert_eq!(rig.call("create_service_token", z).await.unwrap_err().kind(), Kind::BadArguments);
+    let mut wrong = arguments;
+    wrong["supported_bandwidths"] = json!([50]);
+    assert_eq!(rig.call("create_service_token", wrong).await.unwrap_err().kind(), Kind::BadArguments);
+}
+
+#[tokio::test]
+async fn a_tokens_id_never_leaves_and_its_handle_works_for_its_principal_only() {
+    let rig = Rig::new(|seen, _| match (seen.method.as_str(), seen.path()) {
+        ("GET", "/fabric/v4/serviceTokens") | ("POST", "/fabric/v4/serviceTokens/search") => {
+            answer(200, json!({"data": [token()], "pagination": {"total": 1, "next": null}}))
+        }
+        ("POST", "/fabric/v4/connections") => answer(
+            201,
+            json!({"uuid": ID, "zSide": {"serviceToken": {"uuid": TOKEN}}, "aSide": {"accessPoint": {}}}),
+        ),
+        ("DELETE", _) => {
+            answer(404, json!([{"errorCode": "EQ-1", "errorMessage": format!("no token {TOKEN}")}]))
+        }
+        _ => answer(200, token()),
+    })
+    .await;
+    let listed = rig.call("list_service_tokens", json!({})).await.unwrap();
+    let handle = data(&listed)["data"][0]["uuid"].as_str().unwrap().to_owned();
+    assert!(handle.starts_with("handle:st_"), "{handle}");
+    assert_eq!(data(&listed)["data"][0]["connection"]["uuid"], ID, "other ids stay");
+    assert!(!format!("{listed:?}").contains(TOKEN), "{listed:?}");
+    let again = rig.call("list_service_tokens", json!({"state": "ACTIVE"})).await.unwrap();
+    assert_eq!(data(&again)["data"][0]["uuid"], handle, "the same handle again");
+
+    let got = rig.call("get_service_token", json!({"token_uuid": handle})).await.unwrap();
+    assert!(!format!("{got:?}").contains(TOKEN));
+    assert_eq!(rig.upstream.seen().last().unwrap().path(), format!("/fabric/v4/serviceTokens/{TOKEN}"));
+
+    let z = json!({"type": "service_token", "service_token_uuid": handle});
+    let made = rig.call("create_fabric_connection", order(port(PORT, 5), z.clone())).await.unwrap();
+    assert_eq!(rig.upstream.seen().last().unwrap().json()["zSide"], json!({"serviceToken": {"uuid": TOKEN}}));
+    assert_eq!(data(&made)["zSide"]["serviceToken"]["uuid"], handle);
+    assert!(!format!("{made:?}").contains(TOKEN));
+
+    let refused = rig.call("delete_service_token", json!({"token_uuid": handle})).await.unwrap();
+    assert!(refused.is_error);
+    let shown = format!("{refused:?}");
+    assert!(!shown.contains(TOKEN) && shown.contains("EQ-1"), "{shown}");
+
+    let sent = rig.upstream.seen().len();
+    let theirs = rig.call_as("bert", "get_service_token", json!({"token_uuid": handle})).await.unwrap_err();
+    let unknown = rig
+        .call("get_service_token", json!({"token_uuid": "handle:st_AAAAAAAAAAAAAAAAAAAAAAAA"}))
+        .await
+        .unwrap_err();
+    assert_eq!(theirs.message(), unknown.message(), "another principal's handle is simply unknown");
+    let foreign = rig.call_as("bert", "create_fabric_connection", order(port(PORT, 5), z)).await.unwrap_err();
+    assert_eq!(foreign.kind(), Kind::BadArguments);
+    assert_eq!(rig.upstream.seen().len(), sent);
+}
+
+#[tokio::test]
+async fn keys_of_providers_are_redacted_in_results() {
+    let connection =
+        json!({"uuid": ID, "zSide": {"accessPoint": {"authenticationKey": "a-key-nobody-needs"}}});
+    let listed = connection.clone();
+    let rig = Rig::new(move |seen, _| match seen.path() {
+        "/fabric/v4/connections/search" => answer(200, json!({"data": [listed.clone()]})),
+        _ => answer(200, connection.clone()),
+    })
+    .await;
+    for (tool, arguments) in [
+        ("get_fabric_connection", json!({"connection_id": ID})),
+        ("search_connections", json!({})),
+        ("list_fabric_connections", json!({})),
+    ] {
+        let shown = format!("{:?}", rig.call(tool, arguments).await.unwrap());
+        assert!(!shown.contains("a-key-nobody-needs") && shown.contains("redacted"), "{shown}");
+        assert!(shown.contains(ID));
+    }
+}
+
+#[tokio::test]
+async fn what_the_upstream_says_is_typed_and_clean() {
+    let rig = Rig::new(|seen, _| match seen.path().rsplit('/').next().unwrap() {
+        "00000000-0000-4000-8000-000000000400" => answer(400, json!([{
+            "errorCode": "EQ-3142", "errorMessage": "VLAN is taken", "details": "Bearer the-static-token-of-equinix"
+        }])),
+        "00000000-0000-4000-8000-000000000500" => answer(500, "<html>the-static-token-of-equinix</html>"),
+        "00000000-0000-4000-8000-000000000200" => answer(200, "{\"broken"),
+        "00000000-0000-4000-8000-000000000302" => {
+            with_header(answer(302, ""), "location", "http://169.254.169.254/latest/meta-data/")
+        }
+        _ => with_header(answer(429, "[]"), "retry-after", "90"),
+    })
+    .await;
+    let get = async |last: &str| {
+        rig.call(
+            "get_fabric_connection",
+            json!({"connection_id": format!("00000000-0000-4000-8000-000000000{last}")}),
+        )
+        .await
+    };
+    let refused = get("400").await.unwrap();
+    let shown = format!("{refused:?}");
+    assert!(refused.is_error && shown.contains("EQ-3142") && shown.contains("VLAN is taken"), "{shown}");
+    assert!(!shown.contains("the-static-token"), "{shown}");
+    for (last, kind, word) in [
+        ("500", Kind::UpstreamFailed, "500"),
+        ("200", Kind::UpstreamFailed, "not JSON"),
+        ("302", Kind::UpstreamFailed, "redirect"),
+        ("429", Kind::RateLimited, "90 seconds"),
+    ] {
+        let error = get(last).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert!(error.message().contains(word), "{error}");
+        assert!(!format!("{error:?}{:?}", error.detail()).contains("the-static-token"));
+    }
+}
