@@ -1,23 +1,40 @@
 //! What happened, in a file that shows whether it was touched.
 //!
-//! Owns [`Audit`], [`Entry`] and the [`Config`].
+//! Owns [`Audit`], [`Entry`] and the [`Config`]. The idea: an intent is in the file before a call runs and an outcome
+//! before it is answered; each line carries the hash of the one before (`chain.rs`), several processes share one chain
+//! (`file.rs`), checkpoints are signed (`checkpoint.rs`), and [`verify`] names the first line that was touched, or says
+//! what it cannot prove.
 //!
 //! Must not: be optional; without a line there is no call.
 
+mod chain;
+mod checkpoint;
+mod file;
+mod line;
+mod process;
+mod query;
+mod queue;
 mod record;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+pub use query::{Filter, query, tail};
 pub use record::{Finish, Record, Step};
+pub use verify::{Fault, FaultKind, Report, verify};
 
 use crate::clock::SharedClock;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::json::Value;
 use crate::redaction::Redactor;
+use line::Members;
+use queue::Queue;
 
 /// The `[audit]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,45 +65,125 @@ impl Config {
     pub fn file(&self) -> PathBuf {
         self.path.clone().unwrap_or_else(|| self.state.join("audit.jsonl"))
     }
+
+    /// Where the signing key is: in the state directory, or beside the file if there is none.
+    fn key(&self) -> PathBuf {
+        if self.state.as_os_str().is_empty() {
+            checkpoint::beside(&self.file(), "key")
+        } else {
+            self.state.join("audit.key")
+        }
+    }
 }
 
 /// The audit of this process.
 pub struct Audit {
-    file: PathBuf,
+    path: PathBuf,
+    queue: Arc<Queue>,
+    redactor: Redactor,
+    clock: SharedClock,
+    most_arguments: usize,
 }
 
 impl Audit {
     /// Opens the file, mends a torn tail, and closes what dead processes left open.
-    pub fn open(config: &Config, _redactor: Redactor, _clock: SharedClock) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { file: config.file() }))
+    pub fn open(config: &Config, redactor: Redactor, clock: SharedClock) -> Result<Arc<Self>> {
+        let path = config.file();
+        let file = file::File::open(&path, &config.key(), config.checkpoint_every, config.sync, clock.wall());
+        let file = file.map_err(|cause| {
+            let shown = path.display();
+            Error::new(
+                Kind::BadConfig,
+                format!(
+                    "The audit file {shown} cannot be opened for writing; choose another with [audit] path."
+                ),
+            )
+            .with_source(cause)
+        })?;
+        Ok(Arc::new(Self {
+            path,
+            queue: Queue::new(file, Arc::clone(&clock), config.sync),
+            redactor,
+            clock,
+            most_arguments: config.arguments_limit,
+        }))
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.file
+        &self.path
     }
 
     /// Writes the intent of a call; the call may go on when this returns.
-    pub async fn intent(&self, _record: Record<'_>) -> Result<Entry> {
-        Ok(Entry { id: uuid::Uuid::now_v7(), step: AtomicU8::new(0) })
+    pub async fn intent(&self, record: Record<'_>) -> Result<Entry> {
+        let wall = self.clock.wall();
+        let id = new_id(wall);
+        let start = self.clock.monotonic();
+        let members = Members::new("intent", wall, process::name());
+        let (members, who) = line::intent(members, id, &record, &self.redactor, self.most_arguments);
+        // Once queued, the line may be written even if we are dropped while waiting: the outcome is owed from now on.
+        // Only a write that failed owes nothing.
+        self.queue.running.fetch_add(1, Ordering::Relaxed);
+        let mut entry = Entry {
+            id,
+            who,
+            start,
+            step: AtomicU8::new(0),
+            owes: true,
+            queue: Arc::clone(&self.queue),
+            redactor: self.redactor.clone(),
+            clock: Arc::clone(&self.clock),
+        };
+        if let Err(error) = self.queue.append(members).await {
+            entry.owes = false;
+            return Err(error);
+        }
+        Ok(entry)
     }
 
     /// Writes a security event that is no call: a failed authentication, a relaxed policy, a refused message.
-    pub async fn event(&self, _kind: &'static str, _detail: &Value) -> Result<()> {
-        Ok(())
+    pub async fn event(&self, kind: &'static str, detail: &Value) -> Result<()> {
+        self.queue.append(self.event_line(kind, detail)).await
+    }
+
+    /// The same for callers that cannot wait; a failure is logged.
+    pub fn note(&self, kind: &'static str, detail: &Value) {
+        self.queue.leave(self.event_line(kind, detail));
+    }
+
+    /// Writes what is queued and a signed checkpoint. Done on drop too.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    fn event_line(&self, kind: &str, detail: &Value) -> String {
+        let members = Members::new("event", self.clock.wall(), process::name());
+        line::event(members, kind, detail, &self.redactor, self.most_arguments)
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
 
 /// A call that has an intent line and owes an outcome line. Dropped without [`Entry::finish`] it writes one that says
 /// how far the call got: `cancelled`, or `unknown` once it may have had effects.
 pub struct Entry {
-    id: uuid::Uuid,
+    id: Uuid,
+    who: String,
+    start: Duration,
     step: AtomicU8,
+    owes: bool,
+    queue: Arc<Queue>,
+    redactor: Redactor,
+    clock: SharedClock,
 }
 
 impl Entry {
     /// The call's id: in both lines, and in error messages that lead to the log.
-    pub fn id(&self) -> uuid::Uuid {
+    pub fn id(&self) -> Uuid {
         self.id
     }
 
@@ -101,7 +198,32 @@ impl Entry {
     }
 
     /// Writes the outcome; the caller may be answered when this returns.
-    pub async fn finish(self, _finish: Finish<'_>) -> Result<()> {
-        Ok(())
+    pub async fn finish(mut self, finish: Finish<'_>) -> Result<()> {
+        let members = self.outcome(&finish);
+        self.owes = false;
+        self.queue.append(members).await
     }
+
+    fn outcome(&self, finish: &Finish<'_>) -> String {
+        let members = Members::new("outcome", self.clock.wall(), process::name());
+        let took = self.clock.monotonic().saturating_sub(self.start);
+        line::outcome(members, &self.who, self.step(), finish, took, &self.redactor)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.owes {
+            let result = if self.step() >= Step::Approved { "unknown" } else { "cancelled" };
+            let members = self.outcome(&Finish { result, ..Finish::default() });
+            self.queue.leave(members);
+        }
+        self.queue.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A time-ordered id.
+fn new_id(wall: Duration) -> Uuid {
+    let millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
 }

@@ -106,7 +106,7 @@ fn encodings(secret: &str) -> BTreeSet<String> {
     for upper in [true, false] {
         all.insert(bytes.iter().map(|byte| hex(*byte, upper)).collect());
         all.insert(bytes.iter().map(|byte| format!("%{}", hex(*byte, upper))).collect());
-        for keep in [&b"-_.~"[..], b"-_.!~*'()", b"-_.*", b"-_.~/", b"-_.~:/?#[]@!$&'()*+,;="] {
+        for keep in [&b""[..], b"-_.~", b"-_.!~*'()", b"-_.*", b"-_.~/", b"-_.~:/?#[]@!$&'()*+,;="] {
             let encoded: String = bytes.iter().map(|byte| percent(*byte, keep, upper)).collect();
             all.insert(encoded.replace("%20", "+"));
             all.insert(encoded);

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::error::{Error, Kind, Result};
-use crate::json::Value;
+use crate::json::{Digest, Value};
 use crate::secret::Secret;
 use known::Known;
 use scan::Found;
@@ -160,10 +160,15 @@ impl Redactor {
         if text.len() < 16 || looks::variety(text.as_bytes()) < 8 {
             return None;
         }
+        self.keyed_digest(text.as_bytes()).map(|digest| digest.hex()[..16].to_owned())
+    }
+
+    /// The HMAC-SHA256 of bytes under the installation's key; none without one.
+    pub fn keyed_digest(&self, bytes: &[u8]) -> Option<Digest> {
         let key = self.0.fingerprint_key.as_ref()?;
         let mut mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).ok()?;
-        mac.update(text.as_bytes());
-        Some(mac.finalize().into_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+        mac.update(bytes);
+        Some(Digest(mac.finalize().into_bytes().into()))
     }
 
     /// What a JSON key tells about its value.

@@ -1,6 +1,7 @@
 //! The one integration binary: a module per subject.
 
 mod architecture;
+mod audit;
 mod client;
 mod connectors;
 mod conversations;

@@ -1,0 +1,162 @@
+//! Signed checkpoints.
+//!
+//! Owns the audit's ed25519 key. The idea: every so many lines one line carries a signature over its place in the
+//! chain; the latest one is also kept beside the file, so that a file cut off before it shows. The private half stays
+//! in the state directory, the public half lies beside the file for whoever verifies.
+//!
+//! Must not: claim more than it can: who can read the private half can sign anything.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+use super::chain::{Hash, hash_of, text};
+
+/// What is kept beside the file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The checkpoint's own line.
+    pub(super) seq: u64,
+    /// The hash of the line before it.
+    pub(super) prev: String,
+    pub(super) signature: String,
+}
+
+/// The private half.
+pub(super) struct Signer {
+    key: SigningKey,
+    id: String,
+}
+
+impl Signer {
+    /// Reads the key, or makes one. Call with the audit file locked, so that two processes make one key.
+    pub(super) fn open(key_file: &Path, audit_file: &Path) -> io::Result<Self> {
+        let seed = match fs::read_to_string(key_file) {
+            Ok(text) => decode(&text).ok_or_else(|| io::Error::other("the audit key file holds no key"))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let seed: [u8; 32] = rand::random();
+                private(OpenOptions::new().write(true).create_new(true))
+                    .open(key_file)?
+                    .write_all(text(&super::chain::hex(&seed)).as_bytes())?;
+                seed
+            }
+            Err(error) => return Err(error),
+        };
+        let key = SigningKey::from_bytes(&seed);
+        let public = key.verifying_key();
+        let shown = super::chain::hex(public.as_bytes());
+        let public_file = beside(audit_file, "pub");
+        if fs::read(&public_file).ok().as_deref() != Some(&shown[..]) {
+            fs::write(public_file, shown)?;
+        }
+        Ok(Self { key, id: key_id(&public) })
+    }
+
+    /// The members of a checkpoint line at this place.
+    pub(super) fn sign(&self, seq: u64, prev: &Hash) -> (String, Kept) {
+        let signature = STANDARD.encode(self.key.sign(&message(seq, prev)).to_bytes());
+        let members = format!(",\"key\":\"{}\",\"signature\":\"{signature}\"", self.id);
+        (members, Kept { seq, prev: text(prev).to_owned(), signature })
+    }
+}
+
+/// The public half.
+pub(super) struct Verifier {
+    key: VerifyingKey,
+    id: String,
+}
+
+impl Verifier {
+    /// The public half that lies beside an audit file, if there is one.
+    pub(super) fn beside(audit_file: &Path) -> Option<Self> {
+        let seed = decode(&fs::read_to_string(beside(audit_file, "pub")).ok()?)?;
+        let key = VerifyingKey::from_bytes(&seed).ok()?;
+        Some(Self { id: key_id(&key), key })
+    }
+
+    /// Whether this is the key that a checkpoint names.
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id == id
+    }
+
+    /// Whether the signature is good for this place.
+    pub(super) fn verify(&self, seq: u64, prev: &Hash, signature: &str) -> bool {
+        let Some(bytes) = STANDARD.decode(signature).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
+        else {
+            return false;
+        };
+        self.key.verify_strict(&message(seq, prev), &Signature::from_bytes(&bytes)).is_ok()
+    }
+}
+
+/// The latest checkpoint kept beside a file, if it is there.
+pub(super) fn kept(audit_file: &Path) -> Option<Kept> {
+    serde_json::from_slice(&fs::read(beside(audit_file, "checkpoint")).ok()?).ok()
+}
+
+/// Keeps the latest checkpoint. Best effort: the line itself is in the file already.
+pub(super) fn keep(audit_file: &Path, kept: &Kept) {
+    let target = beside(audit_file, "checkpoint");
+    let fresh = beside(audit_file, &format!("checkpoint.{}", std::process::id()));
+    let written = serde_json::to_vec(kept).map_err(io::Error::other).and_then(|bytes| {
+        private(OpenOptions::new().write(true).create(true).truncate(true))
+            .open(&fresh)?
+            .write_all(&bytes)?;
+        fs::rename(&fresh, target)
+    });
+    if written.is_err() {
+        tracing::warn!("the latest audit checkpoint could not be kept beside the audit file");
+    }
+}
+
+/// `FILE.EXTENSION`.
+pub(super) fn beside(file: &Path, extension: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
+}
+
+/// Options for a file that only its owner can read.
+pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Makes an existing file readable by its owner alone.
+pub(super) fn make_private(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
+fn message(seq: u64, prev: &Hash) -> Vec<u8> {
+    format!("bartizan audit checkpoint\n{seq}\n{}", text(prev)).into_bytes()
+}
+
+fn key_id(key: &VerifyingKey) -> String {
+    text(&hash_of(key.as_bytes()))[..16].to_owned()
+}
+
+fn decode(text: &str) -> Option<[u8; 32]> {
+    let text = text.trim();
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut out = [0; 32];
+    for (index, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(out)
+}

@@ -1,0 +1,106 @@
+//! Reading an audit file.
+//!
+//! Owns [`tail`] and [`query`]. The idea: lines are shown as they are; a question is a few members that have to agree.
+//!
+//! Must not: judge whether a line is genuine; that is `verify.rs`.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use crate::error::{Error, Kind, Result};
+use crate::json::Value;
+
+/// What a line has to say to be shown. What is not set is not asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// `intent`, `outcome`, `event`, `checkpoint` or `recovery`.
+    pub kind: Option<String>,
+    /// The caller.
+    pub principal: Option<String>,
+    /// The tool, resource or prompt.
+    pub tool: Option<String>,
+    /// How it ended.
+    pub result: Option<String>,
+    /// The id of a call.
+    pub id: Option<String>,
+    /// Not before this time (RFC 3339, UTC).
+    pub since: Option<String>,
+    /// Before this time.
+    pub until: Option<String>,
+}
+
+impl Filter {
+    /// Whether a line is wanted.
+    pub fn wants(&self, line: &Value) -> bool {
+        let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default();
+        let same =
+            |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == text(name));
+        same(&self.kind, "kind")
+            && same(&self.principal, "principal")
+            && same(&self.tool, "tool")
+            && same(&self.result, "result")
+            && same(&self.id, "id")
+            && self.since.as_deref().is_none_or(|since| text("time") >= since)
+            && self.until.as_deref().is_none_or(|until| text("time") < until)
+    }
+}
+
+/// The last `count` lines that are wanted, oldest first.
+pub fn tail(path: &Path, count: usize, filter: &Filter) -> Result<Vec<Value>> {
+    const STEP: u64 = 1 << 16;
+    let mut file = File::open(path).map_err(|cause| unreadable(path, cause))?;
+    let mut from = file.metadata().map_err(|cause| unreadable(path, cause))?.len();
+    let (mut found, mut rest) = (Vec::new(), Vec::new());
+    while from > 0 && found.len() < count {
+        let size = STEP.min(from);
+        from -= size;
+        let mut block = Vec::new();
+        file.seek(SeekFrom::Start(from)).map_err(|cause| unreadable(path, cause))?;
+        file.by_ref().take(size).read_to_end(&mut block).map_err(|cause| unreadable(path, cause))?;
+        block.append(&mut rest);
+        // The first piece may be half a line, unless the file begins here.
+        let first = if from == 0 {
+            0
+        } else {
+            block.iter().position(|byte| *byte == b'\n').map_or(block.len(), |at| at + 1)
+        };
+        let lines: Vec<&[u8]> = block[first..].split(|byte| *byte == b'\n').collect();
+        for line in lines.into_iter().rev() {
+            if let Ok(line) = serde_json::from_slice::<Value>(line)
+                && filter.wants(&line)
+                && found.len() < count
+            {
+                found.push(line);
+            }
+        }
+        block.truncate(first);
+        rest = block;
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Shows every line that is wanted, oldest first, until `show` says enough (false).
+pub fn query(path: &Path, filter: &Filter, mut show: impl FnMut(Value) -> bool) -> Result<()> {
+    let mut file =
+        BufReader::with_capacity(1 << 16, File::open(path).map_err(|cause| unreadable(path, cause))?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if file.read_until(b'\n', &mut line).map_err(|cause| unreadable(path, cause))? == 0 {
+            return Ok(());
+        }
+        if let Ok(line) = serde_json::from_slice::<Value>(&line)
+            && filter.wants(&line)
+            && !show(line)
+        {
+            return Ok(());
+        }
+    }
+}
+
+pub(super) fn unreadable(path: &Path, cause: std::io::Error) -> Error {
+    Error::new(Kind::BadConfig, format!("The audit file {} cannot be read.", path.display()))
+        .with_source(cause)
+}

@@ -1,0 +1,146 @@
+//! Many callers, one writer.
+//!
+//! Owns [`Queue`]. The idea: a caller leaves its line and waits; whoever finds nobody writing writes everything that
+//! is queued, in one go, and tells all of them. Under load that writer first lets the other tasks run that are ready,
+//! so that many lines share one lock and one write; a caller alone writes at once.
+//!
+//! Must not: tell anybody that a line is written before it is.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::file::File;
+use crate::clock::SharedClock;
+use crate::error::{Error, Kind, Result};
+
+/// Lines on their way into a file.
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    file: Mutex<File>,
+    clock: SharedClock,
+    /// Calls that have begun and not ended.
+    pub(super) running: AtomicUsize,
+    blocking: bool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: VecDeque<Pending>,
+    somebody_writes: bool,
+}
+
+struct Pending {
+    members: String,
+    written: Option<oneshot::Sender<bool>>,
+}
+
+impl Queue {
+    pub(super) fn new(file: File, clock: SharedClock, blocking: bool) -> Arc<Self> {
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            file: Mutex::new(file),
+            clock,
+            running: AtomicUsize::new(0),
+            blocking,
+        })
+    }
+
+    /// Returns when the line is written.
+    pub(super) async fn append(self: &Arc<Self>, members: String) -> Result<()> {
+        let (sender, written) = oneshot::channel();
+        if self.push(members, Some(sender)) {
+            self.lead();
+        }
+        match written.await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(refused()),
+        }
+    }
+
+    /// Leaves a line and does not wait; for a caller that has gone.
+    pub(super) fn leave(self: &Arc<Self>, members: String) {
+        if self.push(members, None) {
+            self.lead();
+        }
+    }
+
+    /// Writes a line before returning, and a checkpoint if `last`.
+    pub(super) fn close(&self) {
+        self.drain();
+        if self.file().checkpoint(self.clock.wall()).is_err() {
+            tracing::error!("the last audit checkpoint could not be written");
+        }
+    }
+
+    /// True if the caller has to see to the writing.
+    fn push(&self, members: String, written: Option<oneshot::Sender<bool>>) -> bool {
+        let mut waiting = self.waiting();
+        waiting.lines.push_back(Pending { members, written });
+        !std::mem::replace(&mut waiting.somebody_writes, true)
+    }
+
+    fn lead(self: &Arc<Self>) {
+        let writer = Writer(Arc::clone(self));
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if self.blocking => drop(runtime.spawn_blocking(move || drop(writer))),
+            Ok(runtime) if self.running.load(Ordering::Relaxed) > 1 => {
+                runtime.spawn(async move {
+                    tokio::task::yield_now().await;
+                    drop(writer);
+                });
+            }
+            _ => drop(writer),
+        }
+    }
+
+    fn drain(&self) {
+        loop {
+            let batch = {
+                let mut waiting = self.waiting();
+                if waiting.lines.is_empty() {
+                    waiting.somebody_writes = false;
+                    return;
+                }
+                std::mem::take(&mut waiting.lines)
+            };
+            let lines = batch.iter().map(|pending| pending.members.as_str());
+            let result = self.file().append(lines, self.clock.wall());
+            if let Err(cause) = &result {
+                tracing::error!(kind = ?cause.kind(), "the audit file cannot be written; calls are refused");
+            }
+            for pending in batch {
+                if let Some(written) = pending.written {
+                    // A caller that has gone does not mind.
+                    let _ = written.send(result.is_ok());
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> MutexGuard<'_, File> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes when it is dropped: also when the runtime drops the task that holds it.
+struct Writer(Arc<Queue>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.drain();
+    }
+}
+
+pub(super) fn refused() -> Error {
+    Error::new(
+        Kind::Internal,
+        "The audit file cannot be written, and without a line there is no call; an operator has to look at the disk.",
+    )
+}
