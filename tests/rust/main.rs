@@ -1,5 +1,14 @@
 //! The one integration binary: a module per subject.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    clippy::format_push_string,
+    reason = "tests fail by panicking, and read better when they are short"
+)]
+
 mod architecture;
 mod audit;
 mod client;
