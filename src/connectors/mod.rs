@@ -1,10 +1,276 @@
 //! Connectors: vendor documents plus our opinion become tools.
+//!
+//! Owns [`Connector`]. The idea: a connector is a document and a manifest; the built-in ones, a user's folder and a
+//! user's bare document are built by the same function and differ in nothing afterwards.
+//!
+//! Must not: send a request itself.
 
 pub mod catalog;
 pub mod document;
 pub mod flow;
 pub mod handles;
+pub mod manifest;
 pub mod openapi;
+mod operation;
+mod pages;
+mod request;
+mod response;
 mod shape;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use url::Url;
+
+pub use response::FAILURE;
 pub use shape::Shape;
+
+use self::catalog::equinix;
+use self::document::{Document, Refusal};
+use self::flow::{Flow, Recipe, Upstream};
+use self::handles::Handles;
+use self::manifest::{Access, Manifest};
+use self::operation::Shared;
+use self::request::Base;
+use crate::clock::SharedClock;
+use crate::error::{Error, Kind, Result};
+use crate::http::{Client, Config, Credentials, HeaderName, HeaderValue, Settings};
+use crate::pipeline::Tool;
+use crate::redaction::Redactor;
+
+/// A connector that comes with the program.
+pub struct BuiltIn {
+    /// Its name, as `--connector` takes it.
+    pub name: &'static str,
+    /// Its `connector.toml`.
+    pub manifest: &'static str,
+    /// Its document.
+    pub document: &'static [u8],
+    /// Its hand-written flows, in listing order.
+    pub flows: fn() -> Vec<Recipe>,
+}
+
+/// Every built-in connector, in listing order.
+pub const BUILT_IN: &[BuiltIn] = &[BuiltIn {
+    name: "equinix",
+    manifest: equinix::MANIFEST,
+    document: equinix::DOCUMENT,
+    flows: equinix::flows,
+}];
+
+/// What a connector gets from the process it lives in.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// `[egress]`.
+    pub egress: Config,
+    /// What learns every credential.
+    pub redactor: Redactor,
+    /// The time.
+    pub clock: SharedClock,
+    /// What seals ids that are secrets.
+    pub handles: Handles,
+}
+
+/// What differs from the manifest: a practice upstream, or the operator's own base address.
+#[derive(Default)]
+pub struct Instead {
+    /// Another base address. Token endpoints on the manifest's own address move along.
+    pub base: Option<Url>,
+    /// Other credentials.
+    pub credentials: Option<Arc<dyn Credentials>>,
+}
+
+/// An upstream with its tools.
+pub struct Connector {
+    name: String,
+    tools: Vec<Arc<dyn Tool>>,
+    refused: Vec<Refusal>,
+    client: Client,
+}
+
+impl Connector {
+    /// Builds a connector. `source` says where its tools come from: its name, or `openapi`.
+    pub fn new(
+        manifest: &Manifest,
+        document: Document,
+        source: &str,
+        surroundings: &Surroundings,
+        instead: Instead,
+    ) -> Result<Self> {
+        let base = instead.base.as_ref().or(manifest.base.as_ref()).ok_or_else(|| {
+            Error::new(
+                Kind::BadConfig,
+                format!(
+                    "{}: where the API is, must be said (--base-url, or `base` in connector.toml); a document never decides it.",
+                    manifest.name
+                ),
+            )
+        })?;
+        let settled = Base::new(base, &document.base_path)?;
+        let moved = instead.base.as_ref();
+        let credentials = match instead.credentials {
+            Some(credentials) => credentials,
+            None => manifest.credentials.build(
+                &manifest.name,
+                moved,
+                &surroundings.egress,
+                &surroundings.clock,
+            )?,
+        };
+        let mut settings = Settings::new(&manifest.name, base.clone(), &surroundings.egress);
+        if moved.is_none() {
+            settings.hosts.clone_from(&manifest.hosts);
+        }
+        settings.pace = manifest.quota;
+        settings.timeout = manifest.timeout.and_then(|it| std::time::Duration::try_from_secs_f64(it).ok());
+        let client =
+            Client::new(settings, credentials, surroundings.redactor.clone(), Arc::clone(&surroundings.clock))?;
+        for operation in &manifest.operations {
+            if !document.operations.iter().any(|known| known.id == operation.id) {
+                let message = format!(
+                    "{}: connector.toml names the operation {}, which its document does not have.",
+                    manifest.name, operation.id
+                );
+                return Err(Error::new(Kind::BadConfig, message));
+            }
+        }
+        let shared = Shared {
+            name: manifest.name.clone(),
+            source: source.to_owned(),
+            base: Arc::new(settled),
+            client: client.clone(),
+            headers: headers(manifest)?,
+            reserved: manifest.credentials.headers(),
+            prefix: manifest.prefix.clone().unwrap_or_default(),
+        };
+        let mut refused = document.refused.clone();
+        let about = |id: &str| manifest.about(id).cloned();
+        let (tools, more) = operation::tools(document, &about, manifest.only_listed, &shared);
+        refused.extend(more);
+        Ok(Self { name: manifest.name.clone(), tools, refused, client })
+    }
+
+    /// A built-in connector: the operations of its document, then its flows.
+    pub fn built_in(name: &str, surroundings: &Surroundings, instead: Instead) -> Result<Self> {
+        let found = BUILT_IN.iter().find(|built_in| built_in.name == name);
+        let built_in = found.ok_or_else(|| {
+            let known: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
+            Error::new(
+                Kind::BadConfig,
+                format!("There is no built-in connector of that name; there are: {}.", known.join(", ")),
+            )
+        })?;
+        let manifest = Manifest::parse(built_in.manifest, built_in.name)?;
+        let document = openapi::load(built_in.document, None)?;
+        let base = instead.base.clone().or_else(|| manifest.base.clone());
+        let mut connector = Self::new(&manifest, document, built_in.name, surroundings, instead)?;
+        if let Some(base) = base {
+            let handles = surroundings.handles.clone();
+            let upstream = Arc::new(Upstream::new(built_in.name, base, connector.client.clone(), handles));
+            let flows = (built_in.flows)().into_iter();
+            connector.tools.extend(
+                flows.map(|recipe| Arc::new(Flow::new(recipe, Arc::clone(&upstream))) as Arc<dyn Tool>),
+            );
+        }
+        Ok(connector)
+    }
+
+    /// A user's own document: where the API is and how requests are signed is said by the user.
+    pub fn from_document(
+        document: Document,
+        base: Url,
+        access: Access,
+        surroundings: &Surroundings,
+    ) -> Result<Self> {
+        let name = name_of(&document.title);
+        let manifest = Manifest { name, base: Some(base), credentials: access, ..Manifest::default() };
+        Self::new(&manifest, document, "openapi", surroundings, Instead::default())
+    }
+
+    /// A user's connector: a folder with `connector.toml` and its document.
+    pub fn from_folder(folder: &Path, surroundings: &Surroundings, instead: Instead) -> Result<Self> {
+        let manifest = Manifest::read(folder)?;
+        let document = document_in(folder, manifest.document.as_deref())?;
+        Self::new(&manifest, document, &manifest.name, surroundings, instead)
+    }
+
+    /// What the operator calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its operations as tools, in the document's order.
+    pub fn tools(&self) -> &[Arc<dyn Tool>] {
+        &self.tools
+    }
+
+    /// What of its document could not be used, and why.
+    pub fn refused(&self) -> &[Refusal] {
+        &self.refused
+    }
+
+    /// The way to its upstream, for hand-written flows.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Reads the document of a connector's folder: the one named, `openapi.yaml`, `openapi.yml` or `openapi.json`.
+pub fn document_in(folder: &Path, named: Option<&str>) -> Result<Document> {
+    let usual = ["openapi.yaml", "openapi.yml", "openapi.json"];
+    let path = match named {
+        Some(named) => Some(folder.join(named)),
+        None => usual.iter().map(|name| folder.join(name)).find(|path| path.is_file()),
+    };
+    let path = path.ok_or_else(|| {
+        Error::new(
+            Kind::BadConfig,
+            format!("{} has no openapi.yaml, openapi.yml or openapi.json.", folder.display()),
+        )
+    })?;
+    document_at(&path)
+}
+
+/// Reads a document from a file; references to files beneath its folder are followed.
+pub fn document_at(path: &Path) -> Result<Document> {
+    let unreadable = |cause: std::io::Error| {
+        Error::new(Kind::BadConfig, format!("{} cannot be read; check the path.", path.display()))
+            .with_source(cause)
+    };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    openapi::load(&bytes, folder).map_err(|error| {
+        let message = format!("{}: {}", path.display(), error.message());
+        Error::new(error.kind(), message).with_source(error)
+    })
+}
+
+fn headers(manifest: &Manifest) -> Result<Vec<(HeaderName, HeaderValue)>> {
+    let one = |(name, value): (&String, &String)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_str(value).ok()?))
+    };
+    manifest
+        .headers
+        .iter()
+        .map(|pair| {
+            let bad = || Error::new(Kind::BadConfig, "A header of connector.toml is none that can be sent.");
+            one(pair).ok_or_else(bad)
+        })
+        .collect()
+}
+
+/// A short name from a document's title.
+fn name_of(title: &str) -> String {
+    let mut name = String::new();
+    for character in title.chars().take(60) {
+        if character.is_ascii_alphanumeric() {
+            name.push(character.to_ascii_lowercase());
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    name.truncate(32);
+    let name = name.trim_matches('-');
+    if name.is_empty() { String::from("api") } else { name.to_owned() }
+}

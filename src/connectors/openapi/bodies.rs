@@ -20,7 +20,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data";
 
 /// Whether a media type is JSON: `application/json`, `text/json`, `…+json`.
-pub(super) fn is_json(media_type: &str) -> bool {
+pub(in crate::connectors) fn is_json(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence.ends_with("/json") || essence.ends_with("+json")
 }

@@ -19,6 +19,8 @@ mod words;
 
 use std::path::Path;
 
+pub(super) use bodies::is_json;
+
 use self::bodies::strings;
 use self::convert::Schemas;
 use self::parameters::{Reader, Version, text};
@@ -42,6 +44,11 @@ pub fn load(bytes: &[u8], folder: Option<&Path>) -> Result<Document> {
     }
     let sources = Sources::gather(value, folder);
     Ok(document(&sources, version))
+}
+
+/// Text of a web page without its markup, shortened.
+pub(super) fn plain_text(text: &str, limit: usize) -> Option<String> {
+    words::clean(text, limit)
 }
 
 fn document(sources: &Sources, version: Version) -> Document {

@@ -1,0 +1,87 @@
+//! Which keys a manifest may have.
+//!
+//! Owns [`check`]. The idea: serde would name an unknown key and quote its line; we name the key, the nearest right
+//! one, and nothing else of the file.
+
+use toml::{Table, Value};
+
+use crate::error::{Error, Kind, Result};
+
+const TOP: &[&str] = &[
+    "name",
+    "title",
+    "description",
+    "base",
+    "hosts",
+    "document",
+    "credentials",
+    "quota",
+    "timeout",
+    "headers",
+    "only_listed",
+    "prefix",
+    "operation",
+];
+const OPERATION: &[&str] = &[
+    "id",
+    "tool",
+    "title",
+    "description",
+    "effect",
+    "toolset",
+    "pages",
+    "redact",
+    "hidden",
+    "idempotent",
+    "output",
+    "scopes",
+];
+const PAGES: &[&str] = &["style", "cursor", "send", "items", "limit", "most"];
+const QUOTA: &[&str] = &["per_minute", "burst"];
+const CREDENTIALS: &[&str] = &[
+    "kind",
+    "from",
+    "name",
+    "user",
+    "password",
+    "token_url",
+    "client_id",
+    "client_secret",
+    "style",
+    "scope",
+    "audience",
+];
+
+/// Refuses the first unknown key.
+pub(super) fn check(table: &Table, place: &str) -> Result<()> {
+    known(table, TOP, place)?;
+    each(table.get("quota"), QUOTA, &format!("{place}, [quota]"))?;
+    each(table.get("credentials"), CREDENTIALS, &format!("{place}, [credentials]"))?;
+    let there = format!("{place}, [[operation]]");
+    each(table.get("operation"), OPERATION, &there)?;
+    for operation in tables(table.get("operation")) {
+        each(operation.get("pages"), PAGES, &format!("{there} pages"))?;
+    }
+    Ok(())
+}
+
+fn each(value: Option<&Value>, right: &[&str], place: &str) -> Result<()> {
+    tables(value).into_iter().try_for_each(|table| known(table, right, place))
+}
+
+fn tables(value: Option<&Value>) -> Vec<&Table> {
+    match value {
+        Some(Value::Table(table)) => vec![table],
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_table).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn known(table: &Table, right: &[&str], place: &str) -> Result<()> {
+    let Some(key) = table.keys().find(|key| !right.contains(&key.as_str())) else { return Ok(()) };
+    let nearest = right.iter().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
+    let plain = key.len() <= 40 && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let key = if plain { format!("unknown key `{key}`") } else { String::from("an unknown key") };
+    let hint = nearest.map(|right| format!("; did you mean `{right}`?")).unwrap_or_default();
+    Err(Error::new(Kind::BadConfig, format!("{place}: {key}{hint}")))
+}

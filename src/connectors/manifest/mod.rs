@@ -1,0 +1,334 @@
+//! `connector.toml` as a type.
+//!
+//! Owns [`Manifest`]: our opinion of an API, beside its document. The idea: everything but the name has a default that
+//! is safe; unknown keys are refused with the nearest right one; secrets are references, never values.
+//!
+//! Must not: build anything (`credentials.rs` and `connectors/mod.rs` do).
+
+mod credentials;
+mod keys;
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+pub use credentials::{Access, Way};
+
+use crate::error::{Error, Kind, Result};
+use crate::http::Pace;
+use crate::policy::Effect;
+
+/// A connector, as its folder describes it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Manifest {
+    /// What the operator calls it; also its toolset.
+    pub name: String,
+    /// Name for people.
+    pub title: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Base address: the only scheme, host and port that requests go to.
+    pub base: Option<Url>,
+    /// Hosts the connector may reach; empty means that of `base` alone.
+    pub hosts: Vec<String>,
+    /// The document beside the manifest; `openapi.yaml` or `openapi.json` if it is not said.
+    pub document: Option<String>,
+    /// How requests are signed: one way, or several of which the first whose secrets are there is used.
+    #[serde(skip_serializing_if = "Access::is_none")]
+    pub credentials: Access,
+    /// How fast the upstream may be asked.
+    pub quota: Option<Pace>,
+    /// Seconds a request may take with all its tries.
+    pub timeout: Option<f64>,
+    /// Headers that every request carries; never a credential.
+    pub headers: IndexMap<String, String>,
+    /// Whether only the operations named below become tools.
+    pub only_listed: bool,
+    /// Put before the name of every tool that has none of its own here.
+    pub prefix: Option<String>,
+    /// Our opinion of single operations.
+    #[serde(rename = "operation")]
+    pub operations: Vec<Override>,
+}
+
+/// Our opinion of one operation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Override {
+    /// `operationId` in the document.
+    pub id: String,
+    /// Tool name.
+    pub tool: Option<String>,
+    /// Name for people.
+    pub title: Option<String>,
+    /// What it does, in our words.
+    pub description: Option<String>,
+    /// What it does to the world.
+    pub effect: Option<Effect>,
+    /// Toolset, if not the connector's.
+    pub toolset: Option<String>,
+    /// How its pages follow each other.
+    pub pages: Option<Pages>,
+    /// JSON Pointers into the result that are always redacted.
+    pub redact: Vec<String>,
+    /// Whether it is left out.
+    pub hidden: bool,
+    /// Whether sending it twice is as good as once, where the method does not say so.
+    pub idempotent: Option<bool>,
+    /// Whether the document's schema of the answer is trusted enough to be the tool's output schema.
+    pub output: bool,
+    /// Scopes a principal needs beyond those of the effect.
+    pub scopes: Vec<String>,
+}
+
+/// How the pages of an answer follow each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pages {
+    /// What follows what.
+    #[serde(default)]
+    pub style: PageStyle,
+    /// Where the answer says what comes next: a JSON Pointer, or a name at its top level. A token (`token`), or an
+    /// address (`link`). For `offset`: where the total is, if it is anywhere.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// Where the next request says where to go on: the name of an argument, or a JSON Pointer into the body.
+    #[serde(default)]
+    pub send: Option<String>,
+    /// Where the items of an answer are; the only array at its top level if it is not said.
+    #[serde(default)]
+    pub items: Option<String>,
+    /// How many items one call gathers at most.
+    #[serde(default = "Pages::limit")]
+    pub limit: usize,
+    /// How many pages one call asks for at most.
+    #[serde(default = "Pages::most")]
+    pub most: usize,
+}
+
+impl Pages {
+    const fn limit() -> usize {
+        200
+    }
+
+    const fn most() -> usize {
+        10
+    }
+}
+
+/// What leads to the next page.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PageStyle {
+    /// A token from the answer is sent as an argument.
+    #[default]
+    Token,
+    /// The answer holds the address of the next page. Only its query is used, on the same path.
+    Link,
+    /// The number of items seen so far is sent.
+    Offset,
+    /// The number of the next page is sent; the first is 1.
+    Page,
+}
+
+impl Manifest {
+    /// Reads a manifest. `place` names it in errors: `connector.toml of equinix`.
+    pub fn parse(text: &str, place: &str) -> Result<Self> {
+        let bad = |what: String| Error::new(Kind::BadConfig, what);
+        // The text of a TOML error quotes the file, which may hold a secret that somebody put there by mistake.
+        let table: toml::Table = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            bad(format!("{place} is not valid TOML (line {line})."))
+        })?;
+        keys::check(&table, place)?;
+        let manifest: Self = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            let hint = credentials::hint(error.message());
+            bad(format!("{place} has a value of the wrong kind near line {line}{hint}."))
+        })?;
+        manifest.validate(place)?;
+        Ok(manifest)
+    }
+
+    /// Reads `connector.toml` in a folder.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("connector.toml");
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(&path).map_err(|cause| {
+            Error::new(Kind::BadConfig, format!("{place} cannot be read; a connector is a folder that has one."))
+                .with_source(cause)
+        })?;
+        Self::parse(&text, &place)
+    }
+
+    /// The opinion of one operation.
+    pub fn about(&self, id: &str) -> Option<&Override> {
+        self.operations.iter().find(|operation| operation.id == id)
+    }
+
+    fn validate(&self, place: &str) -> Result<()> {
+        let bad = |what: &str| Err(Error::new(Kind::BadConfig, format!("{place}: {what}.")));
+        let legal = |name: &str, longest: usize| {
+            (1..=longest).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+        };
+        if !legal(&self.name, 40) {
+            return bad("`name` must be 1 to 40 of the characters A-Z a-z 0-9 _ - .");
+        }
+        if self.prefix.as_deref().is_some_and(|prefix| !legal(prefix, 20)) {
+            return bad("`prefix` must be 1 to 20 of the characters A-Z a-z 0-9 _ - .");
+        }
+        if self.document.as_deref().is_some_and(|name| name.contains(['/', '\\']) || name.starts_with('.')) {
+            return bad("`document` must be the name of a file beside the manifest");
+        }
+        if let Some(base) = &self.base {
+            if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
+                return bad("`base` must be an address that begins with https://");
+            }
+            if !base.username().is_empty() || base.password().is_some() {
+                return bad("`base` must hold no user name and no password; use [credentials]");
+            }
+            if base.query().is_some() || base.fragment().is_some() {
+                return bad("`base` must end with its path, without ? and #");
+            }
+            let host = base.host_str().unwrap_or_default();
+            if !self.hosts.is_empty() && !self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+                return bad("the host of `base` is not among `hosts`");
+            }
+        }
+        self.credentials.validate(self.base.as_ref(), &self.hosts, place)?;
+        for (name, value) in &self.headers {
+            let fits = crate::http::HeaderName::from_bytes(name.as_bytes()).is_ok()
+                && crate::http::HeaderValue::from_str(value).is_ok();
+            if !fits {
+                return bad("`headers` has a name or value that no header can have");
+            }
+            if credentials::is_secret_header(name) {
+                return bad("`headers` must hold no credential; use [credentials]");
+            }
+        }
+        for (at, operation) in self.operations.iter().enumerate() {
+            if operation.id.is_empty() {
+                return bad("every [[operation]] needs an `id`");
+            }
+            if self.operations[..at].iter().any(|other| other.id == operation.id) {
+                return bad("the same operation is listed twice");
+            }
+            if operation.tool.as_deref().is_some_and(|name| !legal(name, 64)) {
+                return bad("`tool` must be 1 to 64 of the characters A-Z a-z 0-9 _ - .");
+            }
+            if operation.redact.iter().any(|pointer| !pointer.starts_with('/')) {
+                return bad("`redact` holds JSON Pointers, which begin with /");
+            }
+            if let Some(pages) = &operation.pages {
+                let sends = pages.send.is_some() || pages.style == PageStyle::Link;
+                let reads = pages.cursor.is_some() || matches!(pages.style, PageStyle::Offset | PageStyle::Page);
+                if !reads || pages.limit == 0 || pages.most == 0 {
+                    return bad("`pages` needs `cursor`, and a `limit` and `most` of at least 1");
+                }
+                if !sends && pages.style != PageStyle::Token {
+                    return bad("`pages` needs `send`: the argument that says where to go on");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = r#"
+name = "example"
+base = "https://api.example.com/v1"
+hosts = ["api.example.com"]
+
+[credentials]
+kind = "bearer"
+from = "env:EXAMPLE_TOKEN"
+
+[quota]
+per_minute = 60
+burst = 10
+
+[[operation]]
+id = "listWidgets"
+tool = "widgets_list"
+effect = "read"
+pages = { cursor = "next", limit = 200 }
+
+[[operation]]
+id = "deleteWidget"
+tool = "widget_delete"
+effect = "destroy"
+redact = ["/owner/email"]
+"#;
+
+    fn refusal(text: &str) -> String {
+        Manifest::parse(text, "connector.toml").unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn the_example_of_the_design_is_read() {
+        let manifest = Manifest::parse(EXAMPLE, "connector.toml").unwrap();
+        assert_eq!(manifest.about("listWidgets").unwrap().pages.as_ref().unwrap().limit, 200);
+        assert_eq!(manifest.about("deleteWidget").unwrap().effect, Some(Effect::Destroy));
+        assert_eq!(manifest.quota, Some(Pace { per_minute: 60, burst: 10 }));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_nearest_right_one() {
+        assert!(refusal("nmae = 'x'").contains("`name`"));
+        assert!(refusal("name = 'x'\n[[operation]]\nid = 'a'\nefect = 'read'").contains("`effect`"));
+        assert!(refusal("name = 'x'\n[credentials]\nkind = 'bearer'\nform = 'env:A'").contains("`from`"));
+        assert!(refusal("name = 'x'\n[quota]\nper_minutes = 1").contains("`per_minute`"));
+        assert!(refusal("name = 'x'\n[[operation]]\nid = 'a'\npages = { cursr = 'a' }").contains("`cursor`"));
+    }
+
+    #[test]
+    fn a_literal_secret_is_refused_and_not_repeated() {
+        for text in [
+            "name = 'x'\n[credentials]\nkind = 'bearer'\nfrom = 'hunter2hunter2'",
+            "name = 'x'\n[credentials]\nkind = 'bearer'\ntoken = 'hunter2hunter2'",
+            "name = 'x'\nbase = 'https://u:hunter2hunter2@a.example'",
+            "name = 'x'\n[headers]\nAuthorization = 'Bearer hunter2hunter2'",
+            "name = 'x'\n[headers]\nX-Api-Key = 'hunter2hunter2'",
+            "name = 'hunter2hunter2",
+        ] {
+            let refusal = refusal(text);
+            assert!(!refusal.contains("hunter2"), "{refusal}");
+            assert!(refusal.starts_with("connector.toml"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn credentials_go_to_named_hosts_only() {
+        let with = |token: &str| {
+            format!(
+                "name = 'x'\nbase = 'https://api.example.com'\nhosts = ['api.example.com', 'login.example.com']\n\
+                 [credentials]\nkind = 'oauth2'\ntoken_url = '{token}'\nclient_id = 'env:A'\nclient_secret = 'env:B'"
+            )
+        };
+        assert!(Manifest::parse(&with("https://login.example.com/token"), "x").is_ok());
+        assert!(refusal(&with("https://evil.example/token")).contains("token_url"));
+        assert!(refusal(&with("ftp://login.example.com/token")).contains("token_url"));
+        assert!(refusal("name = 'x'\nbase = 'https://a.example'\nhosts = ['b.example']").contains("hosts"));
+    }
+
+    #[test]
+    fn several_ways_are_alternatives() {
+        let text = "name = 'x'\nbase = 'https://a.example'\n\
+                    [[credentials]]\nkind = 'oauth2'\ntoken_url = 'https://a.example/t'\nclient_id = 'env:A'\n\
+                    client_secret = 'env:B'\nstyle = 'json'\n[[credentials]]\nkind = 'bearer'\nfrom = 'env:T'";
+        let manifest = Manifest::parse(text, "x").unwrap();
+        assert_eq!(manifest.credentials.ways().len(), 2);
+    }
+}

@@ -1,0 +1,252 @@
+//! One operation of a document as a tool.
+//!
+//! Owns [`Call`]. The idea: the document says what there is, the manifest what we make of it; a call is request, way
+//! out, answer, and pages where the manifest says there are any.
+//!
+//! Must not: sign, retry or pace (`http/` does), or redact (the line does).
+
+use std::sync::Arc;
+
+use super::document::{Document, Operation, Parameter};
+use super::manifest::{Override, Pages};
+use super::openapi::is_json;
+use super::request::{Base, Plan};
+use super::shape::{Shape, definitions};
+use super::{pages, response};
+use crate::error::Result;
+use crate::http::{Client, HeaderName, HeaderValue};
+use crate::json::{Map, Value, json};
+use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply, Tool, ToolSpec};
+use crate::policy::Effect;
+use crate::protocol::types::{Content, ToolAnnotations, ToolResult};
+use crate::schema::{LazySchema, Schema};
+
+/// `$defs` of one tool, in bytes: a list of tools must stay something a client can read.
+const SCHEMA: usize = 24 << 10;
+const DESCRIPTION: usize = 1_200;
+
+/// What every operation of a connector shares.
+pub(super) struct Shared {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) base: Arc<Base>,
+    pub(super) client: Client,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers that signing sets, lower case: no argument.
+    pub(super) reserved: Vec<String>,
+    pub(super) prefix: String,
+}
+
+/// An operation that can be called.
+pub(super) struct Call {
+    spec: ToolSpec,
+    plan: Plan,
+    client: Client,
+    pages: Option<Pages>,
+    expects_json: bool,
+}
+
+impl Call {
+    pub(super) fn new(mut operation: Operation, opinion: Option<&Override>, shared: &Shared) -> Result<Self> {
+        let reserved = |it: &Parameter| {
+            it.place == super::document::Place::Header && shared.reserved.contains(&it.name.to_ascii_lowercase())
+        };
+        operation.parameters.retain(|it| !reserved(it));
+        let spec = spec(&operation, opinion, shared);
+        let success = operation.responses.iter().find(|(status, _)| status.starts_with('2'));
+        let expects_json =
+            success.and_then(|(_, response)| response.media_type.as_deref()).is_none_or(is_json);
+        // Answers are not needed any more: without them the document's schemas can be dropped.
+        for response in operation.responses.values_mut() {
+            response.schema = None;
+            response.example = None;
+        }
+        if let Some(body) = &mut operation.body {
+            body.schema = Shape::of(Value::Null);
+        }
+        for parameter in &mut operation.parameters {
+            parameter.schema = Shape::of(Value::Null);
+        }
+        let mut plan = Plan::new(Arc::new(operation), Arc::clone(&shared.base), shared.headers.clone())?;
+        plan.idempotent = opinion
+            .and_then(|opinion| opinion.idempotent)
+            .unwrap_or(plan.idempotent || spec.effect == Effect::Read);
+        let pages = opinion.and_then(|opinion| opinion.pages.clone());
+        Ok(Self { spec, plan, client: shared.client.clone(), pages, expects_json })
+    }
+
+    async fn run(&self, arguments: &Map<String, Value>) -> Result<ToolResult> {
+        let request = self.plan.request(arguments)?;
+        let first = request.clone();
+        let response = self.client.send(request).await?;
+        let result = response::result(&response, self.client.name(), self.expects_json)?;
+        let (Some(pages), false, Some(value)) = (&self.pages, result.is_error, &result.structured_content) else {
+            return Ok(result);
+        };
+        let gathered = pages::gather(&self.client, &self.plan, pages, arguments, (first, value.clone())).await?;
+        let mut result = ToolResult::structured(gathered.value);
+        if let Some(failed) = gathered.failed {
+            let failure = response::result(&failed, self.client.name(), true)?;
+            result.content.push(Content::text("The list is not whole: a later page could not be had."));
+            result.content.extend(failure.content);
+        } else if gathered.more {
+            result.content.push(Content::text("There is more: go on from where this list ends."));
+        }
+        Ok(result)
+    }
+}
+
+impl Tool for Call {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(&'a self, call: &'a Approved, _context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
+        Box::pin(async move { Ok(Reply::Tool(self.run(call.arguments()).await?)) })
+    }
+}
+
+/// Every operation as a tool, in the document's order; and why some are none.
+pub(super) fn tools(
+    document: Document,
+    opinion: &dyn Fn(&str) -> Option<Override>,
+    only_listed: bool,
+    shared: &Shared,
+) -> (Vec<Arc<dyn Tool>>, Vec<super::document::Refusal>) {
+    let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(document.operations.len());
+    let mut refused = Vec::new();
+    for operation in document.operations {
+        let opinion = opinion(&operation.id);
+        let hidden = opinion.as_ref().map_or(only_listed, |opinion| opinion.hidden);
+        if hidden {
+            continue;
+        }
+        let place = format!("{} {}", operation.method, operation.path);
+        match Call::new(operation, opinion.as_ref(), shared) {
+            Ok(call) => tools.push(Arc::new(call)),
+            Err(error) => refused
+                .push(super::document::Refusal { place, reason: error.message().to_owned() }),
+        }
+    }
+    (tools, refused)
+}
+
+fn spec(operation: &Operation, opinion: Option<&Override>, shared: &Shared) -> ToolSpec {
+    let own = |text: fn(&Override) -> Option<&String>| opinion.and_then(text).cloned();
+    let name = own(|it| it.tool.as_ref()).unwrap_or_else(|| prefixed(&shared.prefix, &operation.tool));
+    let mut spec = ToolSpec::new(name);
+    spec.title = own(|it| it.title.as_ref()).or_else(|| operation.summary.clone());
+    spec.description = own(|it| it.description.as_ref()).or_else(|| Some(description(operation)));
+    spec.effect = opinion.and_then(|it| it.effect).unwrap_or(operation.effect);
+    spec.toolset = own(|it| it.toolset.as_ref()).unwrap_or_else(|| shared.name.clone());
+    spec.source.clone_from(&shared.source);
+    spec.scopes = opinion.map(|it| it.scopes.iter().cloned().collect()).unwrap_or_default();
+    spec.redact = opinion.map(|it| it.redact.clone()).unwrap_or_default();
+    spec.target = Some(shared.base.target(&operation.method, &operation.path));
+    spec.input = LazySchema::new(input(operation));
+    if opinion.is_some_and(|it| it.output) {
+        spec.output = output(operation);
+    }
+    let idempotent = matches!(operation.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS");
+    spec.annotations = ToolAnnotations {
+        title: spec.title.clone(),
+        read_only_hint: Some(spec.effect == Effect::Read),
+        destructive_hint: Some(spec.effect == Effect::Destroy),
+        idempotent_hint: Some(opinion.and_then(|it| it.idempotent).unwrap_or(idempotent)),
+        open_world_hint: Some(true),
+    };
+    spec
+}
+
+fn prefixed(prefix: &str, tool: &str) -> String {
+    let whole = format!("{prefix}{tool}");
+    if whole.len() <= 64 {
+        return whole;
+    }
+    // The hash keeps what is cut apart.
+    let hash = crate::json::Digest::of(tool.as_bytes()).hex();
+    format!("{}_{}", &whole[..whole.floor_char_boundary(55)], &hash[..8])
+}
+
+fn description(operation: &Operation) -> String {
+    let mut text = operation.summary.clone().unwrap_or_default();
+    if let Some(long) = operation.description.as_ref().filter(|long| !long.starts_with(&text) || text.is_empty()) {
+        if !text.is_empty() {
+            text.push_str(if text.ends_with(['.', '!', '?']) { " " } else { ". " });
+        }
+        text.push_str(long);
+    } else if let Some(long) = &operation.description {
+        text.clone_from(long);
+    }
+    if text.is_empty() {
+        text = format!("{} {}", operation.method, operation.path);
+    }
+    if operation.deprecated {
+        text.insert_str(0, "Deprecated. ");
+    }
+    if text.len() > DESCRIPTION {
+        text.truncate(text.floor_char_boundary(DESCRIPTION));
+    }
+    text
+}
+
+/// The schema of the arguments: parameters in order, then the body.
+fn input(operation: &Operation) -> Value {
+    let strict = assemble(operation, &|shape: &Shape| shape.root().clone(), SCHEMA);
+    if Schema::vet(&strict).is_ok() {
+        return strict;
+    }
+    // A schema that cannot be checked here is the upstream's to check.
+    assemble(operation, &|_| json!({}), 0)
+}
+
+fn assemble(operation: &Operation, root: &dyn Fn(&Shape) -> Value, budget: usize) -> Value {
+    let mut properties = Map::new();
+    let mut required: Vec<&str> = Vec::new();
+    for parameter in operation.parameters.iter().filter(|it| it.fixed.is_none()) {
+        let property = described(root(&parameter.schema), parameter.description.as_deref());
+        properties.insert(parameter.argument.clone(), property);
+        if parameter.required {
+            required.push(&parameter.argument);
+        }
+    }
+    if let Some(body) = &operation.body {
+        let bytes = body.binary.then_some("The bytes, as base64.");
+        let text = body.description.as_deref().or(bytes);
+        properties.insert(body.argument.clone(), described(root(&body.schema), text));
+        if body.required {
+            required.push(&body.argument);
+        }
+    }
+    let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    let shapes =
+        operation.parameters.iter().map(|it| &it.schema).chain(operation.body.iter().map(|it| &it.schema));
+    let defs = definitions(shapes, budget);
+    if budget > 0 && !defs.is_empty() {
+        schema["$defs"] = Value::Object(defs);
+    }
+    schema
+}
+
+/// The schema with a description, if it has none of its own.
+fn described(mut schema: Value, text: Option<&str>) -> Value {
+    if let (Value::Object(object), Some(text)) = (&mut schema, text) {
+        object.insert(String::from("description"), json!(text));
+    }
+    schema
+}
+
+fn output(operation: &Operation) -> Option<LazySchema> {
+    let (_, response) = operation.responses.iter().find(|(status, _)| status.starts_with('2'))?;
+    let schema = response.schema.as_ref()?.value_within(SCHEMA);
+    let object = schema.get("type") == Some(&json!("object")) || schema.get("$ref").is_some();
+    if !object || Schema::vet(&schema).is_err() {
+        return None;
+    }
+    let mut schema = schema;
+    schema["type"] = json!("object");
+    Some(LazySchema::new(schema))
+}

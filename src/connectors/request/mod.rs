@@ -1,0 +1,236 @@
+//! Checked arguments -> one outbound request.
+//!
+//! Owns [`Plan`]. The idea: scheme, host, port and the literal part of a path come from configuration and document;
+//! arguments only fill gaps, encoded. When the address is put together it is parsed again and compared with what was
+//! meant, segment by segment, so that whatever the encoding missed is refused and not sent.
+//!
+//! Must not: send anything.
+
+mod body;
+mod path;
+mod style;
+
+use std::sync::Arc;
+
+use url::Url;
+
+use self::path::Template;
+use self::style::{encode, scalar};
+use crate::connectors::document::{Operation, Parameter, Place};
+use crate::error::{Error, Kind, Result};
+use crate::http::{HeaderName, HeaderValue, Method, Request};
+use crate::json::{Map, Value};
+
+/// Where requests of a connector go.
+#[derive(Debug, Clone)]
+pub(super) struct Base {
+    /// Scheme, host and port.
+    origin: Url,
+    /// Segments that every path begins with.
+    prefix: Vec<String>,
+}
+
+impl Base {
+    /// From the configured address; the document's own prefix counts when that has no path.
+    pub(super) fn new(address: &Url, base_path: &str) -> Result<Self> {
+        let bad = |what: &str| Error::new(Kind::BadConfig, format!("The base address {what}."));
+        if !matches!(address.scheme(), "http" | "https") || address.host_str().is_none() {
+            return Err(bad("must begin with https:// and name a host"));
+        }
+        if !address.username().is_empty() || address.password().is_some() {
+            return Err(bad("must hold no user name and no password; say --auth or [credentials]"));
+        }
+        if address.query().is_some() || address.fragment().is_some() {
+            return Err(bad("must end with its path, without ? and #"));
+        }
+        let own = address.path().trim_matches('/');
+        let path = if own.is_empty() { base_path.trim_matches('/') } else { own };
+        let prefix = path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let mut origin = address.clone();
+        origin.set_path("/");
+        Ok(Self { origin, prefix })
+    }
+
+    /// The address with a path template, for people.
+    pub(super) fn target(&self, method: &str, path: &str) -> String {
+        let origin = self.origin.as_str().trim_end_matches('/');
+        let prefix: String = self.prefix.iter().map(|part| format!("/{part}")).collect();
+        format!("{method} {origin}{prefix}{path}")
+    }
+}
+
+/// Everything about an operation that its requests need.
+#[derive(Debug)]
+pub(super) struct Plan {
+    base: Arc<Base>,
+    method: Method,
+    template: Template,
+    operation: Arc<Operation>,
+    /// Headers every request has.
+    headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) idempotent: bool,
+}
+
+impl Plan {
+    /// The plan of an operation; what cannot be a request is `BadConfig`.
+    pub(super) fn new(
+        operation: Arc<Operation>,
+        base: Arc<Base>,
+        mut headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Self> {
+        let bad = |what: &str| Error::new(Kind::BadConfig, format!("An operation {what}."));
+        let method =
+            Method::from_bytes(operation.method.as_bytes()).map_err(|_| bad("has a method that is none"))?;
+        let template = Template::parse(&operation.path).ok_or_else(|| bad("has a path that is no template"))?;
+        if !headers.iter().any(|(name, _)| name == "accept")
+            && let Ok(value) = HeaderValue::from_str(&accepted(&operation))
+        {
+            headers.push((HeaderName::from_static("accept"), value));
+        }
+        let idempotent = method.is_idempotent();
+        Ok(Self { base, method, template, operation, headers, idempotent })
+    }
+
+    /// The request for these arguments, which fit the tool's schema.
+    pub(super) fn request(&self, arguments: &Map<String, Value>) -> Result<Request> {
+        let mut segments = self.base.prefix.clone();
+        segments.extend(self.template.fill(&self.operation, arguments)?);
+        let (mut query, mut cookies) = (Vec::new(), Vec::new());
+        let mut headers = self.headers.clone();
+        for parameter in &self.operation.parameters {
+            let given;
+            let value = match &parameter.fixed {
+                Some(fixed) => {
+                    given = Value::String(fixed.clone());
+                    &given
+                }
+                None => match arguments.get(&parameter.argument) {
+                    None | Some(Value::Null) => continue,
+                    Some(value) => value,
+                },
+            };
+            match parameter.place {
+                Place::Path => {}
+                Place::Query => style::query(parameter, value, &self.operation, &mut query)?,
+                Place::Header => headers.push(header(parameter, value)?),
+                Place::Cookie => cookies.push(cookie(parameter, value)?),
+            }
+        }
+        if !cookies.is_empty() {
+            let value = HeaderValue::from_str(&cookies.join("; ")).map_err(|_| refused("a cookie"))?;
+            headers.push((HeaderName::from_static("cookie"), value));
+        }
+        let url = self.address(&segments, &query)?;
+        let mut request = Request::new(self.method.clone(), url);
+        request.headers = headers;
+        request.idempotent = self.idempotent;
+        if let Some(spec) = &self.operation.body
+            && let Some(value) = arguments.get(&spec.argument)
+        {
+            request.body = body::body(spec, value)?;
+        }
+        Ok(request)
+    }
+
+    /// The same request with another query, as a page of an answer asks for it; `None` when `next` leads elsewhere.
+    pub(super) fn following(&self, request: &Request, next: &str) -> Option<Request> {
+        let url = request.url.join(next).ok()?;
+        let same = url.scheme() == request.url.scheme()
+            && url.host() == request.url.host()
+            && url.port_or_known_default() == request.url.port_or_known_default()
+            && url.path() == request.url.path()
+            && url.username().is_empty()
+            && url.password().is_none();
+        let mut following = request.clone();
+        following.url.set_query(url.query());
+        (same && following.url != request.url).then_some(following)
+    }
+
+    /// Puts the address together, parses it, and compares.
+    fn address(&self, segments: &[String], query: &[String]) -> Result<Url> {
+        let mut text = self.base.origin.as_str().trim_end_matches('/').to_owned();
+        for segment in segments {
+            text.push('/');
+            text.push_str(segment);
+        }
+        if segments.is_empty() {
+            text.push('/');
+        }
+        let query = query.join("&");
+        if !query.is_empty() {
+            text.push('?');
+            text.push_str(&query);
+        }
+        let elsewhere = || {
+            Error::new(
+                Kind::BadArguments,
+                "The arguments do not make an address of this operation; check the path arguments for characters \
+                 that mean something in an address.",
+            )
+        };
+        let url = Url::parse(&text).map_err(|_| elsewhere())?;
+        let origin = &self.base.origin;
+        let same_origin = url.scheme() == origin.scheme()
+            && url.host() == origin.host()
+            && url.port() == origin.port()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none();
+        let got: Vec<&str> = url.path_segments().map(Iterator::collect).unwrap_or_default();
+        let meant: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let same_path = got == meant || (meant.is_empty() && got == [""]);
+        let same_query = url.query().unwrap_or_default() == query;
+        if same_origin && same_path && same_query { Ok(url) } else { Err(elsewhere()) }
+    }
+}
+
+fn accepted(operation: &Operation) -> String {
+    let mut types: Vec<&str> = Vec::new();
+    for (status, response) in &operation.responses {
+        if let Some(media) = response.media_type.as_deref()
+            && (status.starts_with('2') || status == "default")
+            && !types.contains(&media)
+        {
+            types.push(media);
+        }
+    }
+    if !types.iter().any(|media| super::openapi::is_json(media)) {
+        types.push("application/json;q=0.9");
+    }
+    types.truncate(4);
+    types.join(", ")
+}
+
+/// Arguments by a name that is ours to say: it comes from the document's own parameters.
+pub(super) fn refused(name: &str) -> Error {
+    Error::new(Kind::BadArguments, format!("The argument {name} has a value that cannot be sent there."))
+}
+
+fn header(parameter: &Parameter, value: &Value) -> Result<(HeaderName, HeaderValue)> {
+    let refused = || {
+        Error::new(
+            Kind::BadArguments,
+            format!(
+                "The argument {} must be one line of plain ASCII, because it is sent as a header.",
+                parameter.argument
+            ),
+        )
+    };
+    let text = style::simple(parameter, value, &|text| text.to_owned())?;
+    if !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Err(refused());
+    }
+    let name = HeaderName::from_bytes(parameter.name.as_bytes()).map_err(|_| refused())?;
+    Ok((name, HeaderValue::from_str(&text).map_err(|_| refused())?))
+}
+
+fn cookie(parameter: &Parameter, value: &Value) -> Result<String> {
+    let values = match value {
+        Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(","),
+        value => scalar(value),
+    };
+    Ok(format!("{}={}", parameter.name, encode(&values)))
+}
+
+#[cfg(test)]
+mod tests;

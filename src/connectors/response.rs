@@ -1,0 +1,249 @@
+//! An upstream's answer -> a tool's result.
+//!
+//! Owns what each status and media type becomes. The idea: words from outside are only ever in a result, which the line
+//! redacts; an error holds a sentence of ours. A refusal (4xx) or failure (5xx) is a failed result that begins with our
+//! sentence and carries kind and status as data: in `structuredContent`, and in its `_meta` under [`FAILURE`].
+//!
+//! Must not: follow a redirect, or retry (`http/` did what is safe).
+
+use base64::Engine as _;
+
+use super::openapi::{is_json, plain_text};
+use crate::error::{Error, Kind, Result};
+use crate::http::Response;
+use crate::json::{Map, Value, json};
+use crate::protocol::types::{Content, ResourceContents, ToolResult};
+
+/// Under this key of a failed result's `_meta`: `{"kind", "status", "retry_after_seconds"}`.
+pub const FAILURE: &str = "bartizan/failure";
+
+/// How much of an upstream's own words a failure carries.
+const WORDS: usize = 4_000;
+
+/// The result for an answer. `name` is what the operator calls the upstream.
+pub(super) fn result(response: &Response, name: &str, expects_json: bool) -> Result<ToolResult> {
+    match response.status {
+        200..=299 => success(response, name, expects_json),
+        300..=399 => Err(Error::new(
+            Kind::UpstreamFailed,
+            format!(
+                "{name} answered with a redirect ({}), which is not followed; check the base address.",
+                response.status
+            ),
+        )
+        .with_detail(json!({"status": response.status}))),
+        _ => Ok(failure(response, name)),
+    }
+}
+
+/// The body of a successful answer as JSON.
+pub(super) fn json_body(response: &Response, name: &str) -> Result<Value> {
+    // serde_json stops at 128 levels; the client capped the size.
+    serde_json::from_slice(&response.body).map_err(|cause| {
+        Error::new(
+            Kind::UpstreamFailed,
+            format!(
+                "{name} answered {} with a body that is not valid JSON; it may have been cut off. Try again.",
+                response.status
+            ),
+        )
+        .with_detail(json!({"status": response.status}))
+        .with_source(cause)
+    })
+}
+
+fn success(response: &Response, name: &str, expects_json: bool) -> Result<ToolResult> {
+    let media = media_type(response);
+    if response.body.is_empty() || response.status == 204 {
+        return Ok(ToolResult::text(format!("Done: {name} answered {} without a body.", response.status)));
+    }
+    let first = response.body.iter().find(|byte| !byte.is_ascii_whitespace()).copied().unwrap_or(b' ');
+    let unsaid = media.is_empty() || media == "application/octet-stream" || media == "text/plain";
+    if is_json(&media) || (expects_json && unsaid && matches!(first, b'{' | b'[')) {
+        return Ok(ToolResult::structured(json_body(response, name)?));
+    }
+    if media.contains("html") {
+        let words = words(response);
+        if expects_json {
+            let mut result = ToolResult::failure(format!(
+                "{name} answered {} with a web page instead of data; check the base address and the credential.",
+                response.status
+            ));
+            result.content.extend(words.map(Content::text));
+            result.meta = Some(meta(Kind::UpstreamFailed, response));
+            return Ok(result);
+        }
+        return Ok(ToolResult::text(words.unwrap_or_default()));
+    }
+    if is_text(&media) {
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        return Ok(ToolResult::text(text));
+    }
+    let data = base64::engine::general_purpose::STANDARD.encode(&response.body);
+    let content = match media.split('/').next() {
+        Some("image") => Content::Image { data, mime_type: media, annotations: None, meta: None },
+        Some("audio") => Content::Audio { data, mime_type: media, annotations: None, meta: None },
+        _ => {
+            let mime_type = if media.is_empty() { String::from("application/octet-stream") } else { media };
+            let resource = ResourceContents {
+                uri: format!("urn:uuid:{}", uuid::Uuid::new_v4()),
+                mime_type: Some(mime_type),
+                text: None,
+                blob: Some(data),
+                meta: None,
+            };
+            Content::Resource { resource, annotations: None }
+        }
+    };
+    Ok(ToolResult { content: vec![content], ..ToolResult::default() })
+}
+
+/// A refusal or failure, in a sentence of ours and then in the upstream's words.
+fn failure(response: &Response, name: &str) -> ToolResult {
+    let status = response.status;
+    let kind = if (400..500).contains(&status) { Kind::UpstreamRefused } else { Kind::UpstreamFailed };
+    let what = match status {
+        400 => "refused the request as malformed",
+        401 => "does not accept the credential; the operator must check it",
+        402 => "wants payment first",
+        403 => "does not let this credential do that",
+        404 => "has no such thing",
+        405 => "does not offer that here",
+        408 => "gave up waiting",
+        409 => "refused, because it conflicts with the present state",
+        410 => "no longer has it",
+        412 => "refused, because the thing has changed meanwhile; read it again",
+        413 => "refused the request as too large",
+        415 => "does not take this kind of body",
+        422 => "refused the content of the request",
+        423 => "has it locked",
+        429 => "has had too many requests",
+        400..=499 => "refused the request",
+        501 => "does not offer that",
+        502..=504 => "is out of order at the moment",
+        _ => "failed",
+    };
+    let wait = response.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+    let wait = wait.map(|seconds| format!(" Try again in {seconds} seconds.")).unwrap_or_default();
+    let mut result = ToolResult::failure(format!("{name} {what} (HTTP {status}).{wait}"));
+    result.content.extend(words(response).map(Content::text));
+    let meta = meta(kind, response);
+    let mut structured = meta.get(FAILURE).cloned().unwrap_or_default();
+    if let Ok(answer @ (Value::Object(_) | Value::Array(_))) = serde_json::from_slice::<Value>(&response.body) {
+        structured["answer"] = answer;
+    }
+    result.structured_content = Some(structured);
+    result.meta = Some(meta);
+    result
+}
+
+fn meta(kind: Kind, response: &Response) -> Map<String, Value> {
+    let mut failure = json!({"kind": kind.name(), "status": response.status});
+    if let Some(wait) = response.retry_after {
+        failure["retry_after_seconds"] = json!(wait.as_secs_f64());
+    }
+    Map::from_iter([(String::from(FAILURE), failure)])
+}
+
+/// What the upstream says, shortened; a web page loses its markup.
+fn words(response: &Response) -> Option<String> {
+    let media = media_type(response);
+    let head = &response.body[..response.body.len().min(16 * WORDS)];
+    if is_json(&media)
+        && let Ok(value) = serde_json::from_slice::<Value>(&response.body)
+    {
+        let text = value.to_string();
+        return Some(cut(&text).to_owned());
+    }
+    let text = String::from_utf8_lossy(head);
+    if media.contains("html") || text.trim_start().starts_with('<') {
+        return plain_text(&text, 1_000);
+    }
+    if text.contains('\u{fffd}') && !is_text(&media) {
+        return None;
+    }
+    let text = cut(text.trim());
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(WORDS)]
+}
+
+fn is_text(media: &str) -> bool {
+    media.starts_with("text/")
+        || media.ends_with("+xml")
+        || media.ends_with("/xml")
+        || media.ends_with("yaml")
+        || media.ends_with("javascript")
+        || media.ends_with("x-ndjson")
+        || media.ends_with("json-seq")
+        || media.ends_with("x-www-form-urlencoded")
+}
+
+fn media_type(response: &Response) -> String {
+    let value = response.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http::{HeaderMap, HeaderValue};
+
+    fn answer(status: u16, media: &'static str, body: &'static [u8]) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static(media));
+        Response { status, headers, body: bytes::Bytes::from_static(body), tries: 1, retry_after: None }
+    }
+
+    fn text(result: &ToolResult) -> String {
+        let texts = result.content.iter().filter_map(|content| match content {
+            Content::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect::<Vec<_>>().join(" | ")
+    }
+
+    #[test]
+    fn answers_become_what_they_are() {
+        let json = result(&answer(200, "application/hal+json", br#"{"a":1}"#), "x", true).unwrap();
+        assert_eq!(json.structured_content, Some(json!({"a": 1})));
+        let plain = result(&answer(200, "text/plain", b"hello"), "x", false).unwrap();
+        assert_eq!(text(&plain), "hello");
+        let unsaid = result(&answer(200, "text/plain", b" [1]"), "x", true).unwrap();
+        assert_eq!(unsaid.structured_content, Some(json!([1])));
+        assert!(text(&result(&answer(204, "", b""), "x", true).unwrap()).contains("204"));
+        let image = result(&answer(200, "image/png", b"\x89PNG"), "x", false).unwrap();
+        assert!(matches!(&image.content[0], Content::Image { data, .. } if data == "iVBORw=="));
+        let blob = result(&answer(200, "application/pdf", b"%PDF"), "x", false).unwrap();
+        assert!(matches!(&blob.content[0], Content::Resource { resource, .. } if resource.blob.is_some()));
+    }
+
+    #[test]
+    fn failures_begin_with_our_words_and_say_their_kind() {
+        let refused = result(&answer(404, "application/json", br#"{"message":"no widget"}"#), "acme", true).unwrap();
+        assert!(refused.is_error && text(&refused).starts_with("acme has no such thing (HTTP 404). | {"));
+        let meta = &refused.meta.as_ref().unwrap()[FAILURE];
+        assert_eq!(meta, &json!({"kind": "UpstreamRefused", "status": 404}));
+        let page = b"<html><style>x{}</style><body><h1>Oops</h1><script>evil()</script> at proxy</body></html>";
+        let failed = result(&answer(502, "text/html", page), "acme", true).unwrap();
+        assert_eq!(text(&failed), "acme is out of order at the moment (HTTP 502). | Oops at proxy");
+        let mut busy = answer(429, "text/plain", b"");
+        busy.retry_after = Some(Duration::from_millis(1500));
+        assert!(text(&result(&busy, "acme", true).unwrap()).ends_with("Try again in 2 seconds."));
+        let login = result(&answer(200, "text/html", b"<p>Sign in</p>"), "acme", true).unwrap();
+        assert!(login.is_error && text(&login).contains("web page"));
+    }
+
+    #[test]
+    fn broken_answers_are_errors_that_repeat_nothing() {
+        let broken = result(&answer(200, "application/json", b"{\"hunter2\": "), "acme", true).unwrap_err();
+        assert_eq!(broken.kind(), Kind::UpstreamFailed);
+        assert!(broken.message().contains("not valid JSON") && !broken.message().contains("hunter2"));
+        let moved = result(&answer(302, "", b""), "acme", true).unwrap_err();
+        assert!(moved.message().contains("redirect (302)"));
+    }
+}
