@@ -123,8 +123,12 @@ impl Connector {
         }
         settings.pace = manifest.quota;
         settings.timeout = manifest.timeout.and_then(|it| std::time::Duration::try_from_secs_f64(it).ok());
-        let client =
-            Client::new(settings, credentials, surroundings.redactor.clone(), Arc::clone(&surroundings.clock))?;
+        let client = Client::new(
+            settings,
+            credentials,
+            surroundings.redactor.clone(),
+            Arc::clone(&surroundings.clock),
+        )?;
         for operation in &manifest.operations {
             if !document.operations.iter().any(|known| known.id == operation.id) {
                 let message = format!(
@@ -238,7 +242,8 @@ pub fn document_at(path: &Path) -> Result<Document> {
             .with_source(cause)
     };
     let bytes = std::fs::read(path).map_err(unreadable)?;
-    let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let folder =
+        path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
     openapi::load(&bytes, folder).map_err(|error| {
         let message = format!("{}: {}", path.display(), error.message());
         Error::new(error.kind(), message).with_source(error)

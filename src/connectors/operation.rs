@@ -49,7 +49,8 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(mut operation: Operation, opinion: Option<&Override>, shared: &Shared) -> Result<Self> {
         let reserved = |it: &Parameter| {
-            it.place == super::document::Place::Header && shared.reserved.contains(&it.name.to_ascii_lowercase())
+            it.place == super::document::Place::Header
+                && shared.reserved.contains(&it.name.to_ascii_lowercase())
         };
         operation.parameters.retain(|it| !reserved(it));
         let spec = spec(&operation, opinion, shared);
@@ -80,10 +81,12 @@ impl Call {
         let first = request.clone();
         let response = self.client.send(request).await?;
         let result = response::result(&response, self.client.name(), self.expects_json)?;
-        let (Some(pages), false, Some(value)) = (&self.pages, result.is_error, &result.structured_content) else {
+        let (Some(pages), false, Some(value)) = (&self.pages, result.is_error, &result.structured_content)
+        else {
             return Ok(result);
         };
-        let gathered = pages::gather(&self.client, &self.plan, pages, arguments, (first, value.clone())).await?;
+        let gathered =
+            pages::gather(&self.client, &self.plan, pages, arguments, (first, value.clone())).await?;
         let mut result = ToolResult::structured(gathered.value);
         if let Some(failed) = gathered.failed {
             let failure = response::result(&failed, self.client.name(), true)?;
@@ -124,8 +127,9 @@ pub(super) fn tools(
         let place = format!("{} {}", operation.method, operation.path);
         match Call::new(operation, opinion.as_ref(), shared) {
             Ok(call) => tools.push(Arc::new(call)),
-            Err(error) => refused
-                .push(super::document::Refusal { place, reason: error.message().to_owned() }),
+            Err(error) => {
+                refused.push(super::document::Refusal { place, reason: error.message().to_owned() })
+            }
         }
     }
     (tools, refused)
@@ -170,7 +174,9 @@ fn prefixed(prefix: &str, tool: &str) -> String {
 
 fn description(operation: &Operation) -> String {
     let mut text = operation.summary.clone().unwrap_or_default();
-    if let Some(long) = operation.description.as_ref().filter(|long| !long.starts_with(&text) || text.is_empty()) {
+    if let Some(long) =
+        operation.description.as_ref().filter(|long| !long.starts_with(&text) || text.is_empty())
+    {
         if !text.is_empty() {
             text.push_str(if text.ends_with(['.', '!', '?']) { " " } else { ". " });
         }

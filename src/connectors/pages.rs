@@ -51,7 +51,8 @@ pub(super) async fn gather(
         }
         let mut page = json_body(&response, client.name())?;
         seen += 1;
-        let fresh = page.pointer_mut(&place).and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+        let fresh =
+            page.pointer_mut(&place).and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
         let empty = fresh.is_empty();
         if let Some(all) = value.pointer_mut(&place).and_then(Value::as_array_mut) {
             all.extend(fresh);
@@ -130,7 +131,10 @@ fn set(arguments: &mut Map<String, Value>, send: &str, step: Value) -> Option<()
     }
     let mut place = arguments.entry("body").or_insert_with(|| json!({}));
     for name in send.split('/').skip(1) {
-        place = place.as_object_mut()?.entry(name.replace("~1", "/").replace("~0", "~")).or_insert_with(|| json!({}));
+        place = place
+            .as_object_mut()?
+            .entry(name.replace("~1", "/").replace("~0", "~"))
+            .or_insert_with(|| json!({}));
     }
     *place = step;
     Some(())
@@ -172,7 +176,11 @@ fn items_pointer(value: &Value, pages: &Pages) -> Option<String> {
 
 /// A JSON Pointer, or a name at the top level.
 fn pointer(text: &str) -> String {
-    if text.starts_with('/') { text.to_owned() } else { format!("/{}", text.replace('~', "~0").replace('/', "~1")) }
+    if text.starts_with('/') {
+        text.to_owned()
+    } else {
+        format!("/{}", text.replace('~', "~0").replace('/', "~1"))
+    }
 }
 
 #[cfg(test)]
@@ -184,7 +192,8 @@ mod tests {
         let pages: Pages = serde_json::from_value(json!({"cursor": "next"})).unwrap();
         assert_eq!(items_pointer(&json!({"data": [], "next": "x"}), &pages).as_deref(), Some("/data"));
         assert_eq!(items_pointer(&json!({"a": [], "b": []}), &pages), None);
-        let named: Pages = serde_json::from_value(json!({"cursor": "@odata.nextLink", "items": "/x/y"})).unwrap();
+        let named: Pages =
+            serde_json::from_value(json!({"cursor": "@odata.nextLink", "items": "/x/y"})).unwrap();
         assert_eq!(items_pointer(&json!({"x": {"y": [1]}, "z": []}), &named).as_deref(), Some("/x/y"));
     }
 

@@ -129,7 +129,8 @@ fn failure(response: &Response, name: &str) -> ToolResult {
     result.content.extend(words(response).map(Content::text));
     let meta = meta(kind, response);
     let mut structured = meta.get(FAILURE).cloned().unwrap_or_default();
-    if let Ok(answer @ (Value::Object(_) | Value::Array(_))) = serde_json::from_slice::<Value>(&response.body) {
+    if let Ok(answer @ (Value::Object(_) | Value::Array(_))) = serde_json::from_slice::<Value>(&response.body)
+    {
         structured["answer"] = answer;
     }
     result.structured_content = Some(structured);
@@ -182,7 +183,8 @@ fn is_text(media: &str) -> bool {
 }
 
 fn media_type(response: &Response) -> String {
-    let value = response.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value =
+        response.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
@@ -224,11 +226,13 @@ mod tests {
 
     #[test]
     fn failures_begin_with_our_words_and_say_their_kind() {
-        let refused = result(&answer(404, "application/json", br#"{"message":"no widget"}"#), "acme", true).unwrap();
+        let refused =
+            result(&answer(404, "application/json", br#"{"message":"no widget"}"#), "acme", true).unwrap();
         assert!(refused.is_error && text(&refused).starts_with("acme has no such thing (HTTP 404). | {"));
         let meta = &refused.meta.as_ref().unwrap()[FAILURE];
         assert_eq!(meta, &json!({"kind": "UpstreamRefused", "status": 404}));
-        let page = b"<html><style>x{}</style><body><h1>Oops</h1><script>evil()</script> at proxy</body></html>";
+        let page =
+            b"<html><style>x{}</style><body><h1>Oops</h1><script>evil()</script> at proxy</body></html>";
         let failed = result(&answer(502, "text/html", page), "acme", true).unwrap();
         assert_eq!(text(&failed), "acme is out of order at the moment (HTTP 502). | Oops at proxy");
         let mut busy = answer(429, "text/plain", b"");

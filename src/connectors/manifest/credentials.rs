@@ -146,7 +146,9 @@ impl Access {
                         || base.and_then(Url::host_str).is_some_and(|known| known.eq_ignore_ascii_case(host))
                         || (base.is_none() && hosts.is_empty());
                     if !ours || !matches!(token_url.scheme(), "https" | "http") {
-                        return bad("the host of `token_url` must be that of `base` or one of `hosts`, over https");
+                        return bad(
+                            "the host of `token_url` must be that of `base` or one of `hosts`, over https",
+                        );
                     }
                 }
                 _ => {}
@@ -233,17 +235,30 @@ mod tests {
 
     #[test]
     fn the_short_form_is_read() {
-        for text in
-            ["none", "bearer:env:A", "basic:env:U:env:P", "basic:file:/a:b:keyring:x", "header:X-Api-Key:env:K"]
-        {
+        for text in [
+            "none",
+            "bearer:env:A",
+            "basic:env:U:env:P",
+            "basic:file:/a:b:keyring:x",
+            "header:X-Api-Key:env:K",
+        ] {
             Access::parse(text).unwrap();
         }
-        let Access::One(Way::Basic { user, password }) = Access::parse("basic:file:/a:b:keyring:x").unwrap() else {
+        let Access::One(Way::Basic { user, password }) = Access::parse("basic:file:/a:b:keyring:x").unwrap()
+        else {
             panic!("another way")
         };
         assert_eq!((user.to_string(), password.to_string()), ("file:/a:b".into(), "keyring:x".into()));
-        for text in ["", "bearer", "bearer:hunter2hunter2", "basic:env:U", "header:X Y:env:K", "header:env:K", "x:y", "none:x"]
-        {
+        for text in [
+            "",
+            "bearer",
+            "bearer:hunter2hunter2",
+            "basic:env:U",
+            "header:X Y:env:K",
+            "header:env:K",
+            "x:y",
+            "none:x",
+        ] {
             let error = Access::parse(text).unwrap_err();
             assert_eq!(error.kind(), Kind::BadConfig);
             assert!(!error.message().contains("hunter2"));

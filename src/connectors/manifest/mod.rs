@@ -158,8 +158,11 @@ impl Manifest {
         let path = folder.join("connector.toml");
         let place = path.display().to_string();
         let text = std::fs::read_to_string(&path).map_err(|cause| {
-            Error::new(Kind::BadConfig, format!("{place} cannot be read; a connector is a folder that has one."))
-                .with_source(cause)
+            Error::new(
+                Kind::BadConfig,
+                format!("{place} cannot be read; a connector is a folder that has one."),
+            )
+            .with_source(cause)
         })?;
         Self::parse(&text, &place)
     }
@@ -225,7 +228,8 @@ impl Manifest {
             }
             if let Some(pages) = &operation.pages {
                 let sends = pages.send.is_some() || pages.style == PageStyle::Link;
-                let reads = pages.cursor.is_some() || matches!(pages.style, PageStyle::Offset | PageStyle::Page);
+                let reads =
+                    pages.cursor.is_some() || matches!(pages.style, PageStyle::Offset | PageStyle::Page);
                 if !reads || pages.limit == 0 || pages.most == 0 {
                     return bad("`pages` needs `cursor`, and a `limit` and `most` of at least 1");
                 }

@@ -30,7 +30,10 @@ pub(super) fn body(spec: &BodySpec, value: &Value) -> Result<Body> {
         }
         _ => {
             let Value::String(text) = value else {
-                return Err(Error::new(Kind::BadArguments, format!("The argument {} must be text.", spec.argument)));
+                return Err(Error::new(
+                    Kind::BadArguments,
+                    format!("The argument {} must be text.", spec.argument),
+                ));
             };
             let bytes = if spec.binary { decoded(text, &spec.argument)? } else { Bytes::from(text.clone()) };
             Ok(Body::Bytes { content_type, bytes })

@@ -81,7 +81,8 @@ impl Plan {
         let bad = |what: &str| Error::new(Kind::BadConfig, format!("An operation {what}."));
         let method =
             Method::from_bytes(operation.method.as_bytes()).map_err(|_| bad("has a method that is none"))?;
-        let template = Template::parse(&operation.path).ok_or_else(|| bad("has a path that is no template"))?;
+        let template =
+            Template::parse(&operation.path).ok_or_else(|| bad("has a path that is no template"))?;
         if !headers.iter().any(|(name, _)| name == "accept")
             && let Ok(value) = HeaderValue::from_str(&accepted(&operation))
         {

@@ -62,7 +62,9 @@ pub(super) fn simple(parameter: &Parameter, value: &Value, encode: Encoder<'_>) 
 
 fn joined(value: &Value, separator: &str, equals: &str, encode: Encoder<'_>) -> String {
     match value {
-        Value::Array(items) => items.iter().map(|item| encode(&scalar(item))).collect::<Vec<_>>().join(separator),
+        Value::Array(items) => {
+            items.iter().map(|item| encode(&scalar(item))).collect::<Vec<_>>().join(separator)
+        }
         Value::Object(object) => object
             .iter()
             .map(|(key, item)| format!("{}{equals}{}", encode(key), encode(&scalar(item))))
@@ -82,7 +84,9 @@ pub(super) fn path_value(parameter: &Parameter, value: &Value, fill: Filler<'_>)
     }
     // Every part is checked before anything is joined.
     let parts: Vec<(Option<String>, String)> = match value {
-        Value::Array(items) => items.iter().map(|item| Ok((None, fill(&scalar(item))?))).collect::<Result<_>>()?,
+        Value::Array(items) => {
+            items.iter().map(|item| Ok((None, fill(&scalar(item))?))).collect::<Result<_>>()?
+        }
         Value::Object(object) => object
             .iter()
             .map(|(key, item)| Ok((Some(fill(key)?), fill(&scalar(item))?)))
@@ -108,7 +112,9 @@ pub(super) fn path_value(parameter: &Parameter, value: &Value, fill: Filler<'_>)
         Style::Matrix if single || !explode => format!(";{own}={}", all(",", ",")),
         Style::Matrix => parts
             .iter()
-            .map(|part| if part.0.is_some() { format!(";{}", pair(part, "=")) } else { format!(";{own}={}", part.1) })
+            .map(|part| {
+                if part.0.is_some() { format!(";{}", pair(part, "=")) } else { format!(";{own}={}", part.1) }
+            })
             .collect(),
         Style::SpaceDelimited => all("%20", "%20"),
         Style::PipeDelimited => all("%7C", "%7C"),
@@ -157,7 +163,9 @@ pub(super) fn query(
                 }
                 match item {
                     Value::Array(items) => {
-                        out.extend(items.iter().map(|item| format!("{}={}", name(key), encode(&scalar(item)))));
+                        out.extend(
+                            items.iter().map(|item| format!("{}={}", name(key), encode(&scalar(item)))),
+                        );
                     }
                     item => out.push(format!("{}={}", name(key), encode(&scalar(item)))),
                 }

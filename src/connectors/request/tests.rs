@@ -9,7 +9,8 @@ fn plan_of(path: &str, parameters: &Value, body: Option<&Value>, base: &str) -> 
     }
     let document = json!({"openapi": "3.0.0", "info": {}, "paths": {path: {"post": operation}}});
     let document = load(document.to_string().as_bytes(), None).unwrap();
-    let operation = document.operations.into_iter().next().unwrap_or_else(|| panic!("{:?}", document.refused));
+    let operation =
+        document.operations.into_iter().next().unwrap_or_else(|| panic!("{:?}", document.refused));
     let base = Base::new(&Url::parse(base).unwrap(), "/doc").unwrap();
     Plan::new(Arc::new(operation), Arc::new(base), Vec::new()).unwrap()
 }
@@ -40,9 +41,36 @@ fn a_path_argument_stays_one_segment() {
         assert_eq!(target("/a/{id}/b", &parameters, &json!({"id": value})), expected);
     }
     for value in [
-        "", ".", "..", " ", " .. ", "a/b", "/", "../x", "..\\x", "a\\b", "%2e", "%2e%2e", "%2E%2e", ".%2e", "%2e.",
-        "%252e%252e", "a%2fb", "a%252Fb", "a%5cb", "%00", "a\nb", "a\u{0}", "..;", "..;a", "..%3b", "%2f", "a%0d%0ab",
-        "\u{ff0e}\u{ff0e}", "a\u{2215}b", "%c0%ae%c0%ae",
+        "",
+        ".",
+        "..",
+        " ",
+        " .. ",
+        "a/b",
+        "/",
+        "../x",
+        "..\\x",
+        "a\\b",
+        "%2e",
+        "%2e%2e",
+        "%2E%2e",
+        ".%2e",
+        "%2e.",
+        "%252e%252e",
+        "a%2fb",
+        "a%252Fb",
+        "a%5cb",
+        "%00",
+        "a\nb",
+        "a\u{0}",
+        "..;",
+        "..;a",
+        "..%3b",
+        "%2f",
+        "a%0d%0ab",
+        "\u{ff0e}\u{ff0e}",
+        "a\u{2215}b",
+        "%c0%ae%c0%ae",
     ] {
         for path in ["/a/{id}/b", "/a/{id}", "/a/.{id}", "/a/{id}."] {
             let error = sent(path, &parameters, &json!({"id": value})).unwrap_err();
@@ -119,28 +147,50 @@ fn queries_are_encoded_and_cannot_be_added_to() {
     let query = |more: Value, value: Value| {
         let mut parameter = json!({"name": "q[x]", "in": "query", "schema": {}});
         parameter.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        sent("/x?v=1", &json!([parameter, {"name": "other", "in": "query", "schema": {}}]), &json!({"q_x": value}))
-            .map(|request| request.url.query().unwrap_or_default().to_owned())
+        sent(
+            "/x?v=1",
+            &json!([parameter, {"name": "other", "in": "query", "schema": {}}]),
+            &json!({"q_x": value}),
+        )
+        .map(|request| request.url.query().unwrap_or_default().to_owned())
     };
-    assert_eq!(query(json!({}), json!("a&b=c#d+e f'\"é")).unwrap(), "q%5Bx%5D=a%26b%3Dc%23d%2Be%20f%27%22%C3%A9&v=1");
-    assert_eq!(query(json!({"allowReserved": true}), json!("a/b?c:d&e=f#g+h")).unwrap(), "q%5Bx%5D=a/b?c:d%26e%3Df%23g%2Bh&v=1");
+    assert_eq!(
+        query(json!({}), json!("a&b=c#d+e f'\"é")).unwrap(),
+        "q%5Bx%5D=a%26b%3Dc%23d%2Be%20f%27%22%C3%A9&v=1"
+    );
+    assert_eq!(
+        query(json!({"allowReserved": true}), json!("a/b?c:d&e=f#g+h")).unwrap(),
+        "q%5Bx%5D=a/b?c:d%26e%3Df%23g%2Bh&v=1"
+    );
     assert_eq!(query(json!({}), json!([])).unwrap(), "v=1");
     assert_eq!(query(json!({}), json!("")).unwrap(), "q%5Bx%5D=&v=1");
     assert_eq!(query(json!({}), json!(true)).unwrap(), "q%5Bx%5D=true&v=1");
     assert!(query(json!({}), json!({"other": 1})).is_err());
     assert!(query(json!({}), json!({"v": 2})).is_err());
-    assert_eq!(query(json!({"schema": null, "content": {"application/json": {}}}), json!({"a": [1]})).unwrap(),
-        "q%5Bx%5D=%7B%22a%22%3A%5B1%5D%7D&v=1");
-    assert_eq!(query(json!({"style": "deepObject"}), json!({"a": {"b]": [1, 2]}})).unwrap(),
-        "q%5Bx%5D%5Ba%5D%5Bb%5D%5D=1&q%5Bx%5D%5Ba%5D%5Bb%5D%5D=2&v=1".replace("b%5D%5D", "b%5D%5D"));
+    assert_eq!(
+        query(json!({"schema": null, "content": {"application/json": {}}}), json!({"a": [1]})).unwrap(),
+        "q%5Bx%5D=%7B%22a%22%3A%5B1%5D%7D&v=1"
+    );
+    assert_eq!(
+        query(json!({"style": "deepObject"}), json!({"a": {"b]": [1, 2]}})).unwrap(),
+        "q%5Bx%5D%5Ba%5D%5Bb%5D%5D=1&q%5Bx%5D%5Ba%5D%5Bb%5D%5D=2&v=1".replace("b%5D%5D", "b%5D%5D")
+    );
 }
 
 #[test]
 fn headers_and_cookies_hold_one_line() {
     let parameters = json!([{"name": "X-Trace", "in": "header", "schema": {}},
         {"name": "sid", "in": "cookie", "schema": {}}, {"name": "Host", "in": "header", "schema": {}}]);
-    let request = sent("/x", &parameters, &json!({"X-Trace": ["a", "b"], "sid": "a; b=c", "Host": "evil"})).unwrap();
-    let of = |name: &str| request.headers.iter().filter(|(it, _)| it == name).map(|(_, it)| it.to_str().unwrap()).collect::<Vec<_>>();
+    let request =
+        sent("/x", &parameters, &json!({"X-Trace": ["a", "b"], "sid": "a; b=c", "Host": "evil"})).unwrap();
+    let of = |name: &str| {
+        request
+            .headers
+            .iter()
+            .filter(|(it, _)| it == name)
+            .map(|(_, it)| it.to_str().unwrap())
+            .collect::<Vec<_>>()
+    };
     assert_eq!((of("x-trace"), of("cookie"), of("host").len()), (vec!["a,b"], vec!["sid=a%3B%20b%3Dc"], 0));
     assert_eq!(of("accept"), ["application/json;q=0.9"]);
     for value in ["a\r\nX: y", "a\nb", "a\u{0}", "é"] {
@@ -156,36 +206,56 @@ fn bodies_are_written_as_their_media_type_has_them() {
         plan.request(json!({"body": value}).as_object().unwrap()).map(|request| request.body)
     };
     let bytes = |body: crate::http::Body| match body {
-        crate::http::Body::Bytes { content_type, bytes } => (content_type, String::from_utf8(bytes.to_vec()).unwrap()),
+        crate::http::Body::Bytes { content_type, bytes } => {
+            (content_type, String::from_utf8(bytes.to_vec()).unwrap())
+        }
         _ => panic!("no bytes"),
     };
     let patch = json!([{"op": "replace", "path": "/a", "value": 1}]);
-    assert_eq!(bytes(body(json!({"application/json-patch+json": {}}), patch.clone()).unwrap()),
-        ("application/json-patch+json".into(), patch.to_string()));
     assert_eq!(
-        bytes(body(json!({"application/x-www-form-urlencoded": {"schema": {"type": "object"}, "encoding":
+        bytes(body(json!({"application/json-patch+json": {}}), patch.clone()).unwrap()),
+        ("application/json-patch+json".into(), patch.to_string())
+    );
+    assert_eq!(
+        bytes(
+            body(
+                json!({"application/x-www-form-urlencoded": {"schema": {"type": "object"}, "encoding":
             {"csv": {"style": "form", "explode": false}, "d": {"style": "deepObject"}}}}),
-            json!({"a": "x y&z", "l": [1, 2], "csv": [1, 2], "o": {"k": 1}, "d": {"k": "v"}})).unwrap()),
-        ("application/x-www-form-urlencoded".into(),
-         "a=x+y%26z&l=1&l=2&csv=1%2C2&o=%7B%22k%22%3A1%7D&d%5Bk%5D=v".into())
+                json!({"a": "x y&z", "l": [1, 2], "csv": [1, 2], "o": {"k": 1}, "d": {"k": "v"}})
+            )
+            .unwrap()
+        ),
+        (
+            "application/x-www-form-urlencoded".into(),
+            "a=x+y%26z&l=1&l=2&csv=1%2C2&o=%7B%22k%22%3A1%7D&d%5Bk%5D=v".into()
+        )
     );
     assert_eq!(bytes(body(json!({"application/octet-stream": {}}), json!("aGk=")).unwrap()).1, "hi");
     assert_eq!(bytes(body(json!({"text/plain": {}}), json!("aGk=")).unwrap()).1, "aGk=");
     assert!(body(json!({"application/octet-stream": {}}), json!("no base64!")).is_err());
-    let form = body(json!({"multipart/form-data": {"schema": {"type": "object", "properties":
+    let form = body(
+        json!({"multipart/form-data": {"schema": {"type": "object", "properties":
         {"file": {"type": "string", "format": "binary"}, "meta": {"type": "object"}}},
         "encoding": {"file": {"contentType": "image/png, image/jpeg"}}}}),
-        json!({"file": "aGk=", "meta": {"a": 1}, "tags": ["x", "y"]})).unwrap();
+        json!({"file": "aGk=", "meta": {"a": 1}, "tags": ["x", "y"]}),
+    )
+    .unwrap();
     let crate::http::Body::Multipart(parts) = form else { panic!("no form") };
-    let got: Vec<(&str, Option<&str>, Option<&str>, &[u8])> = parts.iter()
-        .map(|part| (part.name.as_str(), part.file_name.as_deref(), part.content_type.as_deref(), part.bytes.as_ref()))
+    let got: Vec<(&str, Option<&str>, Option<&str>, &[u8])> = parts
+        .iter()
+        .map(|part| {
+            (part.name.as_str(), part.file_name.as_deref(), part.content_type.as_deref(), part.bytes.as_ref())
+        })
         .collect();
-    assert_eq!(got, [
-        ("file", Some("file"), Some("image/png"), b"hi".as_slice()),
-        ("meta", None, Some("application/json"), br#"{"a":1}"#),
-        ("tags", None, None, b"x"),
-        ("tags", None, None, b"y"),
-    ]);
+    assert_eq!(
+        got,
+        [
+            ("file", Some("file"), Some("image/png"), b"hi".as_slice()),
+            ("meta", None, Some("application/json"), br#"{"a":1}"#),
+            ("tags", None, None, b"x"),
+            ("tags", None, None, b"y"),
+        ]
+    );
 }
 
 #[test]
@@ -208,10 +278,21 @@ fn the_next_page_is_on_the_same_path_or_nowhere() {
     let request = plan.request(&Map::new()).unwrap();
     let next = |next: &str| plan.following(&request, next).map(|request| request.url.to_string());
     assert_eq!(next("/doc/x?offset=2").as_deref(), Some("https://api.example/doc/x?offset=2"));
-    assert_eq!(next("https://api.example/doc/x?offset=2").as_deref(), Some("https://api.example/doc/x?offset=2"));
+    assert_eq!(
+        next("https://api.example/doc/x?offset=2").as_deref(),
+        Some("https://api.example/doc/x?offset=2")
+    );
     assert_eq!(next("?offset=2").as_deref(), Some("https://api.example/doc/x?offset=2"));
-    for elsewhere in ["https://evil.example/doc/x?a=1", "//evil.example/doc/x?a", "/doc/y?a", "http://api.example/doc/x?a",
-        "https://u@api.example/doc/x?a", "https://api.example:8443/doc/x?a", "/doc/x", "/doc/x/../y?a"] {
+    for elsewhere in [
+        "https://evil.example/doc/x?a=1",
+        "//evil.example/doc/x?a",
+        "/doc/y?a",
+        "http://api.example/doc/x?a",
+        "https://u@api.example/doc/x?a",
+        "https://api.example:8443/doc/x?a",
+        "/doc/x",
+        "/doc/x/../y?a",
+    ] {
         assert_eq!(next(elsewhere), None, "{elsewhere}");
     }
 }
