@@ -186,7 +186,12 @@ async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        _ = connection.as_mut() => {}
+        ended = connection.as_mut() => {
+            // hyper has answered already (400 or 431), so this is only told.
+            if ended.is_err_and(|error| error.is_parse()) && let Some(watch) = &shared.watch {
+                watch.refused("unreadable or oversized head", &remote.to_string());
+            }
+        }
         () = shared.shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(config.drain, connection).await;

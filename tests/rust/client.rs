@@ -197,6 +197,18 @@ async fn a_session_is_kept_listened_to_and_closed() {
     pair.server.dropped.seen().await;
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_child_process_is_talked_to_and_ends_with_the_conversation() {
+    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "stdio::serve_the_real_standard_streams", "--ignored", "--nocapture"]);
+    command.stderr(std::process::Stdio::null());
+    let client = within(Client::spawn(command, Options::default())).await.unwrap();
+    assert_eq!(within(client.list_tools()).await.unwrap().len(), 2);
+    within(client.close()).await;
+    assert!(matches!(client.ping().await, Err(Error::Gone)));
+}
+
 #[tokio::test]
 async fn a_server_that_goes_away_leaves_nobody_waiting() {
     for revision in Revision::ALL {

@@ -321,6 +321,8 @@ async fn heads_are_bounded() {
     let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "1")).collect();
     assert_eq!(site.send(&many, "").await.status, 431);
     assert_eq!(site.send(&[("X-Long", &"x".repeat(5000))], "").await.status, 431);
+    assert_eq!(site.raw(b"POST /mcp\r\n\r\n").await.status, 400);
+    assert_eq!(site.refusals(), ["unreadable or oversized head"; 3]);
 }
 
 #[tokio::test]
