@@ -17,6 +17,7 @@ from .exceptions import ConfigError
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from ._core import Running
     from .server import Server
 
 
@@ -83,3 +84,28 @@ def _run(step: object, target: str) -> None:
             raise
         message = f"--tools {target}: importing it raised {type(error).__name__}"
         raise ConfigError(message) from error
+
+
+class Hosted:
+    """A loaded server on its way to the core: its plan, its host, its end."""
+
+    def __init__(self, server: Server) -> None:
+        """Enter the lifespan and make the plan."""
+        self.server = server
+        self.host = server._host()  # noqa: SLF001 - the other half of the server
+        self.host.open()
+        self.plan = server._plan(self.host)  # noqa: SLF001 - the other half of the server
+
+    def attach(self, running: Running) -> None:
+        """Remember what runs, for tools that are added later."""
+        self.server._attach(self.host)(running)  # noqa: SLF001 - the other half of the server
+
+    def close(self) -> None:
+        """Leave the lifespan."""
+        self.server._detach(self.host)  # noqa: SLF001 - the other half of the server
+        self.host.close()
+
+
+def hosted(target: str) -> Hosted:
+    """Load a server and make it ready."""
+    return Hosted(load(target))

@@ -233,12 +233,15 @@ class Server:
         """
         from . import _core  # noqa: PLC0415 - the core is loaded when something runs
 
-        if arguments is None:
-            arguments = sys.argv[1:] if transport is None and http is None else []
+        words = list(sys.argv[1:] if arguments is None and transport is None and http is None else arguments or ())
+        if transport == "http" and http is None:
+            http = "127.0.0.1:8000"
+        if http is not None:
+            words += ["--http", http]
         host = self._host()
         host.open()
         try:
-            code = _core.serve(self._plan(host, transport=transport, http=http), [*arguments], self._attach(host))
+            code = _core.serve(self._plan(host), words, self._attach(host))
         finally:
             self._detach(host)
             host.close()
@@ -250,20 +253,21 @@ class Server:
         transport: Literal["stdio", "http"] = "stdio",
         *,
         http: str | None = None,
-        ready: Callable[[str], object] | None = None,
+        no_auth: bool = False,
+        ready: Callable[[str, str | None], object] | None = None,
     ) -> None:
         """Serve within the running event loop, on which async tools then run too; cancelling it ends it.
 
-        ``ready`` is told the address once it listens (HTTP).
+        ``ready(url, key_file)`` is called once it listens (HTTP); ``key_file`` holds the key that was made for it.
         """
         import asyncio  # noqa: PLC0415 - the caller has it
 
         host = self._host(asyncio.get_running_loop())
         await host.enter()
         try:
-            running = self._start(host)
+            running = self._start(host, http="127.0.0.1:8000" if transport == "http" and http is None else http)
             try:
-                await _finished(running, "http" if http is not None else transport, http, ready)
+                await _serve(running, no_auth=no_auth, ready=ready)
             finally:
                 self._detach(host)
         finally:
@@ -345,31 +349,24 @@ class Server:
             del self._running[running]
 
 
-async def _finished(running: Running, transport: str, http: str | None, ready: Any) -> None:
-    """Serve and wait for the end, without blocking the loop; being cancelled stops the server first."""
+async def _serve(running: Running, *, no_auth: bool, ready: Callable[[str, str | None], object] | None) -> None:
+    """Serve and wait for the end without blocking the loop; being cancelled stops the server first."""
     import asyncio  # noqa: PLC0415 - the caller has it
 
+    from .waiting import wait  # noqa: PLC0415 - only when it runs
+
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
 
-    def settle(error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def tell(address: str) -> None:
+    def tell(url: str, key_file: str | None) -> None:
         if ready is not None:
-            loop.call_soon_threadsafe(ready, address)
+            loop.call_soon_threadsafe(ready, url, key_file)
 
-    running.serve(transport, http, tell, lambda error: loop.call_soon_threadsafe(settle, error))
+    serving = asyncio.ensure_future(wait(lambda done: running.serve(tell, done, no_auth=no_auth)))
     try:
-        await asyncio.shield(done)
+        await asyncio.shield(serving)
     except asyncio.CancelledError:
         running.stop()
-        await asyncio.wait([done], timeout=5)
+        await asyncio.wait([serving], timeout=5)
         raise
 
 

@@ -9,7 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio_util::sync::CancellationToken;
 
+use super::script::Connection;
+use super::tool::Home;
 use super::{convert, errors, spec};
+use crate::error::{Error, Kind};
 use crate::pipeline::Context;
 use crate::protocol::types::LogLevel;
 
@@ -18,11 +21,12 @@ use crate::protocol::types::LogLevel;
 pub(super) struct CallContext {
     context: Context,
     over: CancellationToken,
+    home: Home,
 }
 
 impl CallContext {
-    pub(super) fn new(context: &Context, over: CancellationToken) -> Self {
-        Self { context: context.clone(), over }
+    pub(super) fn new(context: &Context, over: CancellationToken, home: Home) -> Self {
+        Self { context: context.clone(), over, home }
     }
 }
 
@@ -59,6 +63,14 @@ impl CallContext {
             Ok(Some(answer)) => convert::to_python(py, answer).map(Some),
             Err(error) => Err(errors::raised(py, &error)),
         }
+    }
+
+    /// A connector of this server, capped at what this tool may do.
+    #[pyo3(signature = (name, /))]
+    fn api(&self, py: Python<'_>, name: &str) -> PyResult<Connection> {
+        let app = self.home.app().ok_or_else(|| Error::new(Kind::Cancelled, "The server has ended."));
+        app.and_then(|app| Connection::within(app, &self.context, name))
+            .map_err(|error| errors::raised(py, &error))
     }
 
     #[getter]

@@ -38,6 +38,12 @@ import_exception!(bartizan.exceptions, UpstreamError);
 
 /// The exception of an error.
 pub(super) fn raised(py: Python<'_>, error: &Error) -> PyErr {
+    let built = build(py, error).and_then(|raised| raised.setattr("_ours", true).map(|()| raised));
+    built.map_or_else(|fault| fault, PyErr::from_value)
+}
+
+/// An exception whose words came from outside: raised again in a tool, it is a failure like any other.
+pub(super) fn foreign(py: Python<'_>, error: &Error) -> PyErr {
     build(py, error).map_or_else(|fault| fault, PyErr::from_value)
 }
 
@@ -73,9 +79,7 @@ fn build<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     if let Some(after) = error.retry_after() {
         words.set_item("retry_after", after.as_secs_f64())?;
     }
-    let raised = class.call((error.message(),), Some(&words))?;
-    raised.setattr("_ours", true)?;
-    Ok(raised)
+    class.call((error.message(),), Some(&words))
 }
 
 /// What a call came to when the Python side raised.

@@ -5,11 +5,17 @@
 //!
 //! Must not: hold policy, defaults or I/O of its own.
 
+mod client;
 mod context;
 mod convert;
 mod engines;
 mod errors;
+mod loader;
+mod plan;
 mod pool;
+mod runtime;
+mod script;
+mod server;
 mod spec;
 mod tool;
 
@@ -19,9 +25,19 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use super::client::{AnswerSink, MemoryClient};
+    #[pymodule_export]
     use super::context::CallContext;
     #[pymodule_export]
     use super::engines::{PyRateLimiter, PyRedactor};
+    #[pymodule_export]
+    use super::loader::main;
+    #[pymodule_export]
+    use super::runtime::Cancel;
+    #[pymodule_export]
+    use super::script::{Connection, connect};
+    #[pymodule_export]
+    use super::server::{PyRunning, serve};
     #[pymodule_export]
     use super::tool::Sink;
     #[pymodule_export]

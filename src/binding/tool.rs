@@ -5,7 +5,7 @@
 //!
 //! Must not: hold the interpreter's lock on a thread of the runtime.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::context::CallContext;
 use super::pool::Pool;
 use super::{convert, errors, spec};
+use crate::app::App;
 use crate::error::{Error, Kind};
 use crate::json::{Map, Value};
 
@@ -27,8 +28,25 @@ type Answered = Result<Reply, Halt>;
 /// A Python function that can be called.
 pub(super) struct PyTool(Arc<Inner>);
 
+/// The server a tool belongs to, once there is one.
+#[derive(Clone, Default)]
+pub(super) struct Home(Arc<OnceLock<Weak<App>>>);
+
+impl Home {
+    /// Says which one.
+    pub(super) fn settle(&self, app: &Arc<App>) {
+        let _ = self.0.set(Arc::downgrade(app));
+    }
+
+    /// The server, while it is there.
+    pub(super) fn app(&self) -> Option<Arc<App>> {
+        self.0.get()?.upgrade()
+    }
+}
+
 struct Inner {
     spec: ToolSpec,
+    home: Home,
     call: Py<PyAny>,
     is_async: bool,
     wants_context: bool,
@@ -38,10 +56,11 @@ struct Inner {
 
 impl PyTool {
     /// Reads a `bartizan.tool.Entry`.
-    pub(super) fn read(entry: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(super) fn read(entry: &Bound<'_, PyAny>, home: &Home) -> PyResult<Self> {
         let complete = entry.getattr("complete")?;
         Ok(Self(Arc::new(Inner {
             spec: spec::read(&entry.getattr("spec")?)?,
+            home: home.clone(),
             call: entry.getattr("call")?.unbind(),
             is_async: entry.getattr("is_async")?.extract()?,
             wants_context: entry.getattr("wants_context")?.extract()?,
@@ -61,7 +80,7 @@ impl Tool for PyTool {
         let given = call.arguments().clone();
         Box::pin(async move {
             let (over, _guard) = ending();
-            let core = inner.wants_context.then(|| CallContext::new(context, over));
+            let core = inner.wants_context.then(|| CallContext::new(context, over, inner.home.clone()));
             if inner.is_async {
                 let tool = Arc::clone(&inner);
                 return start(inner, move |py, sink| {

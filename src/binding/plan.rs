@@ -1,0 +1,83 @@
+//! A Python server's plan, read: its tools, how it introduces itself, its configuration.
+//!
+//! Owns [`Plan`]; `bartizan.server.Server` makes it. The idea: what Python says becomes what `app` takes.
+//!
+//! Must not: start anything.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::tool::{Home, PyTool};
+use super::{convert, errors};
+use crate::app::Extra;
+use crate::config::{Config, Introduction};
+use crate::error::{Error, Kind, Result};
+use crate::json::Value;
+use crate::pipeline::Tool;
+
+/// What a Python server wants to be.
+pub(super) struct Plan {
+    pub(super) extra: Extra,
+    pub(super) config: Option<Config>,
+    pub(super) path: Option<PathBuf>,
+    pub(super) home: Home,
+}
+
+impl Plan {
+    pub(super) fn read(plan: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let py = plan.py();
+        let home = Home::default();
+        let entries = need(plan, "entries")?;
+        let tools = tools(entries.cast::<PyList>()?, &home)?;
+        let introduction = introduction(plan)?;
+        let path: Option<PathBuf> = need(plan, "config_path")?.extract()?;
+        let given = need(plan, "config")?;
+        let mut config = match &path {
+            Some(path) => Some(Config::load(path)),
+            None if given.is_none() => None,
+            None => Some(configuration(convert::from_python(&given)?)),
+        }
+        .transpose()
+        .map_err(|error| errors::raised(py, &error))?;
+        if let Some(address) = plan.get_item("http")?.filter(|address| !address.is_none()) {
+            config.get_or_insert_default().http.listen = Some(address.extract()?);
+        }
+        let extra = Extra { tools, introduction: Some(introduction), guards: Vec::new() };
+        Ok(Self { extra, config, path, home })
+    }
+}
+
+/// Reads entries of `bartizan.tool`.
+pub(super) fn tools(entries: &Bound<'_, PyList>, home: &Home) -> PyResult<Vec<Arc<dyn Tool>>> {
+    entries
+        .iter()
+        .map(|entry| PyTool::read(&entry, home).map(|tool| Arc::new(tool) as Arc<dyn Tool>))
+        .collect()
+}
+
+/// Reads a configuration given as a mapping; it is checked as a file would be.
+pub(super) fn configuration(given: Value) -> Result<Config> {
+    let text = toml::to_string(&given).map_err(|error| {
+        Error::new(Kind::BadConfig, "The configuration holds something that TOML cannot say, such as None.")
+            .with_source(error)
+    })?;
+    Config::parse(&text, "the configuration given in Python")
+}
+
+fn introduction(plan: &Bound<'_, PyDict>) -> PyResult<Introduction> {
+    let named = Introduction::default();
+    Ok(Introduction {
+        name: need(plan, "name")?.extract()?,
+        title: need(plan, "title")?.extract()?,
+        version: need(plan, "version")?.extract::<Option<String>>()?.unwrap_or(named.version),
+        instructions: need(plan, "instructions")?.extract()?,
+        website_url: need(plan, "websiteUrl")?.extract()?,
+    })
+}
+
+fn need<'py>(plan: &Bound<'py, PyDict>, key: &str) -> PyResult<Bound<'py, PyAny>> {
+    plan.get_item(key)?.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(key.to_owned()))
+}
