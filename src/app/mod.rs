@@ -54,6 +54,11 @@ pub trait Loader: Send + Sync {
     /// Loads one source. Errors are `BadConfig`.
     fn load(&self, source: &str) -> Result<Extra>;
 
+    /// What the loader brings whatever is configured: a Python server that runs itself.
+    fn own(&self) -> Option<Extra> {
+        None
+    }
+
     /// Called once the line is there, before the first call: gives loaded tools the way to other connectors.
     fn started(&self, _app: &Arc<App>) {}
 }

@@ -22,6 +22,7 @@ use clap::{CommandFactory, Parser};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Loader;
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use args::{Cli, Command};
 use screen::Screen;
@@ -44,6 +45,30 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, loader: Option<&dyn L
         Ok(()) => 0,
         Err(error) => {
             screen.error(&error, as_json);
+            error.kind().exit_code()
+        }
+    }
+}
+
+/// Serves what `own` brings as `bartizan serve` would with these arguments (without program and command), laid over
+/// `base`, and returns the exit code.
+pub fn serve(arguments: impl IntoIterator<Item = OsString>, base: Config, own: &dyn Loader) -> u8 {
+    let screen = Screen::new();
+    let words = [OsString::from("bartizan"), OsString::from("serve")].into_iter().chain(arguments);
+    let typed = match Cli::try_parse_from(words) {
+        Ok(Cli { command: Command::Serve(typed) }) => typed,
+        Ok(_) => return 2,
+        Err(help) => {
+            let code = if help.use_stderr() { 2 } else { 0 };
+            // A closed pipe is no failure of ours.
+            let _ = help.print();
+            return code;
+        }
+    };
+    match block_on(serve::run_over(&typed, Some(base), Some(own), screen)) {
+        Ok(()) => 0,
+        Err(error) => {
+            screen.error(&error, false);
             error.kind().exit_code()
         }
     }

@@ -11,13 +11,24 @@ use super::args::Serve;
 use super::screen::{Screen, Tone};
 use super::{settings, stop_on_signal};
 use crate::app::{Loader, Reachable};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 
 /// Longest time between the signal and the end.
 const DRAIN: Duration = Duration::from_millis(4800);
 
 pub(super) async fn run(typed: &Serve, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
-    let mut config = settings::configuration(&typed.source)?;
+    run_over(typed, None, loader, screen).await
+}
+
+/// The same over a configuration that is there already, unless a file is named.
+pub(super) async fn run_over(
+    typed: &Serve,
+    base: Option<Config>,
+    loader: Option<&dyn Loader>,
+    screen: Screen,
+) -> Result<()> {
+    let mut config = settings::configuration_over(&typed.source, base)?;
     if let Some(address) = &typed.http {
         config.http.listen = Some(address.clone());
     }

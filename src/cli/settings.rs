@@ -16,7 +16,15 @@ use crate::pipeline::Guard;
 
 /// The configuration that the flags and the file make together.
 pub(super) fn configuration(source: &Source) -> Result<Config> {
-    let mut config = file(source.config.as_deref())?;
+    configuration_over(source, None)
+}
+
+/// The same over a configuration that is there already; a file that is named takes its place.
+pub(super) fn configuration_over(source: &Source, base: Option<Config>) -> Result<Config> {
+    let mut config = match base {
+        Some(base) if source.config.is_none() => base,
+        _ => file(source.config.as_deref())?,
+    };
     for name in &source.connectors {
         if config.connector.iter().any(|entry| entry.name == *name) {
             continue;
@@ -79,7 +87,8 @@ pub(super) async fn app_with(
     loader: Option<&dyn Loader>,
     guards: Vec<Arc<dyn Guard>>,
 ) -> Result<Arc<App>> {
-    let mut extra = Extra { guards, ..Extra::default() };
+    let mut extra = loader.and_then(Loader::own).unwrap_or_default();
+    extra.guards.extend(guards);
     for source in &config.tools {
         let Some(loader) = loader else {
             return Err(Error::new(
