@@ -167,7 +167,8 @@ const LONGEST: usize = 16_000;
 /// Arguments for a person's eyes: indented JSON, long texts cut (and saying so), and every character that could hide
 /// or rearrange something written as its number.
 pub fn render(redacted: &Value) -> String {
-    let mut value = redacted.clone();
+    // The order of keys and the spelling of numbers are the caller's whim; the same call is shown in the same words.
+    let mut value = serde_json::from_str(&canonical(redacted)).unwrap_or(Value::Null);
     shorten(&mut value);
     let text = serde_json::to_string_pretty(&value).unwrap_or_default();
     let mut shown = visible(&text);

@@ -118,7 +118,7 @@ pub(super) async fn approve(
         }
         Answer::Pending(record) => {
             notes.approval = Some(record.id.clone());
-            if asks_client { Ok(Decided::Asked(question(&record, context))) } else { Err(awaited(&record)) }
+            if asks_client { Ok(Decided::Asked(question(&record))) } else { Err(awaited(&record)) }
         }
     }
 }
@@ -194,7 +194,7 @@ fn awaited(record: &Record) -> Error {
     .with_detail(json!({"approval": id, "expires": record.expires}))
 }
 
-fn question(record: &Record, context: &Context) -> Question {
+fn question(record: &Record) -> Question {
     let shown = &record.shown;
     let mut message =
         format!("May this run once?\n\ntool: {} ({}, {})\n", shown.tool, shown.source, shown.effect);
@@ -209,9 +209,8 @@ fn question(record: &Record, context: &Context) -> Question {
         }},
         "required": ["approve"]
     });
-    let mut state = json!({"approval": record.id});
-    if let Some(answers) = context.answers.state.as_ref().and_then(|state| state.get("answers")) {
-        state["answers"] = answers.clone();
+    Question {
+        asks: Asks::from([(KEY.to_owned(), Ask::Form { message, schema })]),
+        state: Some(json!({"approval": record.id})),
     }
-    Question { asks: Asks::from([(KEY.to_owned(), Ask::Form { message, schema })]), state: Some(state) }
 }

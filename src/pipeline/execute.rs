@@ -17,7 +17,6 @@
 //! }
 //! ```
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +25,10 @@ use futures_util::FutureExt;
 
 use super::approve::KEY;
 use super::voice::Discreet;
-use super::{Aim, Answers, Approved, Context, Halt, LineParts, Question, Reply, redact};
+use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, redact};
 use crate::approvals::Grant;
 use crate::error::{Error, Kind, Result};
-use crate::json::{Value, json};
+use crate::json::json;
 
 /// What a tool answered; not fit to leave.
 pub struct Executed {
@@ -106,41 +105,20 @@ pub(super) async fn execute(
             let id = grant.as_ref().map(|grant| grant.id().to_owned());
             settle(grant, Grant::carry).await?;
             let asks = redact::asks(asks, &parts.redactor);
-            Ok(Ran::Asked(Question { asks, state: state(id, &inner.answers.responses) }))
+            // The grant goes with the question; the answers so far are kept by whoever asks it.
+            Ok(Ran::Asked(Question { asks, state: id.map(|id| json!({"grant": id})) }))
         }
     }
 }
 
-/// What must be remembered until the answers come: the grant, and the answers given so far.
-fn state(grant: Option<String>, answers: &BTreeMap<String, Value>) -> Option<Value> {
-    let mut state = json!({});
-    if let Some(id) = grant {
-        state["grant"] = Value::String(id);
-    }
-    if !answers.is_empty() {
-        state["answers"] = json!(answers);
-    }
-    state.as_object().is_some_and(|object| !object.is_empty()).then_some(state)
-}
-
 /// The context as the tool sees it: what it says is redacted, what it calls is capped at its own effect, and it has
-/// the answers of all rounds but ours.
+/// every answer but the one to our own question.
 fn inside(context: &Context, effect: crate::policy::Effect, parts: &LineParts) -> Context {
     let mut inner = context.clone();
     inner.within = Some(context.within.map_or(effect, |most| most.min(effect)));
     inner.voice = Arc::new(Discreet::new(Arc::clone(&context.voice), parts.redactor.clone()));
-    if inner.answers.state.is_some() || !inner.answers.responses.is_empty() {
-        let mut responses: BTreeMap<String, Value> = context
-            .answers
-            .state
-            .as_ref()
-            .and_then(|state| state.get("answers")?.as_object())
-            .map(|earlier| earlier.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
-            .unwrap_or_default();
-        responses.append(&mut inner.answers.responses);
-        responses.remove(KEY);
-        inner.answers = Answers { responses, state: None };
-    }
+    inner.answers.state = None;
+    inner.answers.responses.remove(KEY);
     inner
 }
 

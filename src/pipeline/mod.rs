@@ -138,11 +138,8 @@ impl Line {
         let mut result = self.stages(call, aim, context, &entry, &mut notes).await;
         if let Err(error) = result {
             // A quota or a schema must not tell that something exists which policy hides.
-            let error = if entry.step() < Step::Validated && self.hides(spec, context) {
-                unknown(method_of(aim, &spec.family))
-            } else {
-                error
-            };
+            let hidden = entry.step() < Step::Validated && self.hides(&context.principal, spec);
+            let error = if hidden { unknown(&spec.family) } else { error };
             result = Err(redact::error(error, &self.parts.redactor, &entry.id().to_string()));
         }
         let policy = notes.policies.as_ref().map(|policies| policies.join(" "));
@@ -207,10 +204,10 @@ impl Line {
     }
 
     /// Whether a call is answered as if there were no such tool, whatever the arguments.
-    fn hides(&self, spec: &ToolSpec, context: &Context) -> bool {
+    pub fn hides(&self, principal: &Principal, spec: &ToolSpec) -> bool {
         let resource = spec.resource();
         !self.parts.filter.passes(&resource)
-            || self.parts.policy.judge(&context.principal, &resource, &Map::new()).hidden
+            || self.parts.policy.judge(principal, &resource, &Map::new()).hidden
     }
 
     /// What keeps secrets in.
@@ -235,29 +232,14 @@ impl Line {
 }
 
 /// What a caller is told about something that does not exist, or might as well not: the same words for both.
-pub fn unknown(method: &str) -> Error {
-    match method {
-        "resources/read" => Error::new(
-            Kind::NoSuchResource,
-            "There is no such resource; resources/list and resources/templates/list show what there is.",
-        ),
-        "prompts/get" => {
-            Error::new(Kind::NoSuchTool, "There is no such prompt; prompts/list shows what there is.")
+pub fn unknown(family: &Family) -> Error {
+    match family {
+        Family::Tool | Family::Prompt { .. } => {
+            Error::new(Kind::NoSuchTool, "There is no tool or prompt of this name.")
         }
-        "completion/complete" => Error::new(
-            Kind::NoSuchTool,
-            "There is no such prompt or template to complete; the lists show what there is.",
-        ),
-        _ => Error::new(Kind::NoSuchTool, "There is no such tool; tools/list shows what there is."),
-    }
-}
-
-fn method_of(aim: Aim, family: &Family) -> &'static str {
-    match (aim, family) {
-        (Aim::Complete, _) => "completion/complete",
-        (Aim::Call, Family::Tool) => "tools/call",
-        (Aim::Call, Family::Resource { .. } | Family::Template { .. }) => "resources/read",
-        (Aim::Call, Family::Prompt { .. }) => "prompts/get",
+        Family::Resource { .. } | Family::Template { .. } => {
+            Error::new(Kind::NoSuchResource, "There is no resource at this address.")
+        }
     }
 }
 

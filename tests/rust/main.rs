@@ -9,6 +9,7 @@
     reason = "tests fail by panicking, and read better when they are short"
 )]
 
+mod approvals;
 mod architecture;
 mod audit;
 mod client;
@@ -16,7 +17,10 @@ mod connectors;
 mod conversations;
 mod equinix;
 mod http;
+mod line;
 mod loopback;
+mod pipeline;
+mod policy;
 mod practice;
 mod practice_document;
 mod questions;

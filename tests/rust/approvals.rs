@@ -1,0 +1,384 @@
+//! A person's agreement is for one caller, one call, one time, soon; and can be proved.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bartizan::approvals::{Answer, Approvals, Config, Decision, Operator, Status, Wish};
+use bartizan::clock::ManualClock;
+use bartizan::error::Kind;
+use bartizan::json::{Digest, Value, json};
+use bartizan::principal::Principal;
+use bartizan::secret::Secret;
+
+use crate::line::principal;
+
+const PASSPHRASE: &str = "correct horse battery";
+
+struct Office {
+    folder: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    approvals: Arc<Approvals>,
+}
+
+impl Office {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
+        let approvals = open(folder.path(), &clock);
+        Self { folder, clock, approvals }
+    }
+
+    fn operator(&self, name: &str) -> Operator {
+        let passphrase = Secret::new(PASSPHRASE);
+        self.approvals.enrol(name, &passphrase, None).unwrap();
+        self.approvals.operator(name, None, &passphrase).unwrap()
+    }
+
+    fn file(&self, ending: &str) -> std::path::PathBuf {
+        let mut found: Vec<_> = std::fs::read_dir(self.folder.path().join("state/approvals"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.to_string_lossy().ends_with(ending))
+            .collect();
+        assert_eq!(found.len(), 1, "{ending}: {found:?}");
+        found.remove(0)
+    }
+
+    fn decide(&self, id: &str, decision: Decision, operator: &Operator) {
+        self.approvals.decide(&self.approvals.show(id).unwrap(), decision, operator).unwrap();
+    }
+}
+
+fn open(folder: &Path, clock: &Arc<ManualClock>) -> Arc<Approvals> {
+    Approvals::open(&Config::default(), &folder.join("state"), Arc::clone(clock) as _).unwrap()
+}
+
+/// What a test changes of the usual wish.
+struct Case {
+    principal: Principal,
+    arguments: Value,
+    policy: &'static str,
+    fingerprint: Digest,
+}
+
+impl Case {
+    fn usual() -> Self {
+        Self {
+            principal: principal("key:ci"),
+            arguments: json!({"name": "web", "size": 2}),
+            policy: "v1",
+            fingerprint: Digest([1; 32]),
+        }
+    }
+
+    fn wish(&self) -> Wish<'_> {
+        Wish {
+            principal: &self.principal,
+            tool: "server_create",
+            source: "equinix",
+            fingerprint: self.fingerprint,
+            effect: "write",
+            target: Some("POST https://api.example.com/servers"),
+            arguments: &self.arguments,
+            redacted: &self.arguments,
+            policy: self.policy,
+        }
+    }
+}
+
+fn pending(approvals: &Approvals, case: &Case) -> String {
+    match approvals.settle(&case.wish()).unwrap() {
+        Answer::Pending(record) => record.id,
+        other => panic!("not pending: {other:?}"),
+    }
+}
+
+fn taken(approvals: &Approvals, case: &Case) -> bool {
+    match approvals.settle(&case.wish()).unwrap() {
+        Answer::Taken(grant) => {
+            grant.used().unwrap();
+            true
+        }
+        Answer::Pending(_) | Answer::Refused(_) => false,
+    }
+}
+
+#[test]
+fn a_grant_is_for_one_call_one_time() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    assert_eq!(pending(&office.approvals, &case), id, "the same call waits under the same id");
+    let listed = office.approvals.show(&id).unwrap();
+    assert_eq!(listed.status, Status::Pending);
+    assert!(listed.record.shown.arguments.contains("\"web\""));
+
+    office.decide(&id, Decision::Approve, &operator);
+    let listed = office.approvals.show(&id).unwrap();
+    assert_eq!((listed.status, listed.by.as_deref()), (Status::Approved, Some("alice")));
+    assert!(taken(&office.approvals, &case));
+    assert_eq!(office.approvals.show(&id).unwrap().status, Status::Used);
+    assert!(!taken(&office.approvals, &case), "a spent grant is spent");
+    assert_ne!(pending(&office.approvals, &case), id);
+}
+
+#[test]
+fn anything_that_changes_voids_it() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let id = pending(&office.approvals, &Case::usual());
+    office.decide(&id, Decision::Approve, &operator);
+    let mut roles = principal("key:ci");
+    roles.roles.insert("ops".into());
+    for changed in [
+        Case { arguments: json!({"name": "web", "size": 3}), ..Case::usual() },
+        Case { arguments: json!({"name": "web"}), ..Case::usual() },
+        Case { policy: "v2", ..Case::usual() },
+        Case { fingerprint: Digest([2; 32]), ..Case::usual() },
+        Case { principal: principal("key:other"), ..Case::usual() },
+        Case { principal: roles, ..Case::usual() },
+    ] {
+        assert!(!taken(&office.approvals, &changed));
+    }
+    assert!(taken(
+        &office.approvals,
+        &Case { arguments: json!({"size": 2.0, "name": "web"}), ..Case::usual() }
+    ));
+}
+
+#[test]
+fn one_of_fifty_wins() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    office.decide(&id, Decision::Approve, &operator);
+    // Every second thread has opened the directory by itself, as another process would.
+    let winners: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..50)
+            .map(|index| {
+                let (office, case) = (&office, &case);
+                scope.spawn(move || {
+                    let own;
+                    let approvals = if index % 2 == 0 {
+                        &office.approvals
+                    } else {
+                        own = open(office.folder.path(), &office.clock);
+                        &own
+                    };
+                    usize::from(taken(approvals, case))
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(winners, 1);
+}
+
+#[test]
+fn a_grant_survives_a_restart_and_a_crash_does_not_run_twice() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    office.decide(&id, Decision::Approve, &operator);
+    let restarted = open(office.folder.path(), &office.clock);
+    let Answer::Taken(grant) = restarted.settle(&case.wish()).unwrap() else { panic!("not taken") };
+    // The process dies here: the grant is dropped and nothing is written.
+    drop(grant);
+    let again = open(office.folder.path(), &office.clock);
+    assert_eq!(again.show(&id).unwrap().status, Status::Unknown);
+    assert!(!taken(&again, &case));
+    let late = again.decide(&again.show(&id).unwrap(), Decision::Approve, &operator).unwrap_err();
+    assert_eq!(late.kind(), Kind::Forbidden);
+}
+
+#[test]
+fn refused_is_refused() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    office.decide(&id, Decision::Refuse, &operator);
+    let Answer::Refused(refused) = office.approvals.settle(&case.wish()).unwrap() else {
+        panic!("not refused")
+    };
+    assert_eq!(refused, id);
+    assert_eq!(office.approvals.show(&id).unwrap().status, Status::Refused);
+    // A person may think better of it while it lasts.
+    office.decide(&id, Decision::Approve, &operator);
+    assert!(taken(&office.approvals, &case));
+}
+
+#[test]
+fn time_runs_out() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    office.decide(&id, Decision::Approve, &operator);
+    office.clock.advance(Duration::from_secs(900));
+    assert_eq!(office.approvals.show(&id).unwrap().status, Status::Expired);
+    assert!(!taken(&office.approvals, &case));
+    let shown = office.approvals.show(&id).unwrap();
+    assert_eq!(
+        office.approvals.decide(&shown, Decision::Approve, &operator).unwrap_err().kind(),
+        Kind::Forbidden
+    );
+    // Pushing the record's own end does not help: the signed one counts.
+    let file = format!("{id}.{}.pending", shown.record.binding);
+    edit(&office.file(&file), |record| record["expires"] = json!(9_999_999_999_999u64));
+    assert!(!taken(&office.approvals, &case));
+}
+
+fn edit(path: &Path, change: impl Fn(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+#[test]
+fn what_was_tampered_with_approves_nothing() {
+    type Change = fn(&mut Value);
+    let decisions: [(&str, Change); 6] = [
+        ("signature", |signed| signed["signature"] = json!("AAAA")),
+        ("expiry", |signed| signed["expires"] = json!(9_999_999_999_999u64)),
+        ("decision", |signed| signed["decision"] = json!("approve")),
+        ("time", |signed| signed["at"] = json!(1)),
+        ("operator", |signed| signed["operator"] = json!("mallory")),
+        ("extra", |signed| signed["more"] = json!(1)),
+    ];
+    for (what, change) in decisions {
+        let office = Office::new();
+        let operator = office.operator("alice");
+        let case = Case::usual();
+        let id = pending(&office.approvals, &case);
+        let decision = if what == "decision" { Decision::Refuse } else { Decision::Approve };
+        office.decide(&id, decision, &operator);
+        edit(&office.file(".decision"), change);
+        assert!(!taken(&office.approvals, &case), "{what}");
+        assert_ne!(office.approvals.show(&id).unwrap().status, Status::Approved, "{what}");
+    }
+}
+
+#[test]
+fn a_record_that_shows_something_else_approves_nothing() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case { arguments: json!({"name": "web", "size": 9000}), ..Case::usual() };
+    let id = pending(&office.approvals, &case);
+    let lie = |record: &mut Value| {
+        record["shown"]["arguments"] = json!("{\"name\": \"web\", \"size\": 1}");
+    };
+    edit(&office.file(".pending"), lie);
+    // The operator is shown the lie and signs it.
+    office.decide(&id, Decision::Approve, &operator);
+    assert!(!taken(&office.approvals, &case));
+}
+
+#[test]
+fn a_decision_about_another_call_or_by_a_stranger_approves_nothing() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let (first, second) = (Case::usual(), Case { arguments: json!({"name": "db"}), ..Case::usual() });
+    let (one, two) = (pending(&office.approvals, &first), pending(&office.approvals, &second));
+    office.decide(&one, Decision::Approve, &operator);
+    let folder = office.folder.path().join("state/approvals");
+    let replayed = std::fs::read(folder.join(format!("{one}.decision"))).unwrap();
+    std::fs::write(folder.join(format!("{two}.decision")), &replayed).unwrap();
+    assert!(!taken(&office.approvals, &second));
+    edit(&folder.join(format!("{two}.decision")), |signed| signed["id"] = json!(two));
+    assert!(!taken(&office.approvals, &second));
+
+    // The same name, another key: enrolled elsewhere, unknown here.
+    let elsewhere = Office::new();
+    let stranger = elsewhere.operator("alice");
+    office.decide(&two, Decision::Approve, &stranger);
+    assert!(!taken(&office.approvals, &second));
+    assert_eq!(office.approvals.show(&two).unwrap().status, Status::Pending);
+    assert!(taken(&office.approvals, &first));
+}
+
+#[test]
+fn a_revoked_operator_decides_nothing() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    office.decide(&id, Decision::Approve, &operator);
+    std::fs::remove_file(office.folder.path().join("state/operators/alice.pub")).unwrap();
+    assert!(!taken(&office.approvals, &case));
+}
+
+#[test]
+fn a_key_opens_only_with_its_passphrase() {
+    let office = Office::new();
+    let good = Secret::new(PASSPHRASE);
+    assert!(
+        office.approvals.enrol("alice", &Secret::new("short"), None).unwrap_err().message().contains("12")
+    );
+    assert!(office.approvals.enrol("../alice", &good, None).is_err());
+    let enrolled = office.approvals.enrol("alice", &good, None).unwrap();
+    let private = std::fs::read_to_string(&enrolled.key).unwrap();
+    assert!(!private.contains(PASSPHRASE));
+    let again = office.approvals.enrol("alice", &good, None).unwrap_err();
+    assert!(again.message().contains("exists already"), "{again}");
+    assert_eq!(office.approvals.operators().unwrap(), ["alice"]);
+    let wrong = office.approvals.operator("alice", None, &Secret::new("correct horse batterx"));
+    assert_eq!(wrong.err().unwrap().kind(), Kind::Unauthenticated);
+    edit(&enrolled.key, |file| file["memory_kib"] = json!(u32::MAX));
+    assert_eq!(office.approvals.operator("alice", None, &good).err().unwrap().kind(), Kind::BadConfig);
+    edit(&enrolled.key, |file| file["name"] = json!("bob"));
+    assert!(office.approvals.operator("alice", None, &good).is_err());
+}
+
+#[test]
+fn ids_from_outside_are_not_paths() {
+    let office = Office::new();
+    let case = Case::usual();
+    pending(&office.approvals, &case);
+    for id in ["", "..", "../../etc/passwd", "0000-0000-000/", "zzzz-zzzz-zzzz", "*"] {
+        assert!(office.approvals.show(id).is_err(), "{id}");
+        assert!(office.approvals.agreed_by_client(id, &case.wish()).is_err(), "{id}");
+        assert!(office.approvals.resume(id, &case.wish()).is_err(), "{id}");
+    }
+}
+
+#[test]
+fn a_clients_agreement_is_taken_once_and_only_for_its_call() {
+    let office = Office::new();
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    let other = Case { arguments: json!({"name": "db"}), ..Case::usual() };
+    assert!(office.approvals.agreed_by_client(&id, &other.wish()).is_err());
+    let grant = office.approvals.agreed_by_client(&id, &case.wish()).unwrap();
+    assert_eq!(grant.by(), "client");
+    assert!(office.approvals.agreed_by_client(&id, &case.wish()).is_err());
+    grant.carry().unwrap();
+    assert_eq!(office.approvals.show(&id).unwrap().status, Status::Carried);
+    assert!(office.approvals.resume(&id, &other.wish()).is_err());
+    let grant = office.approvals.resume(&id, &case.wish()).unwrap();
+    assert!(office.approvals.resume(&id, &case.wish()).is_err());
+    grant.used().unwrap();
+
+    let id = pending(&office.approvals, &case);
+    office.approvals.declined_by_client(&id, &case.wish()).unwrap();
+    assert!(office.approvals.agreed_by_client(&id, &case.wish()).is_err());
+    assert_eq!(office.approvals.show(&id).unwrap().status, Status::Refused);
+}
+
+#[test]
+fn no_more_may_wait_than_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
+    let config = Config { most_pending: 2, ..Config::default() };
+    let approvals = Approvals::open(&config, &folder.path().join("state"), Arc::clone(&clock) as _).unwrap();
+    let case = |size: u32| Case { arguments: json!({"size": size}), ..Case::usual() };
+    pending(&approvals, &case(1));
+    pending(&approvals, &case(2));
+    assert_eq!(approvals.settle(&case(3).wish()).unwrap_err().kind(), Kind::RateLimited);
+    clock.advance(Duration::from_secs(901));
+    pending(&approvals, &case(3));
+}

@@ -1,0 +1,366 @@
+//! What the preset policy sets mean, and what no policy can be made to do.
+
+use std::collections::BTreeSet;
+
+use bartizan::json::{Map, Value, json};
+use bartizan::policy::{Config, Effect, Policy, Resource, Verdict};
+use bartizan::principal::{Principal, PrincipalKind};
+use proptest::prelude::*;
+
+fn schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "size": {}, "name": {}, "force": {}, "tags": {}, "cost": {}, "address": {},
+            "order": {"type": "object", "properties": {"term": {}}, "additionalProperties": false}
+        },
+        "additionalProperties": false
+    })
+}
+
+struct Called {
+    name: &'static str,
+    effect: Effect,
+    toolset: &'static str,
+    scopes: BTreeSet<String>,
+    input: Value,
+}
+
+impl Called {
+    fn new(name: &'static str, effect: Effect) -> Self {
+        Self { name, effect, toolset: "fabric", scopes: BTreeSet::new(), input: schema() }
+    }
+
+    fn resource(&self) -> Resource<'_> {
+        Resource {
+            name: self.name,
+            family: "tool",
+            effect: self.effect,
+            toolset: self.toolset,
+            source: "equinix",
+            target: Some("POST https://api.example.com/x"),
+            scopes: &self.scopes,
+            input: &self.input,
+        }
+    }
+}
+
+fn caller(scopes: &[&str]) -> Principal {
+    let mut principal = Principal::new("key:ci", PrincipalKind::ApiKey);
+    principal.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    principal
+}
+
+fn map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => panic!("arguments are an object"),
+    }
+}
+
+fn own(text: &str) -> Policy {
+    Policy::from_text("own.cedar", text).unwrap()
+}
+
+#[test]
+fn presets_decide_as_documented() {
+    use Effect::{Destroy, Read, Write};
+    use Verdict::{Allow, Ask, Deny};
+    let full = caller(&["read", "write", "admin"]);
+    for (set, expected) in [
+        ("read-only", [(Read, Allow), (Write, Deny), (Destroy, Deny)]),
+        ("standard", [(Read, Allow), (Write, Ask), (Destroy, Deny)]),
+        ("admin", [(Read, Allow), (Write, Allow), (Destroy, Ask)]),
+    ] {
+        let policy = Policy::load(&Config::of(set)).unwrap();
+        for (effect, verdict) in expected {
+            let called = Called::new("thing_do", effect);
+            let judgement = policy.judge(&full, &called.resource(), &Map::new());
+            assert_eq!(judgement.verdict, verdict, "{set} {effect:?}");
+            assert_eq!(policy.lists(&full, &called.resource()), verdict != Deny, "{set} {effect:?}");
+        }
+    }
+    assert_eq!(Config::default(), Config::of("read-only"));
+}
+
+#[test]
+fn a_refused_destroy_is_said_where_the_policy_says_so() {
+    let full = caller(&["read", "write", "admin"]);
+    let destroy = Called::new("thing_delete", Effect::Destroy);
+    let hidden = |set: &str| {
+        Policy::load(&Config::of(set)).unwrap().judge(&full, &destroy.resource(), &Map::new()).hidden
+    };
+    assert!(hidden("read-only"));
+    assert!(!hidden("standard"));
+    let standard = Policy::load(&Config::of("standard")).unwrap();
+    let judgement = standard.explain(&full, &destroy.resource(), &Map::new());
+    assert_eq!(judgement.policies.iter().map(|id| &**id).collect::<Vec<_>>(), ["standard.no-destroying"]);
+}
+
+#[test]
+fn scopes_stand_above_policies() {
+    let policy = own("permit (principal, action, resource);");
+    let verdict = |scopes: &[&str], called: &Called| {
+        let judgement = policy.judge(&caller(scopes), &called.resource(), &Map::new());
+        (judgement.verdict, judgement.hidden)
+    };
+    let (allow, hidden) = ((Verdict::Allow, false), (Verdict::Deny, true));
+    let read = Called::new("a", Effect::Read);
+    let write = Called::new("b", Effect::Write);
+    let destroy = Called::new("c", Effect::Destroy);
+    for scope in ["read", "write", "admin"] {
+        assert_eq!(verdict(&[scope], &read), allow);
+    }
+    assert_eq!(verdict(&[], &read), hidden);
+    assert_eq!(verdict(&["read"], &write), hidden);
+    assert_eq!(verdict(&["read"], &destroy), hidden);
+    assert_eq!(verdict(&["write"], &destroy), allow);
+    let special = Called { scopes: BTreeSet::from(["billing".to_owned()]), ..Called::new("d", Effect::Read) };
+    assert_eq!(verdict(&["admin"], &special), hidden);
+    assert_eq!(verdict(&["admin", "billing"], &special), allow);
+
+    let admin = Policy::load(&Config::of("admin")).unwrap();
+    let judge = |scopes: &[&str]| admin.judge(&caller(scopes), &destroy.resource(), &Map::new()).verdict;
+    assert_eq!(judge(&["write"]), Verdict::Deny);
+    assert_eq!(judge(&["admin"]), Verdict::Ask);
+}
+
+#[test]
+fn policies_see_roles_tenants_tools_and_toolsets() {
+    let policy = own(r#"
+        permit (principal in Role::"ops", action, resource in Toolset::"fabric");
+        permit (principal == Principal::"key:ci", action, resource == Tool::"status_get");
+        permit (principal, action, resource) when { principal has tenant && principal.tenant == "acme" };
+        forbid (principal, action, resource) when { resource has target && resource.target like "*evil*" };
+        "#);
+    let fabric = Called::new("ports_list", Effect::Read);
+    let metal = Called { toolset: "metal", ..Called::new("servers_list", Effect::Read) };
+    let status = Called { toolset: "metal", ..Called::new("status_get", Effect::Read) };
+    let verdict = |principal: &Principal, called: &Called| {
+        policy.judge(principal, &called.resource(), &Map::new()).verdict
+    };
+    let plain = caller(&["read"]);
+    let mut ops = plain.clone();
+    ops.roles.insert("ops".into());
+    let mut acme = plain.clone();
+    acme.tenant = Some("acme".into());
+    assert_eq!(verdict(&plain, &fabric), Verdict::Deny);
+    assert_eq!(verdict(&ops, &fabric), Verdict::Allow);
+    assert_eq!(verdict(&ops, &metal), Verdict::Deny);
+    assert_eq!(verdict(&plain, &status), Verdict::Allow);
+    assert_eq!(verdict(&acme, &metal), Verdict::Allow);
+    let evil = Resource { target: Some("GET https://evil.example"), ..metal.resource() };
+    assert_eq!(policy.judge(&acme, &evil, &Map::new()).verdict, Verdict::Deny);
+}
+
+/// Reads arguments of every type.
+const ARGUMENTS: &str = r#"
+    @id("small") permit (principal, action, resource)
+    when { context.arguments has size && context.arguments.size <= 10 };
+    @id("prod") forbid (principal, action, resource)
+    when { context.arguments has name && context.arguments.name == "prod" };
+    @id("forced") forbid (principal, action, resource)
+    when { context.arguments has force && context.arguments.force };
+    @id("tagged") forbid (principal, action, resource)
+    when { context.arguments has tags && context.arguments.tags.contains("keep") };
+    @id("dear") forbid (principal, action, resource)
+    when { context.arguments has cost && context.arguments.cost.greaterThan(decimal("99.99")) };
+    @id("outside") forbid (principal, action, resource)
+    when { context.arguments has address && !context.arguments.address.isInRange(ip("10.0.0.0/8")) };
+    @id("long") forbid (principal, action, resource)
+    when { context.arguments has order && context.arguments.order has term && context.arguments.order.term > 12 };
+"#;
+
+fn fitting() -> Value {
+    json!({
+        "size": 3, "name": "test", "force": false, "tags": ["new"], "cost": 12.5, "address": "10.1.2.3",
+        "order": {"term": 12}
+    })
+}
+
+#[test]
+fn arguments_are_read_as_what_they_are() {
+    let policy = own(ARGUMENTS);
+    let called = Called::new("thing_order", Effect::Write);
+    let verdict =
+        |arguments: Value| policy.judge(&caller(&["write"]), &called.resource(), &map(arguments)).verdict;
+    let with = |key: &str, value: Value| {
+        let mut arguments = fitting();
+        arguments[key] = value;
+        verdict(arguments)
+    };
+    assert_eq!(verdict(fitting()), Verdict::Allow);
+    for (key, value) in [
+        ("size", json!(11)),
+        ("name", json!("prod")),
+        ("force", json!(true)),
+        ("tags", json!(["keep"])),
+        ("cost", json!(100)),
+        ("address", json!("8.8.8.8")),
+        ("order", json!({"term": 13})),
+    ] {
+        assert_eq!(with(key, value), Verdict::Deny, "{key}");
+    }
+    assert!(policy.lists(&caller(&["write"]), &called.resource()));
+    assert!(!policy.judge(&caller(&["write"]), &called.resource(), &Map::new()).hidden);
+    let explained = policy.explain(&caller(&["write"]), &called.resource(), &map(json!({"size": "3"})));
+    assert_eq!(explained.policies.iter().map(|id| &**id).collect::<Vec<_>>(), ["arguments"]);
+}
+
+#[test]
+fn an_argument_that_a_tool_does_not_take_is_not_wanted() {
+    let policy = own(
+        "permit (principal, action, resource);
+         forbid (principal, action, resource) when { context.arguments has zone && context.arguments.zone == \"x\" };",
+    );
+    let called = Called::new("thing_get", Effect::Read);
+    let verdict = |input: Value, arguments: Value| {
+        let resource = Resource { input: &input, ..called.resource() };
+        policy.judge(&caller(&["read"]), &resource, &map(arguments)).verdict
+    };
+    assert_eq!(verdict(schema(), json!({})), Verdict::Allow);
+    let zoned =
+        json!({"type": "object", "properties": {"zone": {"type": "string"}}, "additionalProperties": false});
+    assert_eq!(verdict(zoned.clone(), json!({})), Verdict::Deny);
+    assert_eq!(verdict(zoned.clone(), json!({"zone": "y"})), Verdict::Allow);
+    assert_eq!(verdict(zoned, json!({"zone": "x"})), Verdict::Deny);
+    assert_eq!(verdict(json!({"type": "object"}), json!({})), Verdict::Deny);
+}
+
+#[test]
+fn a_policy_that_errs_denies() {
+    // The sum overflows, which Cedar finds out only when it evaluates.
+    let policy = own("permit (principal, action, resource);
+         forbid (principal, action, resource)
+         when { context.arguments has size && context.arguments.size + 9223372036854775807 < 0 };");
+    let called = Called::new("thing_get", Effect::Read);
+    let verdict =
+        |size: i64| policy.judge(&caller(&["read"]), &called.resource(), &map(json!({"size": size}))).verdict;
+    assert_eq!(verdict(0), Verdict::Allow);
+    assert_eq!(verdict(1), Verdict::Deny);
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        (-20i64..200).prop_map(Value::from),
+        (-20.0f64..200.0).prop_map(Value::from),
+        prop_oneof![Just("prod"), Just("test"), Just("keep"), Just("10.0.0.1"), Just("8.8.8.8"), Just("12")]
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::hash_map("term|keep|x", inner, 0..3).prop_map(|object| json!(object)),
+        ]
+    })
+}
+
+fn kind(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) => 4,
+        Value::Object(_) => 5,
+    }
+}
+
+const KEYS: [&str; 7] = ["size", "name", "force", "tags", "cost", "address", "order"];
+
+fn arguments() -> impl Strategy<Value = Value> {
+    (
+        0i64..20,
+        prop_oneof![Just("prod"), Just("test")],
+        any::<bool>(),
+        prop::collection::vec(prop_oneof![Just("keep"), Just("new")], 0..3),
+        0i64..200,
+        prop_oneof![Just("10.0.0.1"), Just("8.8.8.8")],
+        0i64..24,
+    )
+        .prop_map(|(size, name, force, tags, cost, address, term)| {
+            json!({
+                "size": size, "name": name, "force": force, "tags": tags, "cost": cost, "address": address,
+                "order": {"term": term}
+            })
+        })
+}
+
+fn principals() -> impl Strategy<Value = Principal> {
+    let some = |names: &'static [&'static str]| {
+        prop::sample::subsequence(names, 0..=names.len())
+            .prop_map(|names| names.into_iter().map(String::from).collect::<BTreeSet<_>>())
+    };
+    (
+        some(&["read", "write", "admin"]),
+        some(&["ops", "dev"]),
+        prop::option::of(prop_oneof![Just("acme"), Just("umbrella")]),
+    )
+        .prop_map(|(scopes, roles, tenant)| {
+            let mut principal = Principal::new("key:ci", PrincipalKind::ApiKey);
+            principal.scopes = scopes;
+            principal.roles = roles;
+            principal.tenant = tenant.map(String::from);
+            principal
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_remembered_verdict_is_the_fresh_one(
+        calls in prop::collection::vec((principals(), 0usize..3, 0usize..2, arguments()), 1..12)
+    ) {
+        let policy = own(&format!(
+            r#"{ARGUMENTS}
+            permit (principal in Role::"ops", action, resource in Toolset::"metal");
+            permit (principal, action == Action::"call", resource in Toolset::"metal")
+            when {{ principal has tenant && resource.effect != "destroy" }};
+            forbid (principal in Role::"dev", action, resource in Toolset::"metal") when {{ resource.effect == "write" }};"#
+        ));
+        let presets = ["read-only", "standard", "admin"].map(|set| Policy::load(&Config::of(set)).unwrap());
+        for (principal, effect, toolset, arguments) in calls {
+            let called = Called {
+                toolset: ["fabric", "metal"][toolset],
+                ..Called::new("thing_do", [Effect::Read, Effect::Write, Effect::Destroy][effect])
+            };
+            for policy in presets.iter().chain([&policy]) {
+                let arguments = map(arguments.clone());
+                let fresh = policy.explain(&principal, &called.resource(), &arguments);
+                let cached = policy.judge(&principal, &called.resource(), &arguments);
+                prop_assert_eq!(&fresh, &*cached);
+                // What is not listed is denied.
+                if !policy.lists(&principal, &called.resource()) {
+                    prop_assert_eq!(fresh.verdict, Verdict::Deny);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dropping_or_retyping_never_softens_a_denial(
+        arguments in arguments(), key in 0usize..KEYS.len(), other in any_json()
+    ) {
+        let policy = own(ARGUMENTS);
+        let called = Called::new("thing_order", Effect::Write);
+        let verdict = |arguments: &Value| {
+            policy.judge(&caller(&["write"]), &called.resource(), &map(arguments.clone())).verdict
+        };
+        let before = verdict(&arguments);
+        let key = KEYS[key];
+        let mut dropped = arguments.clone();
+        dropped.as_object_mut().unwrap().remove(key);
+        prop_assert!(verdict(&dropped) >= before);
+        if kind(&other) != kind(&arguments[key]) {
+            let mut retyped = arguments.clone();
+            retyped[key] = other;
+            // A decimal may be written as a text, which is the same value in another spelling.
+            if key != "cost" {
+                prop_assert!(verdict(&retyped) >= before, "{retyped}");
+            }
+        }
+    }
+}
