@@ -12,15 +12,17 @@
 //! }
 //! ```
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Aim, Context, LineParts, Notes, Permitted, Proposed, Question, Tool};
-use crate::approvals::{Answer, Approvals, Grant, Record, Wish};
+use crate::approvals::{Answer, Approvals, Grant, Record, Wish, visible};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
 use crate::policy::{Effect, Verdict};
 use crate::principal::Principal;
 use crate::protocol::types::{Ask, Asks};
+use crate::redaction::Redactor;
 
 /// The key of the question whether a call may run.
 pub(super) const KEY: &str = "bartizan.approval";
@@ -140,6 +142,7 @@ impl Desk {
     fn new(call: &Proposed, parts: &LineParts, context: &Context) -> Self {
         let arguments = Value::Object(call.arguments.clone());
         let mut redacted = arguments.clone();
+        reveal(&mut redacted, &parts.redactor);
         parts.redactor.value(&mut redacted);
         Self {
             tool: Arc::clone(&call.tool),
@@ -175,6 +178,33 @@ impl Desk {
         tokio::task::spawn_blocking(work).await.map_err(|cause| {
             Error::new(Kind::Internal, "The approvals could not be looked at.").with_source(cause)
         })?
+    }
+}
+
+/// Makes visible what hides in texts, before the redactor would strip it: the person has to see what will be sent. A
+/// text that turns out to be a secret once it is stripped is left to the redactor.
+fn reveal(value: &mut Value, redactor: &Redactor) {
+    let seen = |text: &str| match redactor.clean(text) {
+        Cow::Owned(stripped) if matches!(redactor.text(&stripped), Cow::Borrowed(_)) => Some(visible(text)),
+        Cow::Owned(_) | Cow::Borrowed(_) => None,
+    };
+    match value {
+        Value::String(text) => {
+            if let Some(shown) = seen(text) {
+                *text = shown;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| reveal(item, redactor)),
+        Value::Object(object) => {
+            if object.keys().any(|key| seen(key).is_some()) {
+                *object = std::mem::take(object)
+                    .into_iter()
+                    .map(|(key, value)| (seen(&key).unwrap_or(key), value))
+                    .collect();
+            }
+            object.values_mut().for_each(|value| reveal(value, redactor));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -131,7 +131,7 @@ impl Line {
 
     /// An intent before anything, an outcome before the answer; the entry closes itself when this future is dropped.
     async fn walk(&self, call: Proposed, aim: Aim, context: &Context) -> Result<Outcome> {
-        let tool = Arc::clone(&call.tool);
+        let (tool, method) = (Arc::clone(&call.tool), call.method);
         let spec = tool.spec();
         let entry = self.parts.audit.intent(record(&call, spec, context)).await?;
         let mut notes = Notes::default();
@@ -139,7 +139,7 @@ impl Line {
         if let Err(error) = result {
             // A quota or a schema must not tell that something exists which policy hides.
             let hidden = entry.step() < Step::Validated && self.hides(&context.principal, spec);
-            let error = if hidden { unknown(&spec.family) } else { error };
+            let error = if hidden { unknown(method) } else { error };
             result = Err(redact::error(error, &self.parts.redactor, &entry.id().to_string()));
         }
         let policy = notes.policies.as_ref().map(|policies| policies.join(" "));
@@ -231,15 +231,16 @@ impl Line {
     }
 }
 
-/// What a caller is told about something that does not exist, or might as well not: the same words for both.
-pub fn unknown(family: &Family) -> Error {
-    match family {
-        Family::Tool | Family::Prompt { .. } => {
-            Error::new(Kind::NoSuchTool, "There is no tool or prompt of this name.")
+/// What a caller of that method is told about something that does not exist, or might as well not: the same words for
+/// both.
+pub fn unknown(method: &str) -> Error {
+    match method {
+        "resources/read" => Error::new(Kind::NoSuchResource, "There is no resource at this address."),
+        "prompts/get" => Error::new(Kind::NoSuchTool, "There is no prompt of this name."),
+        "completion/complete" => {
+            Error::new(Kind::NoSuchTool, "There is no such prompt or template to complete.")
         }
-        Family::Resource { .. } | Family::Template { .. } => {
-            Error::new(Kind::NoSuchResource, "There is no resource at this address.")
-        }
+        _ => Error::new(Kind::NoSuchTool, "There is no tool of this name."),
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn permit(
     let resource = spec.resource();
     if !parts.filter.passes(&resource) {
         notes.verdict = Some(Verdict::Deny);
-        return Err(unknown(&spec.family));
+        return Err(unknown(call.method));
     }
     let judgement = parts.policy.judge(&context.principal, &resource, &call.arguments);
     let mut verdict = judgement.verdict;
@@ -85,7 +85,7 @@ pub(super) async fn permit(
     notes.policies = Some(Arc::clone(&judgement.policies));
     if verdict == Verdict::Deny {
         return Err(if judgement.hidden {
-            unknown(&spec.family)
+            unknown(call.method)
         } else {
             Error::new(
                 Kind::Forbidden,

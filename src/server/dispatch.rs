@@ -145,7 +145,7 @@ impl Server {
             && !entry.mirrors().is_empty()
         {
             // what is hidden must not show through its headers
-            if !self.line.visible(&visit.principal, entry.spec()) {
+            if self.line.hides(&visit.principal, entry.spec()) {
                 return Err(unknown(method));
             }
             headers::params(facts, entry.mirrors(), &arguments)?;

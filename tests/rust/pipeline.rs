@@ -117,7 +117,7 @@ async fn hidden_and_unknown_are_answered_alike() {
     let setup = options.build();
     let caller = context(principal("key:ci"));
     let hidden = Fake::plain(spec("ports_create", Effect::Write));
-    let unknown = pipeline::unknown(&hidden.spec.family);
+    let unknown = pipeline::unknown("tools/call");
     // Denied by policy, with arguments that do not fit, and over quota: always the same words.
     for arguments in [json!({"size": "wrong"}), json!({}), json!({})] {
         let error = failed(setup.call(&hidden, arguments, &caller).await);
