@@ -1,19 +1,30 @@
 //! Where configured tools come from.
 //!
-//! Owns [`open`]: connectors, documents, and (in practice mode) the stand-ins they talk to.
+//! Owns [`open`]: connectors, documents, and (in practice mode) the stand-ins they talk to. The idea: a stand-in differs
+//! from the vendor in its address and in a credential made for this run; everything between is the same.
 //!
-//! Must not: resolve a real credential in practice mode.
+//! Must not: resolve a real credential in practice mode, or let its exemption from the egress rules reach further than
+//! the stand-in's own address and port.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{Config, ConnectorEntry, OpenApiEntry};
 use crate::connectors::document::{Document, Refusal};
-use crate::error::Result;
+use crate::connectors::handles::Handles;
+use crate::connectors::manifest::{Access, Manifest};
+use crate::connectors::{BUILT_IN, Connector, Instead, Surroundings, document_at, document_in, openapi};
+use crate::error::{Error, Kind, Result};
+use crate::http::credentials::{Basic, Header, Open};
+use crate::http::oauth::{ClientCredentials, Style, TokenEndpoint};
+use crate::http::{Credentials, HeaderName};
 use crate::pipeline::Tool;
-use crate::practice::{Auth, Practice};
+use crate::practice::{Auth, Options, Practice};
 use crate::redaction::Redactor;
+use crate::secret::Secret;
 
 /// What was opened.
 pub struct Sources {
@@ -27,7 +38,7 @@ pub struct Sources {
 pub struct Stand {
     name: String,
     practice: Practice,
-    leak: Option<String>,
+    leak: String,
 }
 
 impl Stand {
@@ -47,13 +58,8 @@ impl Stand {
     }
 
     /// The secret that one of its things holds, so that redaction has something to show.
-    pub fn leak(&self) -> Option<&str> {
-        self.leak.as_deref()
-    }
-
-    /// Tokens it has issued.
-    pub fn tokens_issued(&self) -> u64 {
-        self.practice.tokens_issued()
+    pub fn leak(&self) -> &str {
+        &self.leak
     }
 
     /// Stops it.
@@ -62,16 +68,163 @@ impl Stand {
     }
 }
 
-pub(super) async fn open(_config: &Config, _redactor: &Redactor, _clock: &SharedClock) -> Result<Sources> {
-    Ok(Sources { tools: Vec::new(), stands: Vec::new() })
+/// Opens everything that the configuration names.
+pub(super) async fn open(
+    config: &Config,
+    redactor: &Redactor,
+    clock: &SharedClock,
+    handles: Handles,
+) -> Result<Sources> {
+    let surroundings =
+        Surroundings { egress: config.egress.clone(), redactor: redactor.clone(), clock: clock.clone(), handles };
+    let mut sources = Sources { tools: Vec::new(), stands: Vec::new() };
+    for entry in &config.connector {
+        let connector = if config.practice {
+            let document = match &entry.path {
+                Some(folder) => document_in(folder, Manifest::read(folder)?.document.as_deref())?,
+                None => openapi::load(built_in(&entry.name)?, None)?,
+            };
+            let name = if entry.name.is_empty() { "connector" } else { &entry.name };
+            let (stand, around, instead) = stand(name, document, clock, &surroundings).await?;
+            sources.stands.push(stand);
+            connector(entry, &around, instead)?
+        } else {
+            let instead = Instead {
+                base: entry.base.as_deref().map(address).transpose()?,
+                access: entry.auth.as_deref().map(Access::parse).transpose()?,
+                ..Instead::default()
+            };
+            connector(entry, &surroundings, instead)?
+        };
+        sources.tools.extend(connector.tools().iter().cloned());
+    }
+    for entry in &config.openapi {
+        let mut document = document_at(&entry.file)?;
+        if let Some(name) = &entry.name {
+            document.title.clone_from(name);
+        }
+        let connector = if config.practice {
+            let name = document.title.clone();
+            let (stand, around, instead) = stand(&name, document.clone(), clock, &surroundings).await?;
+            let base = address(&stand.practice.root())?;
+            sources.stands.push(stand);
+            Connector::from_document(document, base, Access::None, &around, instead)?
+        } else {
+            Connector::from_document(document, address(&entry.base_url)?, access(entry)?, &surroundings, Instead::default())?
+        };
+        sources.tools.extend(connector.tools().iter().cloned());
+    }
+    Ok(sources)
+}
+
+fn connector(entry: &ConnectorEntry, surroundings: &Surroundings, instead: Instead) -> Result<Connector> {
+    match &entry.path {
+        Some(folder) => Connector::from_folder(folder, surroundings, instead),
+        None => Connector::built_in(&entry.name, surroundings, instead),
+    }
+}
+
+fn access(entry: &OpenApiEntry) -> Result<Access> {
+    entry.auth.as_deref().map_or(Ok(Access::None), Access::parse)
+}
+
+fn address(text: &str) -> Result<Url> {
+    let bad = || {
+        Error::new(
+            Kind::BadConfig,
+            "The base address is none that can be called; write it in full, such as https://api.example.com/v1.",
+        )
+    };
+    let url = Url::parse(text).map_err(|error| bad().with_source(error))?;
+    if matches!(url.scheme(), "https" | "http") && url.host_str().is_some() { Ok(url) } else { Err(bad()) }
+}
+
+fn built_in(name: &str) -> Result<&'static [u8]> {
+    BUILT_IN.iter().find(|built_in| built_in.name == name).map(|built_in| built_in.document).ok_or_else(|| {
+        let known: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
+        Error::new(
+            Kind::BadConfig,
+            format!("There is no built-in connector of that name; there are: {}.", known.join(", ")),
+        )
+    })
+}
+
+/// Starts a stand-in for a document, and says what differs for a connector that talks to it.
+async fn stand(
+    name: &str,
+    document: Document,
+    clock: &SharedClock,
+    surroundings: &Surroundings,
+) -> Result<(Stand, Surroundings, Instead)> {
+    // Looks like a vendor's access key and is none: random, made for this run.
+    let leak = format!("AKIA{}", letters(16));
+    let options =
+        Options { leak: Some(leak.clone()), leak_in: Some(String::from("ports")), clock: clock.clone(), ..Options::default() };
+    let practice = crate::practice::serve(document, options).await?;
+    let around =
+        Surroundings { egress: surroundings.egress.clone().allowing(practice.address().to_string()), ..surroundings.clone() };
+    let instead = Instead {
+        base: Some(address(&practice.root())?),
+        credentials: Some(credential(name, &practice, &around)?),
+        practice: true,
+        ..Instead::default()
+    };
+    Ok((Stand { name: name.to_owned(), practice, leak }, around, instead))
+}
+
+/// The credential that a stand-in made for this run.
+fn credential(name: &str, practice: &Practice, around: &Surroundings) -> Result<Arc<dyn Credentials>> {
+    let held = |text: &str| Arc::new(Secret::new(text));
+    Ok(match practice.auth() {
+        Auth::Open => Arc::new(Open),
+        Auth::Bearer(token) => Arc::new(Header::bearer(held(token))),
+        Auth::Header { name, key } => {
+            let header = HeaderName::from_bytes(name.as_bytes()).map_err(|error| {
+                Error::new(Kind::Internal, "The stand-in asks for a header that is none.").with_source(error)
+            })?;
+            Arc::new(Header::named(header, held(key)))
+        }
+        Auth::Basic { user, password } => Arc::new(Basic::new(held(user), held(password))),
+        Auth::ClientCredentials { client_id, client_secret, .. } => {
+            let endpoint = TokenEndpoint {
+                url: address(&practice.token_url().unwrap_or_default())?,
+                style: Style::Json,
+                scope: None,
+                audience: None,
+            };
+            let clock = around.clock.clone();
+            Arc::new(ClientCredentials::new(name, endpoint, held(client_id), held(client_secret), &around.egress, clock)?)
+        }
+    })
+}
+
+fn letters(count: usize) -> String {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    (0..count).map(|_| char::from(ALPHABET[usize::from(rand::random::<u8>() % 32)])).collect()
 }
 
 /// The document of a built-in connector or a file, and the way its stand-in is asked.
-pub fn practice_document(_named: &Path) -> Result<(Document, Auth)> {
-    Ok((Document::default(), Auth::Open))
+pub fn practice_document(named: &Path) -> Result<(Document, Auth)> {
+    let document = match named.to_str().and_then(|name| built_in(name).ok()) {
+        Some(bytes) => openapi::load(bytes, None)?,
+        None => document_at(named)?,
+    };
+    Ok((document, Auth::client_credentials()))
 }
 
 /// What the configured documents lost, by source.
-pub fn refusals(_config: &Config) -> Result<Vec<(String, Vec<Refusal>)>> {
-    Ok(Vec::new())
+pub fn refusals(config: &Config) -> Result<Vec<(String, Vec<Refusal>)>> {
+    let mut found = Vec::new();
+    for entry in &config.connector {
+        if let Some(folder) = &entry.path {
+            let manifest = Manifest::read(folder)?;
+            let document = document_in(folder, manifest.document.as_deref())?;
+            found.push((manifest.name, document.refused));
+        }
+    }
+    for entry in &config.openapi {
+        let document = document_at(&entry.file)?;
+        found.push((document.title, document.refused));
+    }
+    Ok(found)
 }
