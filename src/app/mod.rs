@@ -18,6 +18,7 @@ use crate::approvals::Approvals;
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::{SharedClock, SystemClock};
+use crate::connectors::handles::Handles;
 use crate::config::{Config, Introduction, environment};
 use crate::error::{Error, Kind, Result};
 use crate::identity::NoAuth;
@@ -108,7 +109,8 @@ impl App {
         let limiter = Arc::new(Limiter::new(&config.limits, clock.clone()));
         let policy = Arc::new(Policy::load(&config.policy)?);
 
-        let Sources { mut tools, stands } = sources::open(&config, &redactor, &clock).await?;
+        let handles = Handles::new(state.key("handles.key")?);
+        let Sources { mut tools, stands } = sources::open(&config, &redactor, &clock, handles).await?;
         if config.diagnostics {
             tools.extend(crate::diagnostics::tools(&limiter));
         }
@@ -293,6 +295,7 @@ impl App {
         for stand in &self.stands {
             stand.shutdown().await;
         }
+        self.audit.close();
         Ok(())
     }
 

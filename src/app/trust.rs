@@ -74,10 +74,6 @@ impl Refusals {
 
 impl Watch for Refusals {
     fn refused(&self, what: &'static str, peer: &str) {
-        let audit = self.audit.clone();
-        let detail = json!({"what": what, "peer": peer});
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { audit.event("refused", &detail).await });
-        }
+        self.audit.note("refused", &json!({"what": what, "peer": peer}));
     }
 }

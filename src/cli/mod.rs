@@ -7,12 +7,15 @@
 
 mod approvals;
 mod args;
+mod audit;
 mod call;
 mod check;
+mod demo;
 mod practice;
 mod screen;
 mod serve;
 mod settings;
+mod story;
 mod tools;
 
 use std::ffi::OsString;
@@ -76,15 +79,14 @@ pub fn serve(arguments: impl IntoIterator<Item = OsString>, base: Config, own: &
 
 fn run(command: Command, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     match command {
-        Command::Demo(_) | Command::Audit(_) => {
-            Err(Error::new(Kind::Internal, "This command joins in the next commit."))
-        }
         Command::Serve(typed) => block_on(serve::run(&typed, loader, screen)),
+        Command::Demo(typed) => block_on(demo::run(&typed, screen)),
         Command::Practice(typed) => block_on(practice::run(&typed, screen)),
         Command::Check(typed) => block_on(check::run(&typed, loader, screen)),
         Command::Tools(typed) => block_on(tools::run(&typed, loader, screen)),
         Command::Call(typed) => block_on(call::run(&typed, loader, screen)),
         Command::Approvals(typed) => approvals::run(&typed, screen),
+        Command::Audit(typed) => audit::run(&typed, screen),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bartizan", &mut text);

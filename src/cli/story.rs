@@ -88,14 +88,14 @@ async fn read(stage: &Stage, teller: &mut Teller) -> Result<()> {
     let data = &result["structuredContent"]["data"];
     let ports = data.as_array().map_or(0, Vec::len);
     expect(result["isError"] != true && ports > 0, "read", "ports are read")?;
-    let tokens: u64 = stage.app.stands().iter().map(|stand| stand.tokens_issued()).sum();
+    let tokens: u64 = stage.app.stands().iter().map(|stand| stand.practice().tokens_issued()).sum();
     expect(tokens == 1, "read", "one OAuth2 token is fetched")?;
     teller.tell(
         "read",
         &format!("It reads {ports} ports. bartizan fetched an OAuth2 token for that; the model never sees it."),
         &json!({"ports": ports, "tokens": tokens}),
     );
-    let leaked = stage.app.stands().first().and_then(|stand| stand.leak()).unwrap_or_default().to_owned();
+    let leaked = stage.app.stands().first().map(|stand| stand.leak().to_owned()).unwrap_or_default();
     let text = result.to_string();
     expect(!leaked.is_empty() && !text.contains(&leaked), "redact", "the secret does not come through")?;
     let marker = text.find("[redacted:").map(|at| &text[at..]).and_then(|rest| rest.split_inclusive(']').next());
