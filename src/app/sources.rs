@@ -75,8 +75,12 @@ pub(super) async fn open(
     clock: &SharedClock,
     handles: Handles,
 ) -> Result<Sources> {
-    let surroundings =
-        Surroundings { egress: config.egress.clone(), redactor: redactor.clone(), clock: clock.clone(), handles };
+    let surroundings = Surroundings {
+        egress: config.egress.clone(),
+        redactor: redactor.clone(),
+        clock: clock.clone(),
+        handles,
+    };
     let mut sources = Sources { tools: Vec::new(), stands: Vec::new() };
     for entry in &config.connector {
         let connector = if config.practice {
@@ -110,7 +114,13 @@ pub(super) async fn open(
             sources.stands.push(stand);
             Connector::from_document(document, base, Access::None, &around, instead)?
         } else {
-            Connector::from_document(document, address(&entry.base_url)?, access(entry)?, &surroundings, Instead::default())?
+            Connector::from_document(
+                document,
+                address(&entry.base_url)?,
+                access(entry)?,
+                &surroundings,
+                Instead::default(),
+            )?
         };
         sources.tools.extend(connector.tools().iter().cloned());
     }
@@ -140,13 +150,15 @@ fn address(text: &str) -> Result<Url> {
 }
 
 fn built_in(name: &str) -> Result<&'static [u8]> {
-    BUILT_IN.iter().find(|built_in| built_in.name == name).map(|built_in| built_in.document).ok_or_else(|| {
-        let known: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
-        Error::new(
-            Kind::BadConfig,
-            format!("There is no built-in connector of that name; there are: {}.", known.join(", ")),
-        )
-    })
+    BUILT_IN.iter().find(|built_in| built_in.name == name).map(|built_in| built_in.document).ok_or_else(
+        || {
+            let known: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
+            Error::new(
+                Kind::BadConfig,
+                format!("There is no built-in connector of that name; there are: {}.", known.join(", ")),
+            )
+        },
+    )
 }
 
 /// Starts a stand-in for a document, and says what differs for a connector that talks to it.
@@ -158,11 +170,17 @@ async fn stand(
 ) -> Result<(Stand, Surroundings, Instead)> {
     // Looks like a vendor's access key and is none: random, made for this run.
     let leak = format!("AKIA{}", letters(16));
-    let options =
-        Options { leak: Some(leak.clone()), leak_in: Some(String::from("ports")), clock: clock.clone(), ..Options::default() };
+    let options = Options {
+        leak: Some(leak.clone()),
+        leak_in: Some(String::from("ports")),
+        clock: clock.clone(),
+        ..Options::default()
+    };
     let practice = crate::practice::serve(document, options).await?;
-    let around =
-        Surroundings { egress: surroundings.egress.clone().allowing(practice.address().to_string()), ..surroundings.clone() };
+    let around = Surroundings {
+        egress: surroundings.egress.clone().allowing(practice.address().to_string()),
+        ..surroundings.clone()
+    };
     let instead = Instead {
         base: Some(address(&practice.root())?),
         credentials: Some(credential(name, &practice, &around)?),
@@ -193,7 +211,14 @@ fn credential(name: &str, practice: &Practice, around: &Surroundings) -> Result<
                 audience: None,
             };
             let clock = around.clock.clone();
-            Arc::new(ClientCredentials::new(name, endpoint, held(client_id), held(client_secret), &around.egress, clock)?)
+            Arc::new(ClientCredentials::new(
+                name,
+                endpoint,
+                held(client_id),
+                held(client_secret),
+                &around.egress,
+                clock,
+            )?)
         }
     })
 }

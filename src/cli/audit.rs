@@ -59,7 +59,10 @@ fn verify(path: &Path, head: Option<&str>, as_json: bool, screen: Screen) -> Res
         if report.is_good() {
             screen.line(&screen.paint(
                 Tone::Good,
-                &format!("whole: {} lines, {} calls, {} signed checkpoints", report.lines, report.calls, report.checkpoints),
+                &format!(
+                    "whole: {} lines, {} calls, {} signed checkpoints",
+                    report.lines, report.calls, report.checkpoints
+                ),
             ));
             screen.line(&format!("head  {}", report.head));
         }
@@ -68,7 +71,10 @@ fn verify(path: &Path, head: Option<&str>, as_json: bool, screen: Screen) -> Res
         None => Ok(()),
         Some(fault) => Err(Error::new(
             Kind::Internal,
-            format!("Line {} of the audit log: {} Lines before it are as they were written.", fault.line, fault.message),
+            format!(
+                "Line {} of the audit log: {} Lines before it are as they were written.",
+                fault.line, fault.message
+            ),
         )),
     }
 }

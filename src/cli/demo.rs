@@ -52,7 +52,8 @@ impl Drop for Scratch {
 
 pub(super) async fn run(typed: &Demo, screen: Screen) -> Result<()> {
     let scratch = Scratch::new()?;
-    let mut config = Config { practice: true, state_dir: Some(scratch.path().to_path_buf()), ..Config::default() };
+    let mut config =
+        Config { practice: true, state_dir: Some(scratch.path().to_path_buf()), ..Config::default() };
     config.connector.push(ConnectorEntry { name: String::from("equinix"), ..ConnectorEntry::default() });
     config.policy = crate::policy::Config::of("standard");
     config.http.listen = Some(String::from("127.0.0.1:0"));
@@ -70,10 +71,14 @@ pub(super) async fn run(typed: &Demo, screen: Screen) -> Result<()> {
             .await
         })
     };
-    let reachable = told.await.map_err(|_| Error::new(Kind::Internal, "The server of the demo did not start."))?;
-    let key = reachable.key_file.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-    let options = Options { key: Some(Secret::new(key.trim())), name: "bartizan-demo".into(), ..Options::default() };
-    let client = Client::http(&reachable.url(), options).await.map_err(|error| tools::client_failed(&error))?;
+    let reachable =
+        told.await.map_err(|_| Error::new(Kind::Internal, "The server of the demo did not start."))?;
+    let key =
+        reachable.key_file.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let options =
+        Options { key: Some(Secret::new(key.trim())), name: "bartizan-demo".into(), ..Options::default() };
+    let client =
+        Client::http(&reachable.url(), options).await.map_err(|error| tools::client_failed(&error))?;
     let stage = Stage { app: app.clone(), client, url: reachable.url(), scratch };
 
     let told = story::tell(&stage, typed.json, screen).await;

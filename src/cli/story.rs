@@ -32,7 +32,8 @@ impl Teller {
         self.step += 1;
         if self.as_json {
             let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.screen.json(&json!({"step": id, "ok": true, "says": sentence, "facts": facts, "ms": millis}));
+            self.screen
+                .json(&json!({"step": id, "ok": true, "says": sentence, "facts": facts, "ms": millis}));
         } else {
             let number = self.screen.paint(Tone::Good, &format!("{:>2} ✓", self.step));
             self.screen.line(&format!("{number} {sentence}"));
@@ -72,9 +73,14 @@ fn begin(stage: &Stage, teller: &mut Teller) {
 
 async fn list(stage: &Stage, teller: &mut Teller) -> Result<Vec<String>> {
     let tools = stage.client.list_tools().await.map_err(|error| tools::client_failed(&error))?;
-    let names: Vec<String> = tools.iter().filter_map(|tool| tool["name"].as_str().map(String::from)).collect();
+    let names: Vec<String> =
+        tools.iter().filter_map(|tool| tool["name"].as_str().map(String::from)).collect();
     expect(names.iter().any(|name| name == "list_fabric_ports"), "list", "the ports tool is offered")?;
-    expect(!names.iter().any(|name| name.starts_with("delete_")), "list", "what policy forbids is not offered")?;
+    expect(
+        !names.iter().any(|name| name.starts_with("delete_")),
+        "list",
+        "what policy forbids is not offered",
+    )?;
     teller.tell(
         "list",
         &format!("An MCP client lists {} tools; those that delete are not even shown.", names.len()),
@@ -92,13 +98,16 @@ async fn read(stage: &Stage, teller: &mut Teller) -> Result<()> {
     expect(tokens == 1, "read", "one OAuth2 token is fetched")?;
     teller.tell(
         "read",
-        &format!("It reads {ports} ports. bartizan fetched an OAuth2 token for that; the model never sees it."),
+        &format!(
+            "It reads {ports} ports. bartizan fetched an OAuth2 token for that; the model never sees it."
+        ),
         &json!({"ports": ports, "tokens": tokens}),
     );
     let leaked = stage.app.stands().first().map(|stand| stand.leak().to_owned()).unwrap_or_default();
     let text = result.to_string();
     expect(!leaked.is_empty() && !text.contains(&leaked), "redact", "the secret does not come through")?;
-    let marker = text.find("[redacted:").map(|at| &text[at..]).and_then(|rest| rest.split_inclusive(']').next());
+    let marker =
+        text.find("[redacted:").map(|at| &text[at..]).and_then(|rest| rest.split_inclusive(']').next());
     let marker = marker.ok_or_else(|| unexpected("redact", "what was removed is marked"))?;
     teller.tell(
         "redact",
@@ -151,7 +160,11 @@ async fn create(stage: &Stage, teller: &mut Teller) -> Result<String> {
     let created = call(stage, "create_fabric_connection", arguments.clone()).await?;
     let uuid = created["structuredContent"]["uuid"].as_str().unwrap_or_default().to_owned();
     expect(created["isError"] != true && !uuid.is_empty(), "create", "the same call, repeated, runs")?;
-    teller.tell("create", &format!("The same call, repeated, runs: connection {uuid}."), &json!({"uuid": uuid}));
+    teller.tell(
+        "create",
+        &format!("The same call, repeated, runs: connection {uuid}."),
+        &json!({"uuid": uuid}),
+    );
     let again = call(stage, "create_fabric_connection", arguments).await?;
     expect(again["isError"] == true, "once", "an approval is spent when it is used")?;
     teller.tell("once", "A third time it waits again: the approval is spent.", &json!({}));
@@ -165,7 +178,8 @@ async fn create(stage: &Stage, teller: &mut Teller) -> Result<String> {
 async fn forbidden(stage: &Stage, teller: &mut Teller, tools: &[String], uuid: &str) -> Result<()> {
     expect(!tools.iter().any(|name| name == "delete_connection"), "forbid", "the tool is hidden")?;
     let options = CallOptions::default();
-    let refusal = stage.client.call_tool("delete_connection", json!({"connection_uuid": uuid}), &options).await;
+    let refusal =
+        stage.client.call_tool("delete_connection", json!({"connection_uuid": uuid}), &options).await;
     let kind = match &refusal {
         Ok(result) => find(result, "kind").unwrap_or_default(),
         Err(client::Error::Rpc(error)) => {
@@ -173,7 +187,11 @@ async fn forbidden(stage: &Stage, teller: &mut Teller, tools: &[String], uuid: &
         }
         Err(error) => return Err(tools::client_failed(error)),
     };
-    expect(kind == "Forbidden" || kind == "NoSuchTool" || kind == "BadParams", "forbid", "a delete is refused")?;
+    expect(
+        kind == "Forbidden" || kind == "NoSuchTool" || kind == "BadParams",
+        "forbid",
+        "a delete is refused",
+    )?;
     let there = call(stage, "get_fabric_connection", json!({"connection_id": uuid})).await?;
     expect(there["isError"] != true, "forbid", "the connection is still there")?;
     teller.tell(
@@ -248,7 +266,10 @@ fn end(teller: &mut Teller) {
         return;
     }
     teller.screen.line("");
-    teller.screen.line(&format!("Done in {:.1} s. To give a desktop AI client the same practice server:", seconds(took)));
+    teller.screen.line(&format!(
+        "Done in {:.1} s. To give a desktop AI client the same practice server:",
+        seconds(took)
+    ));
     teller.screen.line(&serde_json::to_string_pretty(&snippet).unwrap_or_default());
 }
 
@@ -279,5 +300,8 @@ fn expect(met: bool, step: &str, what: &str) -> Result<()> {
 }
 
 fn unexpected(step: &str, what: &str) -> Error {
-    Error::new(Kind::Internal, format!("The demo failed at step `{step}`: expected that {what}. Please report it."))
+    Error::new(
+        Kind::Internal,
+        format!("The demo failed at step `{step}`: expected that {what}. Please report it."),
+    )
 }

@@ -91,6 +91,7 @@ impl Flow {
         spec.toolset.clone_from(&upstream.name);
         spec.source.clone_from(&upstream.name);
         spec.target = Some(target(recipe.target, &upstream.base));
+        spec.meta = upstream.practice.then(super::practice_mark);
         spec.redact = recipe.redact.iter().map(ToString::to_string).collect();
         spec.annotations = ToolAnnotations {
             title: Some(recipe.title.to_owned()),
@@ -135,6 +136,7 @@ pub struct Upstream {
     base: Url,
     client: Client,
     handles: Handles,
+    practice: bool,
 }
 
 /// One request of a flow.
@@ -185,7 +187,14 @@ impl<'a> Ask<'a> {
 impl Upstream {
     /// Binds a client to its base address. `handles` seals ids that are secrets.
     pub fn new(name: impl Into<String>, base: Url, client: Client, handles: Handles) -> Self {
-        Self { name: name.into(), base, client, handles }
+        Self { name: name.into(), base, client, handles, practice: false }
+    }
+
+    /// Says whether a stand-in answers.
+    #[must_use]
+    pub fn practised(mut self, practice: bool) -> Self {
+        self.practice = practice;
+        self
     }
 
     /// What the operator calls it.

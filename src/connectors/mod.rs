@@ -35,6 +35,7 @@ use self::request::Base;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, Config, Credentials, HeaderName, HeaderValue, Settings};
+use crate::json::{Map, Value};
 use crate::pipeline::Tool;
 use crate::redaction::Redactor;
 
@@ -76,8 +77,12 @@ pub struct Surroundings {
 pub struct Instead {
     /// Another base address. Token endpoints on the manifest's own address move along.
     pub base: Option<Url>,
-    /// Other credentials.
+    /// Another way of signing, as the operator wrote it.
+    pub access: Option<Access>,
+    /// Other credentials, made already.
     pub credentials: Option<Arc<dyn Credentials>>,
+    /// Whether a stand-in answers: its tools then say `practice`.
+    pub practice: bool,
 }
 
 /// An upstream with its tools.
@@ -110,7 +115,7 @@ impl Connector {
         let moved = instead.base.as_ref();
         let credentials = match instead.credentials {
             Some(credentials) => credentials,
-            None => manifest.credentials.build(
+            None => instead.access.as_ref().unwrap_or(&manifest.credentials).build(
                 &manifest.name,
                 moved,
                 &surroundings.egress,
@@ -146,6 +151,7 @@ impl Connector {
             headers: headers(manifest)?,
             reserved: manifest.credentials.headers(),
             prefix: manifest.prefix.clone().unwrap_or_default(),
+            practice: instead.practice,
         };
         let mut refused = document.refused.clone();
         let about = |id: &str| manifest.about(id).cloned();
@@ -167,10 +173,13 @@ impl Connector {
         let manifest = Manifest::parse(built_in.manifest, built_in.name)?;
         let document = openapi::load(built_in.document, None)?;
         let base = instead.base.clone().or_else(|| manifest.base.clone());
+        let practice = instead.practice;
         let mut connector = Self::new(&manifest, document, built_in.name, surroundings, instead)?;
         if let Some(base) = base {
             let handles = surroundings.handles.clone();
-            let upstream = Arc::new(Upstream::new(built_in.name, base, connector.client.clone(), handles));
+            let upstream = Arc::new(
+                Upstream::new(built_in.name, base, connector.client.clone(), handles).practised(practice),
+            );
             let flows = (built_in.flows)().into_iter();
             connector.tools.extend(
                 flows.map(|recipe| Arc::new(Flow::new(recipe, Arc::clone(&upstream))) as Arc<dyn Tool>),
@@ -185,10 +194,11 @@ impl Connector {
         base: Url,
         access: Access,
         surroundings: &Surroundings,
+        instead: Instead,
     ) -> Result<Self> {
         let name = name_of(&document.title);
         let manifest = Manifest { name, base: Some(base), credentials: access, ..Manifest::default() };
-        Self::new(&manifest, document, "openapi", surroundings, Instead::default())
+        Self::new(&manifest, document, "openapi", surroundings, instead)
     }
 
     /// A user's connector: a folder with `connector.toml` and its document.
@@ -248,6 +258,11 @@ pub fn document_at(path: &Path) -> Result<Document> {
         let message = format!("{}: {}", path.display(), error.message());
         Error::new(error.kind(), message).with_source(error)
     })
+}
+
+/// What the tools of a stand-in say in their `_meta`; the line repeats it in results and in the audit.
+fn practice_mark() -> Map<String, Value> {
+    [(String::from("practice"), Value::Bool(true))].into_iter().collect()
 }
 
 fn headers(manifest: &Manifest) -> Result<Vec<(HeaderName, HeaderValue)>> {

@@ -35,6 +35,8 @@ pub(super) struct Shared {
     /// Headers that signing sets, lower case: no argument.
     pub(super) reserved: Vec<String>,
     pub(super) prefix: String,
+    /// Whether a stand-in answers.
+    pub(super) practice: bool,
 }
 
 /// An operation that can be called.
@@ -147,6 +149,7 @@ fn spec(operation: &Operation, opinion: Option<&Override>, shared: &Shared) -> T
     spec.scopes = opinion.map(|it| it.scopes.iter().cloned().collect()).unwrap_or_default();
     spec.redact = opinion.map(|it| it.redact.clone()).unwrap_or_default();
     spec.target = Some(shared.base.target(&operation.method, &operation.path));
+    spec.meta = shared.practice.then(super::practice_mark);
     spec.input = LazySchema::new(input(operation));
     if opinion.is_some_and(|it| it.output) {
         spec.output = output(operation);

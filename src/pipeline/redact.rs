@@ -56,12 +56,20 @@ pub(super) fn redact(done: Executed, spec: &ToolSpec, redactor: &Redactor, limit
             }
         }
     }
+    if let (Reply::Tool(result), Some(meta)) = (&mut reply, &spec.meta)
+        && meta.get(PRACTICE) == Some(&Value::Bool(true))
+    {
+        result.meta.get_or_insert_default().insert(String::from(PRACTICE), Value::Bool(true));
+    }
     let bytes = cut::within(&mut reply, limit);
     if let Reply::Tool(result) = &mut reply {
         conform(result, spec);
     }
     Redacted { reply, bytes }
 }
+
+/// The `_meta` key, of a tool and of its results, that says that a stand-in answers.
+const PRACTICE: &str = "practice";
 
 /// The `_meta` key that says that a result does not fit the schema its tool declares.
 pub(super) const MISFIT: &str = "bartizan/outputMismatch";
