@@ -27,7 +27,8 @@ pub(super) fn beside(text: &str, at: usize, end: usize) -> (Option<Found>, usize
     }
     let name = text[from..to].trim_end_matches(['.', '-']);
     let told = telling(name);
-    if told == Telling::No {
+    // The kind in one of our own markers is no name.
+    if told == Telling::No || text[..from].ends_with(super::MARKER) {
         return (None, to);
     }
     let flag = from > 0 && bytes[from - 1] == b'-' || name.starts_with('-');

@@ -43,8 +43,8 @@ pub fn start(config: &Config, redactor: Redactor, colour: bool) -> Result<()> {
     })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(colour && io::stderr().is_terminal())
-        .with_writer(Clean { redactor });
+        .with_ansi(false)
+        .with_writer(Clean { redactor, colour: colour && !config.json && io::stderr().is_terminal() });
     // The only way to fail is that somebody has started logging before us: an embedding Python program, a test.
     let _ = if config.json { lines.json().try_init() } else { lines.try_init() };
     Ok(())
@@ -53,19 +53,47 @@ pub fn start(config: &Config, redactor: Redactor, colour: bool) -> Result<()> {
 /// Standard error behind a redactor.
 struct Clean {
     redactor: Redactor,
+    colour: bool,
 }
 
 /// One event's text, written when it is complete.
 struct Line<'a> {
-    redactor: &'a Redactor,
+    clean: &'a Clean,
     text: Vec<u8>,
+}
+
+impl Clean {
+    /// A complete event as it is shown: redacted, on one line (so that no message can look like two), and only then
+    /// coloured, because the redactor takes escape sequences out.
+    fn shown(&self, text: &[u8]) -> String {
+        let text = String::from_utf8_lossy(text);
+        let clean = self.redactor.text(text.trim_end_matches('\n'));
+        let mut line = clean.replace('\r', "\\r").replace('\n', "\\n");
+        if self.colour {
+            for (level, style) in
+                [("ERROR", "31"), ("WARN", "33"), ("INFO", "32"), ("DEBUG", "34"), ("TRACE", "35")]
+            {
+                // The level is the second word, right-aligned to five characters.
+                if let Some(at) = line.find(' ').filter(|at| line[*at..].trim_start().starts_with(level)) {
+                    let start = line.len() - line[at..].trim_start().len();
+                    line.replace_range(
+                        start..start + level.len(),
+                        &format!("\u{1b}[{style}m{level}\u{1b}[0m"),
+                    );
+                    break;
+                }
+            }
+        }
+        line.push('\n');
+        line
+    }
 }
 
 impl<'a> MakeWriter<'a> for Clean {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Line { redactor: &self.redactor, text: Vec::new() }
+        Line { clean: self, text: Vec::new() }
     }
 }
 
@@ -82,9 +110,10 @@ impl Write for Line<'_> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
-        let text = String::from_utf8_lossy(&self.text);
-        // A log that cannot be written must not stop the call that wrote it.
-        let _ = io::stderr().lock().write_all(self.redactor.text(&text).as_bytes());
+        if !self.text.is_empty() {
+            // A log that cannot be written must not stop the call that wrote it.
+            let _ = io::stderr().lock().write_all(self.clean.shown(&self.text).as_bytes());
+        }
     }
 }
 
@@ -93,21 +122,29 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    #[test]
-    fn a_line_is_redacted_before_it_is_written() {
+    fn clean(colour: bool) -> Clean {
         let redactor = Redactor::new(&crate::redaction::Config::default()).unwrap();
         redactor.learn(&Secret::new("correct-horse-battery"), "test");
-        let clean = Clean { redactor };
-        let mut line = clean.make_writer();
-        line.write_all(b"it said correct-horse-battery").unwrap();
-        let text = String::from_utf8(line.text.clone()).unwrap();
-        assert!(!line.redactor.text(&text).contains("correct-horse"));
+        Clean { redactor, colour }
+    }
+
+    #[test]
+    fn a_line_is_redacted_and_stays_one_line() {
+        let text =
+            b"2026-01-01T00:00:00Z  WARN x: it said correct-horse-battery\n2026 ERROR forged \x1b[2J\n";
+        let line = clean(false).shown(text);
+        assert_eq!(line, "2026-01-01T00:00:00Z  WARN x: it said [redacted:test]\\n2026 ERROR forged \n");
+    }
+
+    #[test]
+    fn colour_is_put_on_after_cleaning() {
+        let line = clean(true).shown(b"2026-01-01T00:00:00Z  WARN x: \x1b[31mred\x1b[0m\n");
+        assert_eq!(line, "2026-01-01T00:00:00Z  \u{1b}[33mWARN\u{1b}[0m x: red\n");
     }
 
     #[test]
     fn a_level_that_is_none_is_refused() {
-        let redactor = Redactor::new(&crate::redaction::Config::default()).unwrap();
         let config = Config { level: String::from("a=b=c"), json: false };
-        assert_eq!(start(&config, redactor, false).unwrap_err().kind(), Kind::BadConfig);
+        assert_eq!(start(&config, clean(false).redactor, false).unwrap_err().kind(), Kind::BadConfig);
     }
 }

@@ -420,6 +420,96 @@ async fn lines_can_be_asked_for() {
     assert_eq!(seen, 5);
 }
 
+/// Not a test by itself: the other process of the tests below, which start this binary again.
+#[tokio::test]
+async fn as_another_process() {
+    let (Ok(state), Ok(task)) = (std::env::var("AUDIT_TEST_STATE"), std::env::var("AUDIT_TEST_TASK")) else {
+        return;
+    };
+    let redactor = Redactor::new(&redaction::Config::default()).unwrap();
+    let config = Config { state: PathBuf::from(state), ..Config::default() };
+    let audit = Audit::open(&config, redactor, SystemClock::shared()).unwrap();
+    match task.as_str() {
+        "write" => {
+            for number in 0..200 {
+                call(&audit, &format!("{}n{number}", std::process::id())).await;
+            }
+        }
+        "hang" => {
+            let _entry = audit.intent(record("hanging")).await.unwrap();
+            std::future::pending::<()>().await;
+        }
+        "fill" => {
+            let mut written = 0;
+            let refused = loop {
+                match audit.intent(record("filling")).await {
+                    Ok(entry) => {
+                        written += 1;
+                        drop(entry);
+                    }
+                    Err(error) => break error,
+                }
+            };
+            assert!(written > 3 && refused.message().contains("without a line there is no call"));
+            std::process::exit(7);
+        }
+        _ => unreachable!(),
+    }
+}
+
+fn another_process(place: &Place, task: &str, shell: &str) -> std::process::Child {
+    let binary = std::env::current_exe().unwrap();
+    std::process::Command::new("sh")
+        .args(["-c", &format!("{shell} exec \"$0\" --exact audit::as_another_process --nocapture")])
+        .arg(binary)
+        .env("AUDIT_TEST_STATE", place.folder.path())
+        .env("AUDIT_TEST_TASK", task)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn several_processes_share_one_chain() {
+    let place = Place::new();
+    let mut children: Vec<_> = (0..3).map(|_| another_process(&place, "write", "")).collect();
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    let report = good(&place.file());
+    assert_eq!((report.calls, report.open_calls), (600, 0));
+}
+
+#[test]
+fn a_call_that_was_killed_gets_an_outcome_at_the_next_start() {
+    let place = Place::new();
+    let mut child = another_process(&place, "hang", "");
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while fs::read_to_string(place.file()).is_ok_and(|text| text.contains("hanging")) == false {
+        assert!(std::time::Instant::now() < deadline, "the intent never came");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(good(&place.file()).open_calls, 1);
+    drop(place.open());
+    let report = good(&place.file());
+    assert_eq!(report.open_calls, 0);
+    let outcome = place.lines().into_iter().find(|line| line["kind"] == "outcome").unwrap();
+    assert_eq!((&outcome["result"], &outcome["tool"]), (&json!("unknown"), &json!("hanging")));
+}
+
+#[test]
+fn a_full_disk_refuses_calls_and_leaves_the_chain_whole() {
+    let place = Place::new();
+    // A limit on the size of files (in blocks of 512 bytes) stands for the full disk.
+    let mut child = another_process(&place, "fill", "trap '' XFSZ; ulimit -f 16;");
+    assert_eq!(child.wait().unwrap().code(), Some(7), "the call was refused");
+    let report = good(&place.file());
+    assert!(report.lines > 6 && fs::metadata(place.file()).unwrap().len() <= 16 * 1024);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]

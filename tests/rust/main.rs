@@ -18,6 +18,7 @@ mod conversations;
 mod equinix;
 mod http;
 mod line;
+mod limits;
 mod loopback;
 mod pipeline;
 mod policy;

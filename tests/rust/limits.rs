@@ -1,0 +1,130 @@
+//! Quotas from outside: what is granted, what is said, and what a broken store means.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bartizan::clock::{ManualClock, SharedClock};
+use bartizan::error::{Error, Kind, Result};
+use bartizan::limits::{Config, Decision, Limiter, Outage, Quota, Store, decide};
+use proptest::prelude::*;
+
+fn clock() -> Arc<ManualClock> {
+    ManualClock::at(Duration::from_secs(1_700_000_000))
+}
+
+fn limiter(config: &Config, clock: &Arc<ManualClock>) -> Limiter {
+    Limiter::new(config, Arc::clone(clock) as SharedClock)
+}
+
+#[tokio::test]
+async fn writes_are_few_reads_are_many_and_each_caller_has_its_own() {
+    let clock = clock();
+    let limiter = limiter(&Config::default(), &clock);
+    for left in (0..10).rev() {
+        assert_eq!(limiter.left("a", "write"), left + 1);
+        assert_eq!(limiter.take("a", "write", 1).await.unwrap(), Decision::Allowed { left });
+    }
+    let refused = limiter.take("a", "write", 1).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::RateLimited);
+    assert_eq!(refused.retry_after(), Some(Duration::from_secs(1)));
+    assert_eq!(
+        refused.message(),
+        "Too many write calls: the quota is 60 a minute, at most 10 at once. Try again in 1 second."
+    );
+    for (principal, class) in [("a", "destroy"), ("a", "read"), ("b", "write")] {
+        assert!(limiter.take(principal, class, 1).await.is_ok(), "{principal} {class}");
+    }
+    clock.advance(refused.retry_after().unwrap());
+    assert!(limiter.take("a", "write", 1).await.is_ok(), "the time to come back is exact");
+    assert!(limiter.take("a", "write", 1).await.is_err());
+}
+
+#[tokio::test]
+async fn what_can_never_be_granted_says_so() {
+    let closed = Config { write: Quota::new(0, 10), read: Quota::new(60, 5), ..Config::default() };
+    let limiter = limiter(&closed, &clock());
+    let zero = limiter.take("a", "write", 1).await.unwrap_err();
+    assert!(zero.message().contains("zero") && zero.retry_after().is_none(), "{zero}");
+    let many = limiter.take("a", "read", 6).await.unwrap_err();
+    assert!(many.message().contains("ask for less") && many.retry_after().is_none(), "{many}");
+    assert_eq!(limiter.left("a", "write"), 0);
+}
+
+/// A store in which everybody shares buckets, and which can break.
+#[derive(Default)]
+struct Shared {
+    buckets: Mutex<HashMap<String, Duration>>,
+    broken: AtomicBool,
+}
+
+impl Store for Shared {
+    fn take<'a>(
+        &'a self,
+        key: &'a str,
+        quota: Quota,
+        cost: u32,
+        now: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<Decision>> + Send + 'a>> {
+        Box::pin(async move {
+            if self.broken.load(Ordering::SeqCst) {
+                return Err(Error::new(Kind::Internal, "down"));
+            }
+            let mut buckets = self.buckets.lock().unwrap();
+            let full_at = buckets.entry(key.to_owned()).or_default();
+            let (decision, next) = decide(*full_at, quota, cost, now);
+            *full_at = next;
+            Ok(decision)
+        })
+    }
+}
+
+#[tokio::test]
+async fn instances_share_a_store_and_a_broken_one_never_means_no_limit() {
+    let (clock, store) = (clock(), Arc::new(Shared::default()));
+    let make = |on_outage| {
+        let config = Config { write: Quota::new(60, 4), on_outage, ..Config::default() };
+        Limiter::shared(&config, Arc::clone(&clock) as SharedClock, Arc::clone(&store) as Arc<dyn Store>)
+    };
+    let (refuses, counts) = (make(Outage::Refuse), make(Outage::Local));
+    for limiter in [&refuses, &counts, &refuses, &counts] {
+        assert!(limiter.take("a", "write", 1).await.is_ok());
+    }
+    assert!(refuses.take("a", "write", 1).await.is_err() && counts.take("a", "write", 1).await.is_err());
+
+    store.broken.store(true, Ordering::SeqCst);
+    let refused = refuses.take("b", "write", 1).await.unwrap_err();
+    assert!(refused.message().contains("cannot be reached"), "{refused}");
+    for _ in 0..4 {
+        assert!(counts.take("b", "write", 1).await.is_ok());
+    }
+    assert!(counts.take("b", "write", 1).await.is_err(), "this process counts by itself");
+}
+
+proptest! {
+    #[test]
+    fn memory_and_a_shared_store_decide_alike(
+        per_minute in 1u32..5000, burst in 1u32..20,
+        steps in prop::collection::vec((0u64..2_000_000_000, 0usize..3, 1u32..4), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let clock = clock();
+        let config = Config { write: Quota::new(per_minute, burst), ..Config::default() };
+        let memory = limiter(&config, &clock);
+        let shared = Limiter::shared(&config, Arc::clone(&clock) as SharedClock, Arc::new(Shared::default()));
+        for (pause, who, cost) in steps {
+            clock.advance(Duration::from_nanos(pause));
+            let principal = ["a", "b", "c"][who];
+            let (left, right) = runtime.block_on(async {
+                (memory.take(principal, "write", cost).await, shared.take(principal, "write", cost).await)
+            });
+            match (left, right) {
+                (Ok(left), Ok(right)) => prop_assert_eq!(left, right),
+                (Err(left), Err(right)) => prop_assert_eq!(left.retry_after(), right.retry_after()),
+                _ => prop_assert!(false, "one allowed what the other refused"),
+            }
+        }
+    }
+}
