@@ -66,13 +66,12 @@ impl Template {
         let mut values = Map::new();
         for (index, (name, literal)) in self.rest.iter().enumerate() {
             let last = index + 1 == self.rest.len();
-            let end = match (last, literal.is_empty()) {
-                (true, _) => left.len() - left.strip_suffix(literal.as_str()).map(|_| literal.len())?,
-                // never empty between two variables: parse() saw to it
-                (false, _) => {
-                    let skip = left.chars().next()?.len_utf8();
-                    left[skip..].find(literal.as_str())? + skip
-                }
+            let end = if last {
+                left.strip_suffix(literal.as_str())?.len()
+            } else {
+                // the literal between two variables is never empty: parse() saw to it
+                let skip = left.chars().next()?.len_utf8();
+                left[skip..].find(literal.as_str())? + skip
             };
             let (raw, after) = left.split_at_checked(end)?;
             values.insert(name.clone(), Value::String(decoded(raw)?));

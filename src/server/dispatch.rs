@@ -151,8 +151,7 @@ impl Server {
             headers::params(facts, entry.mirrors(), &arguments)?;
         }
         let answers = self.incoming(visit, method, &name, &mut params, &arguments)?;
-        let tool = Arc::clone(entry.tool());
-        match self.walk(visit, tool, method, &name, arguments, answers).await {
+        match self.walk(visit, entry.tool(), (method, &name), arguments, answers).await {
             Ok(Walked::Reply(Reply::Tool(result))) => {
                 Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
             }
@@ -175,8 +174,7 @@ impl Server {
         let (entry, arguments) = now.resource(&uri).ok_or_else(|| self.no_such_resource(&uri))?;
         let method = Method::ResourcesRead.name();
         let answers = self.incoming(visit, method, &uri, params, &arguments)?;
-        let tool = Arc::clone(entry.tool());
-        match self.walk(visit, tool, method, &uri, arguments, answers).await {
+        match self.walk(visit, entry.tool(), (method, &uri), arguments, answers).await {
             Ok(Walked::Reply(Reply::Resource(contents))) => {
                 let body = Contents { contents: &contents };
                 let fresh = Freshness { ttl_ms: self.config.resource_ttl_ms, cache_scope: "private" };
@@ -203,8 +201,7 @@ impl Server {
         let method = Method::PromptsGet.name();
         let entry = now.prompt(&name).ok_or_else(|| unknown(method))?;
         let answers = self.incoming(visit, method, &name, params, &arguments)?;
-        let tool = Arc::clone(entry.tool());
-        match self.walk(visit, tool, method, &name, arguments, answers).await? {
+        match self.walk(visit, entry.tool(), (method, &name), arguments, answers).await? {
             Walked::Reply(Reply::Prompt(prompt)) => {
                 let body = Prompted::from(&prompt);
                 Ok(message::result(&visit.id, shape::complete(self.frame(visit.revision), body, None, None)))
@@ -267,9 +264,8 @@ impl Server {
     async fn walk(
         &self,
         visit: &Visit,
-        tool: Arc<dyn Tool>,
-        method: &'static str,
-        name: &str,
+        tool: &Arc<dyn Tool>,
+        (method, name): (&'static str, &str),
         arguments: Map<String, Value>,
         mut answers: Answers,
     ) -> Result<Walked> {
@@ -287,7 +283,7 @@ impl Server {
             let again = visit.can_be_asked().then(|| arguments.clone());
             let earlier = answers.responses.clone();
             let context = visit.context(std::mem::take(&mut answers), Arc::clone(&voice));
-            let call = Proposed { tool: Arc::clone(&tool), arguments, method };
+            let call = Proposed { tool: Arc::clone(tool), arguments, method };
             let outcome = tokio::select! {
                 biased;
                 outcome = self.line.run(call, &context) => outcome?,

@@ -76,12 +76,10 @@ pub(super) fn params(
     for mirror in mirrors {
         let name = &mirror.header;
         let mut given = headers.params.iter().filter(|(header, _)| header == name).map(|(_, value)| value);
-        let value = match (given.next(), given.next()) {
-            (value, None) => value,
-            (_, Some(_)) => {
-                return Err(mismatch(format!("The header Mcp-Param-{name} is there more than once.")));
-            }
-        };
+        let value = given.next();
+        if given.next().is_some() {
+            return Err(mismatch(format!("The header Mcp-Param-{name} is there more than once.")));
+        }
         match (value, argument(arguments, &mirror.path)) {
             (None, None) => {}
             (None, Some(_)) => {

@@ -112,7 +112,8 @@ impl Server {
         }
         if page.revision.cache_hints() {
             // what is visible depends on who asks
-            out.push_str(&format!(r#","ttlMs":{},"cacheScope":"private""#, self.config.list_ttl_ms));
+            out.push_str(r#","cacheScope":"private","ttlMs":"#);
+            out.push_str(&self.config.list_ttl_ms.to_string());
         }
         if page.revision.result_type() {
             let meta = ResultMeta { own: None, server: Some(&self.info) };

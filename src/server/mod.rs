@@ -111,6 +111,14 @@ pub struct ServerParts {
     pub config: Config,
 }
 
+/// A request on its way to a door.
+struct Arrived {
+    id: Id,
+    params: Map<String, Value>,
+    peer: Peer,
+    outlet: Arc<dyn Outlet>,
+}
+
 /// The server.
 pub struct Server {
     line: Arc<Line>,
@@ -190,7 +198,7 @@ impl Server {
         };
         match read {
             Ok(Message::Request { id, method, params }) => {
-                self.request(id, method, params, peer, outlet).await
+                self.request(&method, Arrived { id, params, peer, outlet }).await
             }
             Ok(Message::Notification { method, params }) => self.notification(&method, &params, &peer),
             Ok(Message::Response { id, outcome }) => match self.heard_from(&peer) {
@@ -226,41 +234,32 @@ impl Server {
         }
     }
 
-    async fn request(
-        &self,
-        id: Id,
-        method: String,
-        mut params: Map<String, Value>,
-        peer: Peer,
-        outlet: Arc<dyn Outlet>,
-    ) -> Answer {
-        let http = peer.channel == Channel::Http;
-        if declares(&params) || (http && envelope::declared(&peer.headers)) {
-            return match envelope::open(&method, &mut params, &peer) {
-                Ok((envelope, found)) => self.by_envelope(id, envelope, found, params, peer, outlet).await,
-                Err(error) => faults::answer(Revision::NEWEST, Some(&id), &error),
+    async fn request(&self, method: &str, mut arrived: Arrived) -> Answer {
+        let Arrived { id, params, peer, outlet } = &mut arrived;
+        if declares(params) || (peer.channel == Channel::Http && envelope::declared(&peer.headers)) {
+            return match envelope::open(method, params, peer) {
+                Ok((envelope, found)) => self.by_envelope(envelope, found, arrived).await,
+                Err(error) => faults::answer(Revision::NEWEST, Some(id), &error),
             };
         }
         if method == Method::Initialize.name() {
-            return self.initialize(&id, &params, &peer, &outlet).unwrap_or_else(|error| {
+            return self.initialize(id, params, peer, outlet).unwrap_or_else(|error| {
                 let busy = error.kind() == Kind::RateLimited;
                 let revision = Revision::NEWEST_HANDSHAKE;
                 let status = if busy { 503 } else { revision.status(error.kind()) };
-                faults::with_status(revision, Some(&id), &error, status)
+                faults::with_status(revision, Some(id), &error, status)
             });
         }
-        self.by_handshake(id, &method, params, peer, outlet).await
+        self.by_handshake(method, arrived).await
     }
 
     async fn by_envelope(
         &self,
-        id: Id,
         envelope: envelope::Envelope,
         method: Option<Method>,
-        params: Map<String, Value>,
-        peer: Peer,
-        outlet: Arc<dyn Outlet>,
+        arrived: Arrived,
     ) -> Answer {
+        let Arrived { id, params, peer, outlet } = arrived;
         let stdio = peer.channel == Channel::Stdio;
         let connection = stdio.then(|| self.conversations.connection(peer.connection, &peer.principal));
         let visit = Visit {
@@ -282,14 +281,8 @@ impl Server {
         self.answer(method, &visit, params).await
     }
 
-    async fn by_handshake(
-        &self,
-        id: Id,
-        method: &str,
-        mut params: Map<String, Value>,
-        peer: Peer,
-        outlet: Arc<dyn Outlet>,
-    ) -> Answer {
+    async fn by_handshake(&self, method: &str, arrived: Arrived) -> Answer {
+        let Arrived { id, mut params, peer, outlet } = arrived;
         let talk = match self.heard_from(&peer) {
             Ok(talk) => talk,
             Err(answer) => return under(answer, &id),
@@ -387,20 +380,11 @@ fn not_allowed() -> Answer {
 }
 
 impl Handler for Server {
-    fn handle<'a>(
-        &'a self,
-        delivery: Delivery,
-        peer: Peer,
-        outlet: Arc<dyn Outlet>,
-    ) -> BoxFuture<'a, Answer> {
+    fn handle(&self, delivery: Delivery, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'_, Answer> {
         Box::pin(self.message(delivery, peer, outlet))
     }
 
-    fn listen<'a>(
-        &'a self,
-        peer: Peer,
-        outlet: Arc<dyn Outlet>,
-    ) -> BoxFuture<'a, std::result::Result<(), Answer>> {
+    fn listen(&self, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'_, std::result::Result<(), Answer>> {
         Box::pin(async move {
             if peer.headers.session.is_none() || envelope::declared(&peer.headers) {
                 return Err(not_allowed());
@@ -417,7 +401,7 @@ impl Handler for Server {
         })
     }
 
-    fn close<'a>(&'a self, peer: Peer) -> BoxFuture<'a, Answer> {
+    fn close(&self, peer: Peer) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
             if peer.channel == Channel::Stdio {
                 self.conversations.disconnect(peer.connection);

@@ -333,7 +333,7 @@ impl Conversations {
 }
 
 fn too_many(message: &'static str) -> Error {
-    Error::new(Kind::RateLimited, message).with_retry_after(Duration::from_secs(60))
+    Error::new(Kind::RateLimited, message).with_retry_after(Duration::from_mins(1))
 }
 
 #[cfg(test)]

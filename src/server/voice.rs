@@ -25,10 +25,11 @@ pub(super) struct Speaker {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Progress<'a> {
-    progress_token: &'a Id,
-    progress: f64,
+    #[serde(rename = "progressToken")]
+    token: &'a Id,
+    #[serde(rename = "progress")]
+    done: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +64,7 @@ impl Voice for Speaker {
             return;
         }
         let total = total.filter(|total| total.is_finite());
-        let params = Progress { progress_token: token, progress, total, message };
+        let params = Progress { token, done: progress, total, message };
         if self.outlet.send(message::notification("notifications/progress", Some(params))) {
             *last = Some(progress);
         }
