@@ -220,6 +220,11 @@ impl Line {
         &self.parts.policy
     }
 
+    /// Where intents and outcomes go, and what is refused before it can be a call.
+    pub fn audit(&self) -> &Arc<Audit> {
+        &self.parts.audit
+    }
+
     /// Who may call how often.
     pub fn limiter(&self) -> &Arc<Limiter> {
         &self.parts.limiter

@@ -53,8 +53,11 @@ impl Call<'_> {
 }
 
 /// One sentence for every state that is not good: altered, expired, somebody else's, another call's.
+pub(super) const REFUSED_STATE: &str =
+    "The `requestState` is not valid for this request; start again without it.";
+
 fn refused() -> Error {
-    faults::bad_params("The `requestState` is not valid for this request; start again without it.")
+    faults::bad_params(REFUSED_STATE)
 }
 
 impl Server {

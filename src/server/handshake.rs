@@ -50,7 +50,7 @@ impl Server {
         let opened = Opened { revision, client: Arc::new(client) };
         let session = match peer.channel {
             Channel::Stdio => {
-                let talk = self.conversations.connection(peer.connection, &peer.principal);
+                let talk = self.conversations.connection(peer);
                 if !talk.open(opened) {
                     return Err(Error::new(Kind::BadRequest, "This connection is initialized already."));
                 }

@@ -13,6 +13,7 @@ mod faults;
 mod handshake;
 mod headers;
 mod listing;
+mod refusals;
 mod seal;
 mod session;
 mod subscriptions;
@@ -215,7 +216,7 @@ impl Server {
     /// Who speaks, where only the older door can be meant.
     fn heard_from(&self, peer: &Peer) -> std::result::Result<Arc<Conversation>, Answer> {
         match peer.channel {
-            Channel::Stdio => Ok(self.conversations.connection(peer.connection, &peer.principal)),
+            Channel::Stdio => Ok(self.conversations.connection(peer)),
             Channel::Http => self.conversation(peer),
         }
     }
@@ -239,7 +240,10 @@ impl Server {
         if declares(params) || (peer.channel == Channel::Http && envelope::declared(&peer.headers)) {
             return match envelope::open(method, params, peer) {
                 Ok((envelope, found)) => self.by_envelope(envelope, found, arrived).await,
-                Err(error) => faults::answer(Revision::NEWEST, Some(id), &error),
+                Err(error) => {
+                    self.note_refusal(&peer.principal, peer.channel.name(), "", &error).await;
+                    faults::answer(Revision::NEWEST, Some(id), &error)
+                }
             };
         }
         if method == Method::Initialize.name() {
@@ -261,7 +265,7 @@ impl Server {
     ) -> Answer {
         let Arrived { id, params, peer, outlet } = arrived;
         let stdio = peer.channel == Channel::Stdio;
-        let connection = stdio.then(|| self.conversations.connection(peer.connection, &peer.principal));
+        let connection = stdio.then(|| self.conversations.connection(&peer));
         let visit = Visit {
             revision: envelope.revision,
             principal: peer.principal,
@@ -338,7 +342,11 @@ impl Server {
             // a cancelled request has no answer, not even a finished one
             _ if visit.cancel.is_cancelled() => accepted(),
             Ok(text) => ok(text),
-            Err(error) => faults::answer(visit.revision, Some(&visit.id), &error),
+            Err(error) => {
+                let name = method.map_or("", Method::name);
+                self.note_refusal(&visit.principal, visit.transport, name, &error).await;
+                faults::answer(visit.revision, Some(&visit.id), &error)
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::principal::Principal;
 use crate::protocol::Revision;
 use crate::protocol::message::Id;
 use crate::protocol::types::LogLevel;
-use crate::transport::Outlet;
+use crate::transport::{Outlet, Peer};
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,10 +58,12 @@ pub(super) struct Conversation {
     used: AtomicU64,
     /// Fires when nothing more comes from the client.
     pub(super) ended: CancellationToken,
+    /// Fires when the connection is gone; sessions outlive theirs.
+    gone: Option<CancellationToken>,
 }
 
 impl Conversation {
-    fn new(owner: Arc<str>, now: Duration) -> Arc<Self> {
+    fn new(owner: Arc<str>, now: Duration, gone: Option<CancellationToken>) -> Arc<Self> {
         Arc::new(Self {
             owner,
             opened: OnceLock::new(),
@@ -74,6 +76,7 @@ impl Conversation {
             listener: Mutex::default(),
             used: AtomicU64::new(millis(now)),
             ended: CancellationToken::new(),
+            gone,
         })
     }
 
@@ -254,10 +257,17 @@ impl Conversations {
     }
 
     /// The conversation of a connection.
-    pub(super) fn connection(&self, number: u64, principal: &Principal) -> Arc<Conversation> {
-        let now = self.clock.monotonic();
-        let make = || Conversation::new(Arc::clone(&principal.id), now);
-        Arc::clone(lock(&self.connections).entry(number).or_insert_with(make))
+    pub(super) fn connection(&self, peer: &Peer) -> Arc<Conversation> {
+        let mut connections = lock(&self.connections);
+        if let Some(talk) = connections.get(&peer.connection) {
+            return Arc::clone(talk);
+        }
+        // a connection that broke off never said so
+        connections.retain(|_, talk| talk.gone.as_ref().is_none_or(|gone| !gone.is_cancelled()));
+        let owner = Arc::clone(&peer.principal.id);
+        let talk = Conversation::new(owner, self.clock.monotonic(), Some(peer.gone.clone()));
+        connections.insert(peer.connection, Arc::clone(&talk));
+        talk
     }
 
     /// The connection is over.
@@ -295,7 +305,7 @@ impl Conversations {
             return Err(too_many("There are as many sessions as this server allows; try again later."));
         }
         let id = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        let talk = Conversation::new(Arc::clone(&principal.id), now);
+        let talk = Conversation::new(Arc::clone(&principal.id), now, None);
         talk.open(opened);
         sessions.insert(id.as_str().into(), Arc::clone(&talk));
         Ok((id, talk))
@@ -341,6 +351,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::principal::PrincipalKind;
+    use crate::transport::Channel;
 
     fn principal(id: &str) -> Principal {
         Principal::new(id, PrincipalKind::ApiKey)
@@ -399,7 +410,15 @@ mod tests {
     #[test]
     fn one_id_runs_once_and_answers_find_their_question() {
         let (_, table) = table(1, 1);
-        let talk = table.connection(7, &principal("local:me"));
+        let peer = |connection, gone: &CancellationToken| Peer {
+            principal: Arc::new(principal("local:me")),
+            channel: Channel::Stdio,
+            connection,
+            headers: Arc::default(),
+            gone: gone.clone(),
+        };
+        let gone = CancellationToken::new();
+        let talk = table.connection(&peer(7, &gone));
         let cancel = CancellationToken::new();
         let running = talk.run(&Id::from(1), &cancel).unwrap();
         assert!(talk.run(&Id::from(1), &cancel).is_err());
@@ -412,5 +431,9 @@ mod tests {
         assert!(receiver.try_recv().is_err());
         talk.answered(&Id::from(waiting.id), Err(-1));
         assert_eq!(receiver.try_recv().unwrap(), Err(-1));
+        assert!(Arc::ptr_eq(&talk, &table.connection(&peer(7, &gone))));
+        gone.cancel();
+        table.connection(&peer(8, &CancellationToken::new()));
+        assert_eq!(lock(&table.connections).len(), 1, "what broke off is forgotten");
     }
 }

@@ -1,0 +1,58 @@
+//! What is refused before it can be a call.
+//!
+//! Owns the audit events for it. The idea: the line writes an intent and an outcome for whatever reaches it; what does
+//! not reach it, because there is no such tool, a header lies or a state is not ours, leaves an event. Writing is
+//! paid from the caller's quota, so nobody fills the file faster than by calling.
+//!
+//! Must not: change an answer.
+
+use super::Server;
+use crate::error::{Error, Kind};
+use crate::json::json;
+use crate::principal::Principal;
+
+impl Server {
+    /// Leaves an event, if this is one to leave. What the line hides has its lines as well; one more does no harm.
+    pub(super) async fn note_refusal(
+        &self,
+        principal: &Principal,
+        transport: &'static str,
+        method: &'static str,
+        error: &Error,
+    ) {
+        let telling = match error.kind() {
+            Kind::NoSuchTool | Kind::NoSuchResource | Kind::HeaderMismatch | Kind::MissingCapability => true,
+            Kind::BadParams => error.message() == super::asks::REFUSED_STATE,
+            Kind::BadJson
+            | Kind::BadRequest
+            | Kind::NoSuchMethod
+            | Kind::UnsupportedRevision
+            | Kind::Unauthenticated
+            | Kind::BadArguments
+            | Kind::RateLimited
+            | Kind::Forbidden
+            | Kind::NeedsApproval
+            | Kind::Declined
+            | Kind::UpstreamRefused
+            | Kind::UpstreamFailed
+            | Kind::TimedOut
+            | Kind::Cancelled
+            | Kind::ToolFailed
+            | Kind::BadConfig
+            | Kind::Internal => false,
+        };
+        if !telling || self.line.limiter().take(&principal.id, "read", 1).await.is_err() {
+            return;
+        }
+        let detail = json!({
+            "principal": &*principal.id,
+            "transport": transport,
+            "method": method,
+            "kind": error.kind().name(),
+            "reason": error.message(),
+        });
+        if let Err(error) = self.line.audit().event("refused", &detail).await {
+            tracing::error!(kind = error.kind().name(), "a refusal could not be audited");
+        }
+    }
+}
