@@ -136,6 +136,8 @@ struct Connection<'a, R, W> {
     unflushed: bool,
     /// Set once nothing more is read: when to stop waiting.
     phase: Option<Pin<Box<Sleep>>>,
+    /// Whether the handler was told that the conversation is over.
+    closed: bool,
 }
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
@@ -156,6 +158,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
             written: 0,
             unflushed: false,
             phase: None,
+            closed: false,
         }
     }
 
@@ -163,6 +166,13 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
     fn drain(&mut self) {
         if self.phase.is_none() {
             self.phase = Some(Box::pin(tokio::time::sleep(self.settings.drain)));
+        }
+    }
+
+    /// Closes the conversation once everything that was read has been started.
+    fn say_farewell(&mut self) {
+        if self.phase.is_some() && self.parked.is_empty() && !self.closed {
+            self.closed = true;
             let farewell = Guarded::new(self.handler.close(self.peer.clone()), None);
             self.flights.push(Flight { work: farewell, weight: 0, counts: false });
         }
@@ -172,6 +182,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
         self.queue.register(context);
         for _ in 0..ROUNDS {
             let mut progress = self.poll_read(context);
+            self.say_farewell();
             progress |= self.poll_flights(context);
             match self.poll_write(context) {
                 Ok(wrote) => progress |= wrote,
@@ -179,7 +190,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
                 Err(_) => return Poll::Ready(Ok(())),
             }
             if let Some(deadline) = &mut self.phase {
-                let idle = self.flights.is_empty() && self.parked.is_empty() && !progress;
+                let idle = self.closed && self.flights.is_empty() && self.parked.is_empty() && !progress;
                 let sent = self.written == self.out.len() && !self.unflushed && self.queue.is_empty();
                 if (idle && sent) || deadline.as_mut().poll(context).is_ready() {
                     self.queue.close();

@@ -185,6 +185,22 @@ async fn the_end_of_the_input_lets_running_requests_finish() {
 }
 
 #[tokio::test]
+async fn the_conversation_is_closed_after_the_last_request_has_started() {
+    let mut wire = open(Settings { in_flight: 1, ..Settings::default() });
+    wire.say(&(request(1, "gated", json!({})) + &request(2, "gated", json!({})))).await;
+    wire.end().await;
+    wire.server.started.seen().await;
+    wire.server.gate.happens();
+    assert_eq!(wire.hear().await["id"], 1);
+    wire.server.started.seen().await;
+    wire.server.closed.seen().await;
+    assert_eq!(wire.server.peers.lock().unwrap().len(), 2);
+    wire.server.gate.happens();
+    assert_eq!(wire.hear().await["id"], 2);
+    within(wire.done).await.unwrap();
+}
+
+#[tokio::test]
 async fn requests_that_never_end_are_given_up_after_the_end() {
     for shut_down in [false, true] {
         let mut wire = open(Settings { drain: Duration::from_millis(50), ..Settings::default() });
