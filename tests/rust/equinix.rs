@@ -1,108 +1,21 @@
 //! Equinix Fabric: what each flow sends, what comes out, and what never does.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod practice;
+mod rig;
 
-use bartizan::audit::Audit;
-use bartizan::clock::SystemClock;
 use bartizan::connectors::catalog::equinix;
-use bartizan::connectors::flow::{Flow, Upstream as Bound};
-use bartizan::connectors::handles::Handles;
-use bartizan::error::{Error, Kind};
-use bartizan::http::credentials::Header;
-use bartizan::http::{Client, Settings};
+use bartizan::error::Kind;
 use bartizan::json::Value;
-use bartizan::limits::{self, Limiter};
-use bartizan::pipeline::{Context, Line, LineParts, Outcome, Proposed, Reply, Tool};
-use bartizan::policy::{Filter, Policy};
-use bartizan::principal::{Principal, PrincipalKind};
-use bartizan::protocol::Revision;
 use bartizan::protocol::types::ToolResult;
-use bartizan::redaction::{self, Redactor};
-use bartizan::secret::Secret;
 use serde_json::json;
 
-use crate::loopback::{Act, Seen, Upstream, answer, with_header};
+use crate::loopback::{answer, with_header};
+use rig::Rig;
 
 const ID: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
 const PORT: &str = "a8ba52de-faae-43b5-b0b1-6904d37ee063";
 const OTHER: &str = "a00cef6f-8e35-4794-9ff9-665e084e4e6d";
 const TOKEN: &str = "5a11c0de-0000-4000-8000-00000000feed";
-
-/// The connector, on a line that allows everything, in front of a scripted upstream.
-struct Rig {
-    upstream: Upstream,
-    tools: BTreeMap<String, Arc<dyn Tool>>,
-    line: Line,
-    _folder: tempfile::TempDir,
-}
-
-impl Rig {
-    async fn new(script: impl Fn(&Seen, usize) -> Act + Send + Sync + 'static) -> Self {
-        let upstream = Upstream::start(script).await;
-        let redactor = Redactor::new(&redaction::Config::default()).unwrap();
-        let clock = SystemClock::shared();
-        let mut egress = upstream.egress();
-        egress.retries = 0;
-        let settings = Settings::new("equinix", upstream.base(), &egress);
-        let token = Arc::new(Secret::new("the-static-token-of-equinix"));
-        let client =
-            Client::new(settings, Arc::new(Header::bearer(token)), redactor.clone(), clock.clone()).unwrap();
-        let bound = Arc::new(Bound::new("equinix", upstream.base(), client, Handles::new([3; 32])));
-        let tools = equinix::flows()
-            .into_iter()
-            .map(|recipe| Arc::new(Flow::new(recipe, Arc::clone(&bound))) as Arc<dyn Tool>)
-            .map(|tool| (tool.spec().name.clone(), tool))
-            .collect();
-        let folder = tempfile::tempdir().unwrap();
-        let audit = bartizan::audit::Config { state: folder.path().to_owned(), ..Default::default() };
-        let line = Line::new(LineParts {
-            audit: Audit::open(&audit, redactor.clone(), clock.clone()).unwrap(),
-            limiter: Arc::new(Limiter::new(&limits::Config::default(), clock.clone())),
-            policy: Arc::new(Policy::from_text("test", "permit(principal, action, resource);").unwrap()),
-            filter: Filter::default(),
-            guards: Vec::new(),
-            redactor,
-            approvals: None,
-            clock,
-            config: bartizan::pipeline::Config::default(),
-        });
-        Self { upstream, tools, line, _folder: folder }
-    }
-
-    /// An upstream that answers every request with this.
-    async fn answering(body: Value) -> Self {
-        Self::new(move |_, _| answer(200, body.clone())).await
-    }
-
-    async fn call_as(&self, who: &str, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
-        let principal = Arc::new(Principal::new(who, PrincipalKind::Process));
-        let context = Context::new(Revision::NEWEST, principal, "memory");
-        let tool = self.tools.get(tool).unwrap_or_else(|| panic!("{tool} is a tool"));
-        let arguments = arguments.as_object().unwrap().clone();
-        let call = Proposed { tool: Arc::clone(tool), arguments, method: "tools/call" };
-        match self.line.run(call, &context).await? {
-            Outcome::Done(done) => match done.into_reply() {
-                Reply::Tool(result) => Ok(result),
-                other => panic!("a tool's result, not {other:?}"),
-            },
-            Outcome::Paused(_) => panic!("nothing asks here"),
-        }
-    }
-
-    async fn call(&self, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
-        self.call_as("anna", tool, arguments).await
-    }
-
-    /// Calls, and shows what was sent: method, address and body.
-    async fn sent(&self, tool: &str, arguments: Value) -> (String, String, Value) {
-        let before = self.upstream.seen().len();
-        self.call(tool, arguments).await.unwrap();
-        let seen = self.upstream.seen()[before].clone();
-        let body = if seen.body.is_empty() { Value::Null } else { seen.json() };
-        (seen.method, seen.target, body)
-    }
-}
 
 fn data(result: &ToolResult) -> &Value {
     result.structured_content.as_ref().unwrap()
@@ -147,14 +60,14 @@ async fn the_seed_servers_tools_are_all_there() {
         "get_service_token",
         "delete_service_token",
     ] {
-        assert!(rig.tools.contains_key(name) || manifest.contains(&format!("\"{name}\"")), "{name}");
+        assert!(rig.tools.all.contains_key(name) || manifest.contains(&format!("\"{name}\"")), "{name}");
     }
 }
 
 #[tokio::test]
 async fn effects_say_what_a_call_does_and_not_which_method_it_uses() {
     let rig = Rig::answering(json!({})).await;
-    for (name, tool) in &rig.tools {
+    for (name, tool) in &rig.tools.all {
         let effect = tool.spec().effect.name();
         let expected = match name.split('_').next().unwrap() {
             "list" | "get" | "search" | "validate" => "read",
