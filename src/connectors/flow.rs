@@ -5,19 +5,19 @@
 //!
 //! Must not: know a vendor.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use url::Url;
 
 use super::handles::Handles;
+use super::response;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, HeaderValue, Method, Request, Response};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply, Tool, ToolSpec};
 use crate::policy::Effect;
 use crate::principal::Principal;
-use crate::protocol::types::{Content, ToolAnnotations, ToolResult};
+use crate::protocol::types::{ToolAnnotations, ToolResult};
 use crate::schema::LazySchema;
 
 /// Why a flow ended early.
@@ -25,7 +25,7 @@ use crate::schema::LazySchema;
 pub enum Stop {
     /// It failed; the sentence is ours.
     Error(Error),
-    /// The upstream refused; its words are shown, after redaction.
+    /// The upstream refused or failed; its words are shown, after redaction.
     Refused(ToolResult),
 }
 
@@ -251,26 +251,10 @@ impl Upstream {
     }
 
     fn read(&self, response: &Response) -> Outcome {
-        let name = &self.name;
-        let failed = |message: String| {
-            let detail = json!({"status": response.status, "upstream": name});
-            Err(Stop::Error(Error::new(Kind::UpstreamFailed, message).with_detail(detail)))
-        };
         match response.status {
             200..=299 if response.body.is_empty() => Ok(Value::Null),
-            200..=299 => match serde_json::from_slice(&response.body) {
-                Ok(value) => Ok(value),
-                Err(_) => failed(format!("{name} answered something that is not JSON")),
-            },
-            429 => {
-                let wait = response.retry_after.unwrap_or_default();
-                let message =
-                    format!("{name} has too many requests; try again in {} seconds", wait.as_secs().max(1));
-                Err(Stop::Error(Error::new(Kind::RateLimited, message).with_retry_after(wait)))
-            }
-            400..=499 => Err(Stop::Refused(refusal(name, response))),
-            300..=399 => failed(format!("{name} answered with a redirect, which is not followed")),
-            status => failed(format!("{name} failed with status {status}")),
+            200..=299 => Ok(response::json_body(response, &self.name)?),
+            _ => Err(Stop::Refused(response::result(response, &self.name, true)?)),
         }
     }
 }
@@ -282,30 +266,6 @@ fn is_plain(segment: &str) -> bool {
         && segment != ".."
         && !segment.contains(['/', '\\', '%', '?', '#', '\0'])
         && !segment.chars().any(char::is_control)
-}
-
-/// What the upstream says of its refusal, for the model to read; redacted by the line like any result.
-fn refusal(name: &str, response: &Response) -> ToolResult {
-    let mut text = format!("{name} refused the request with status {}", response.status);
-    let answer: Option<Value> = serde_json::from_slice(&response.body).ok();
-    let list = match &answer {
-        Some(Value::Array(list)) => list.as_slice(),
-        Some(one @ Value::Object(_)) => std::slice::from_ref(one),
-        _ => &[],
-    };
-    for error in list {
-        let said: Vec<&str> = ["errorCode", "errorMessage", "details"]
-            .iter()
-            .filter_map(|key| error.get(*key)?.as_str())
-            .collect();
-        let _ = write!(text, "; {}", said.join(": "));
-    }
-    let mut detail = json!({"kind": Kind::UpstreamRefused.name(), "status": response.status});
-    if let (Some(answer), Some(detail)) = (answer, detail.as_object_mut()) {
-        detail.insert(String::from("answer"), answer);
-    }
-    let content = vec![Content::text(text)];
-    ToolResult { content, structured_content: Some(detail), is_error: true, meta: None }
 }
 
 /// Arguments that have been validated, by name and type.

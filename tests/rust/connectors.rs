@@ -1,3 +1,3 @@
 //! Documents in, operations and requests out.
 
-mod documents;
+pub(crate) mod documents;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use bartizan::audit::Audit;
 use bartizan::clock::SystemClock;
-use bartizan::connectors::catalog::equinix;
-use bartizan::connectors::flow::{Flow, Upstream as Bound};
 use bartizan::connectors::handles::Handles;
+use bartizan::connectors::{Connector, Instead, Surroundings};
 use bartizan::error::Error;
 use bartizan::http::credentials::Header;
-use bartizan::http::{Client, Config, Credentials, Settings};
+use bartizan::http::{Config, Credentials};
 use bartizan::json::Value;
 use bartizan::limits::{self, Limiter};
 use bartizan::pipeline::{Context, Line, LineParts, Outcome, Proposed, Reply, Tool};
@@ -37,18 +36,20 @@ pub(crate) struct Rig {
 }
 
 impl Tools {
-    /// Every flow, bound to an upstream.
+    /// The whole connector, bound to an upstream.
     pub(crate) fn at(base: &url::Url, egress: &Config, credentials: Arc<dyn Credentials>) -> Self {
         let redactor = Redactor::new(&redaction::Config::default()).unwrap();
         let clock = SystemClock::shared();
-        let settings = Settings::new("equinix", base.clone(), egress);
-        let client = Client::new(settings, credentials, redactor.clone(), clock.clone()).unwrap();
-        let bound = Arc::new(Bound::new("equinix", base.clone(), client, Handles::new([3; 32])));
-        let all = equinix::flows()
-            .into_iter()
-            .map(|recipe| Arc::new(Flow::new(recipe, Arc::clone(&bound))) as Arc<dyn Tool>)
-            .map(|tool| (tool.spec().name.clone(), tool))
-            .collect();
+        let surroundings = Surroundings {
+            egress: egress.clone(),
+            redactor: redactor.clone(),
+            clock: clock.clone(),
+            handles: Handles::new([3; 32]),
+        };
+        let instead = Instead { base: Some(base.clone()), credentials: Some(credentials) };
+        let connector = Connector::built_in("equinix", &surroundings, instead).unwrap();
+        assert!(connector.refused().is_empty(), "{:?}", connector.refused());
+        let all = connector.tools().iter().map(|tool| (tool.spec().name.clone(), Arc::clone(tool))).collect();
         let folder = tempfile::tempdir().unwrap();
         let audit = bartizan::audit::Config { state: folder.path().to_owned(), ..Default::default() };
         // a test calls more often than people do
