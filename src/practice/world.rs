@@ -213,6 +213,11 @@ impl World {
         if matches!(flat.main_type(), Some("integer" | "number")) {
             return Value::from(1000 + number % 1_000_000_000);
         }
+        // an id that looks like the vendor's, where the pattern allows it
+        let id = words::uuid(number);
+        if flat.pattern.is_some_and(|source| regex::Regex::new(source).is_ok_and(|own| own.is_match(&id))) {
+            return id.into();
+        }
         let varied = usize::try_from(number % 1_000_000).unwrap_or(0);
         if let Some(text) = flat.pattern.and_then(|source| super::pattern::sample(source, varied)) {
             return text.into();

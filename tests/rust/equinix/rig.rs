@@ -46,7 +46,8 @@ impl Tools {
             clock: clock.clone(),
             handles: Handles::new([3; 32]),
         };
-        let instead = Instead { base: Some(base.clone()), credentials: Some(credentials) };
+        let instead =
+            Instead { base: Some(base.clone()), credentials: Some(credentials), ..Instead::default() };
         let connector = Connector::built_in("equinix", &surroundings, instead).unwrap();
         assert!(connector.refused().is_empty(), "{:?}", connector.refused());
         let all = connector.tools().iter().map(|tool| (tool.spec().name.clone(), Arc::clone(tool))).collect();
