@@ -426,3 +426,19 @@ async fn progress_and_logs_are_heard_as_asked_and_end_with_the_answer() {
         assert_eq!(quiet.ask("tools/call", bad).await.fault().1, -32602);
     }
 }
+
+#[tokio::test]
+async fn what_never_becomes_a_call_leaves_an_event_without_its_words() {
+    for (channel, revision) in matrix() {
+        let world = world(stage::all());
+        let client = Script::open(&world, channel, revision, able()).await;
+        client.call("hunter2", json!({})).await.fault();
+        let audited = world.audited();
+        let event = audited.lines().find(|line| line.contains("refused")).expect("no event");
+        assert!(event.contains("NoSuchTool") && event.contains("key:alice") && event.contains("tools/call"));
+        assert!(!audited.contains("hunter2"));
+        let before = audited.lines().count();
+        client.call("echo", json!({})).await.result();
+        assert!(world.audited().lines().count() >= before + 2, "an intent and an outcome");
+    }
+}

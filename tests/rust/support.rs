@@ -34,7 +34,14 @@ pub struct World {
     pub server: Arc<Server>,
     pub catalog: Arc<Catalog>,
     pub clock: Arc<ManualClock>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// The audit as it is in the file.
+    pub fn audited(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap_or_default()
+    }
 }
 
 /// A server that allows everything, with these tools.
@@ -79,7 +86,7 @@ pub fn world_with(tools: Vec<Arc<dyn Tool>>, policy: &str, config: Config) -> Wo
         config,
     })
     .unwrap();
-    World { server, catalog, clock, _folder: folder }
+    World { server, catalog, clock, folder }
 }
 
 /// What a peer was sent.
