@@ -201,20 +201,30 @@ class Server:
     def add_tool(self, function: Callable[..., Any], name: str | None = None, **details: Any) -> None:
         """Add a tool; clients of a running server are told. Takes what ``@server.tool`` takes."""
         self.tool(name, **details)(function)
-        from .tool import called  # noqa: PLC0415 - loaded with the first decorator
 
-        for running, host in self._running.items():
-            running.add([self._entry(self._records["tool", name or called(function)], host)])
+    def add_resource(self, function: Callable[..., Any], uri: str, **details: Any) -> None:
+        """Add a resource or template; clients of a running server are told. Takes what ``@server.resource`` takes."""
+        self.resource(uri, **details)(function)
+
+    def add_prompt(self, function: Callable[..., Any], name: str | None = None, **details: Any) -> None:
+        """Add a prompt; clients of a running server are told. Takes what ``@server.prompt`` takes."""
+        self.prompt(name, **details)(function)
 
     def remove_tool(self, name: str) -> None:
         """Remove a tool; clients of a running server are told. Raises KeyError if there is none of that name."""
-        del self._records["tool", name]
-        for running in self._running:
-            running.remove("tool", name)
+        self._remove("tool", name)
+
+    def remove_resource(self, name: str) -> None:
+        """Remove a resource or template by its name; clients are told. Raises KeyError if there is none."""
+        self._remove("resource", name)
+
+    def remove_prompt(self, name: str) -> None:
+        """Remove a prompt; clients of a running server are told. Raises KeyError if there is none of that name."""
+        self._remove("prompt", name)
 
     def resource_updated(self, uri: str) -> None:
         """Tell the clients that subscribed to a resource that it has changed."""
-        for running in self._running:
+        for running in list(self._running):
             running.resource_updated(uri)
 
     # --- running
@@ -286,7 +296,15 @@ class Server:
         if key in self._records:
             message = f"{family} {record.name!r} is registered twice; give one of them another name"
             raise ConfigError(message)
+        for running, host in list(self._running.items()):
+            running.add([self._entry(record, host)])
         self._records[key] = record
+
+    def _remove(self, family: str, name: str) -> None:
+        record = self._records.pop((family, name))
+        kind = "template" if "{" in getattr(record, "uri", "") else family
+        for running in list(self._running):
+            running.remove(kind, name)
 
     def _host(self, loop: Any = None) -> Host:
         from .hosting import Host  # noqa: PLC0415 - only when it runs

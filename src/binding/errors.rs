@@ -10,11 +10,9 @@ use pyo3::exceptions::asyncio::CancelledError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use uuid::Uuid;
 
 use super::{convert, spec};
 use crate::error::{Error, Kind};
-use crate::json::json;
 use crate::pipeline::{Family, Halt, Reply, ToolSpec};
 use crate::protocol::types::ToolResult;
 
@@ -87,7 +85,7 @@ pub(super) fn outcome(py: Python<'_>, raised: &PyErr, spec: &ToolSpec) -> Result
     if raised.is_instance_of::<Asked>(py) {
         return match spec::asks(raised.value(py)) {
             Ok(asks) => Err(Halt::Ask(asks)),
-            Err(fault) => Err(failed(py, &fault, spec).into()),
+            Err(fault) => Err(failed(py, &fault).into()),
         };
     }
     if raised.is_instance_of::<ToolError>(py) && spec.family == Family::Tool {
@@ -105,7 +103,7 @@ pub(super) fn outcome(py: Python<'_>, raised: &PyErr, spec: &ToolSpec) -> Result
     if raised.is_instance_of::<CancelledError>(py) {
         return Err(Error::new(Kind::Cancelled, "The call was cancelled.").into());
     }
-    Err(failed(py, raised, spec).into())
+    Err(failed(py, raised).into())
 }
 
 /// The error behind an exception that the core itself raised: its sentence is ours and may be shown again.
@@ -130,18 +128,12 @@ pub(super) fn ours(raised: &Bound<'_, pyo3::exceptions::PyBaseException>) -> Opt
     Some(error)
 }
 
-/// An exception nobody expected: an id for the caller, the words for the log.
-pub(super) fn failed(py: Python<'_>, raised: &PyErr, spec: &ToolSpec) -> Error {
-    let id = Uuid::new_v4().simple().to_string();
+/// An exception nobody expected: its words go to the log only, where the line keeps them under an id.
+pub(super) fn failed(py: Python<'_>, raised: &PyErr) -> Error {
     let words = traceback(py, raised).unwrap_or_else(|_| {
         raised.get_type(py).name().map_or_else(|_| String::new(), |name| name.to_string())
     });
-    tracing::error!(id, tool = spec.name, exception = words, "a Python tool failed");
-    Error::new(
-        Kind::ToolFailed,
-        format!("The tool failed unexpectedly. What happened is in the server's log under {id}."),
-    )
-    .with_detail(json!({ "id": id }))
+    Error::new(Kind::ToolFailed, "The tool failed unexpectedly.").with_source(words)
 }
 
 fn traceback(py: Python<'_>, raised: &PyErr) -> PyResult<String> {

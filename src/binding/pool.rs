@@ -149,14 +149,15 @@ impl Pool {
                 }
                 let work = job.work;
                 let _ = catch_unwind(AssertUnwindSafe(|| work(py)));
-                if job.state.compare_exchange(RUNNING, FINISHED, Ordering::AcqRel, Ordering::Acquire).is_err()
-                {
+                if !step(&job.state, RUNNING, FINISHED) {
                     let mut state = self.lock();
-                    state.stuck -= 1;
-                    if state.threads >= THREADS {
-                        return;
+                    if job.state.load(Ordering::Acquire) == ABANDONED {
+                        state.stuck -= 1;
+                        if state.threads >= THREADS {
+                            return;
+                        }
+                        state.threads += 1;
                     }
-                    state.threads += 1;
                 }
             }
         });
@@ -187,8 +188,12 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if !step(&self.state, QUEUED, ABANDONED) && step(&self.state, RUNNING, ABANDONED) {
-            let mut state = self.pool.lock();
+        if self.state.load(Ordering::Acquire) == FINISHED || step(&self.state, QUEUED, ABANDONED) {
+            return;
+        }
+        // under the lock, so that the thread, should it finish right now, counts itself back afterwards
+        let mut state = self.pool.lock();
+        if step(&self.state, RUNNING, ABANDONED) {
             state.threads -= 1;
             state.stuck += 1;
             if !state.queue.is_empty() {
