@@ -55,7 +55,7 @@ pub(super) fn vet(source: &Value, remotes: Option<&Remotes>) -> Result<()> {
         for (target, place) in &walk.refs {
             walk.target(target, place)?;
         }
-        Work { root: source, known: HashMap::new() }.of(source, "", 0)?;
+        Work::over(source)?;
     }
     Ok(())
 }
@@ -222,9 +222,20 @@ struct Work<'a> {
     root: &'a Value,
     /// By the address of the schema: what it costs, or that it is being counted.
     known: HashMap<*const Value, Option<u64>>,
+    /// Schemas for parts of a value. They start afresh, because going into the value is progress: only what is still
+    /// open for one and the same value is a circle.
+    later: Vec<&'a Value>,
 }
 
 impl<'a> Work<'a> {
+    fn over(root: &'a Value) -> Result<()> {
+        let mut work = Work { root, known: HashMap::new(), later: vec![root] };
+        while let Some(schema) = work.later.pop() {
+            work.of(schema, "", 0)?;
+        }
+        Ok(())
+    }
+
     fn of(&mut self, schema: &'a Value, place: &str, depth: usize) -> Result<u64> {
         let Value::Object(keywords) = schema else { return Ok(1) };
         match self.known.get(&std::ptr::from_ref(schema)) {
@@ -243,22 +254,17 @@ impl<'a> Work<'a> {
         {
             cost = cost.saturating_add(self.of(inner, place, depth + 1)?);
         }
-        let mut elsewhere = Vec::new();
         for (inner, same_value) in children(keywords) {
             if same_value {
                 cost = cost.saturating_add(self.of(inner, place, depth + 1)?);
             } else {
-                elsewhere.push(inner);
+                self.later.push(inner);
             }
         }
         if cost > MOST_WORK {
             return Err(too_large("its references multiply without bound"));
         }
         self.known.insert(std::ptr::from_ref(schema), Some(cost));
-        // Schemas for parts of the value start afresh: going into the value is progress.
-        for inner in elsewhere {
-            self.of(inner, place, depth + 1)?;
-        }
         Ok(cost)
     }
 }
@@ -320,6 +326,15 @@ mod tests {
 
     fn refusal(schema: &Value) -> String {
         vet(schema, None).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn a_circle_through_a_property_is_none_wherever_it_begins() {
+        let schema = json!({"$ref": "#/$defs/A", "$defs": {
+            "A": {"allOf": [{"properties": {"again": {"$ref": "#/$defs/A"}}}]}}});
+        vet(&schema, None).unwrap();
+        let endless = json!({"$ref": "#/$defs/A", "$defs": {"A": {"allOf": [{"$ref": "#/$defs/A"}]}}});
+        assert!(refusal(&endless).contains("without end"));
     }
 
     #[test]

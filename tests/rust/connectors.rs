@@ -1,3 +1,7 @@
 //! Documents in, operations and requests out.
 
+mod calls;
 pub(crate) mod documents;
+mod hostile;
+mod paging;
+mod rig;

@@ -363,7 +363,7 @@ impl<'a> Schemas<'a> {
             return *known;
         }
         let usable =
-            pattern.len() <= 2_000 && crate::schema::Schema::vet(&json!({"pattern": pattern})).is_ok();
+            pattern.len() <= 2_000 && crate::schema::Schema::compile(&json!({"pattern": pattern})).is_ok();
         if self.patterns.len() < 10_000 {
             self.patterns.insert(pattern.to_owned(), usable);
         }

@@ -102,6 +102,7 @@ fn options() -> serde_saphyr::Options {
     options.underscored_numbers_as_strings = true;
     options.ignore_binary_tag_for_string = true;
     options.non_finite_float_policy = serde_saphyr::options::NonFiniteFloatPolicy::AsString;
+    options.emit_comments = false;
     options.with_snippet = false;
     options
 }

@@ -1,0 +1,114 @@
+//! A document as tools on a line that allows everything, in front of a scripted upstream.
+
+use std::sync::Arc;
+
+use bartizan::audit::Audit;
+use bartizan::clock::SystemClock;
+use bartizan::connectors::document::Document;
+use bartizan::connectors::handles::Handles;
+use bartizan::connectors::manifest::Manifest;
+use bartizan::connectors::{Connector, Instead, Surroundings, openapi};
+use bartizan::error::Error;
+use bartizan::http::Credentials;
+use bartizan::http::credentials::Header;
+use bartizan::json::Value;
+use bartizan::limits::{self, Limiter};
+use bartizan::pipeline::{Context, Line, LineParts, Outcome, Proposed, Reply, Tool};
+use bartizan::policy::{Filter, Policy};
+use bartizan::principal::{Principal, PrincipalKind};
+use bartizan::protocol::Revision;
+use bartizan::protocol::types::{Content, ToolResult};
+use bartizan::redaction::{self, Redactor};
+use bartizan::secret::Secret;
+
+use crate::loopback::{Act, Seen, Upstream};
+
+pub(crate) const TOKEN: &str = "a-token-that-nobody-may-see-4711";
+
+pub(crate) fn surroundings(egress: bartizan::http::Config) -> Surroundings {
+    Surroundings {
+        egress,
+        redactor: Redactor::new(&redaction::Config::default()).unwrap(),
+        clock: SystemClock::shared(),
+        handles: Handles::new([7; 32]),
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) upstream: Upstream,
+    pub(crate) connector: Connector,
+    line: Line,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    pub(crate) async fn new(
+        document: Value,
+        manifest: &str,
+        script: impl Fn(&Seen, usize) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let document = openapi::load(document.to_string().as_bytes(), None).unwrap();
+        Self::of(document, manifest, script).await
+    }
+
+    pub(crate) async fn of(
+        document: Document,
+        manifest: &str,
+        script: impl Fn(&Seen, usize) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let upstream = Upstream::start(script).await;
+        let mut egress = upstream.egress();
+        egress.retries = 0;
+        let around = surroundings(egress);
+        let token: Arc<dyn Credentials> = Arc::new(Header::bearer(Arc::new(Secret::new(TOKEN))));
+        let instead = Instead { base: Some(upstream.base()), credentials: Some(token) };
+        let manifest = Manifest::parse(&format!("name = 'acme'\n{manifest}"), "connector.toml").unwrap();
+        let connector = Connector::new(&manifest, document, "openapi", &around, instead).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let audit = bartizan::audit::Config { state: folder.path().to_owned(), ..Default::default() };
+        let line = Line::new(LineParts {
+            audit: Audit::open(&audit, around.redactor.clone(), around.clock.clone()).unwrap(),
+            limiter: Arc::new(Limiter::new(&limits::Config::default(), around.clock.clone())),
+            policy: Arc::new(Policy::from_text("test", "permit(principal, action, resource);").unwrap()),
+            filter: Filter::default(),
+            guards: Vec::new(),
+            redactor: around.redactor,
+            approvals: None,
+            clock: around.clock,
+            config: bartizan::pipeline::Config::default(),
+        });
+        Self { upstream, connector, line, _folder: folder }
+    }
+
+    pub(crate) fn tool(&self, name: &str) -> &Arc<dyn Tool> {
+        let found = self.connector.tools().iter().find(|tool| tool.spec().name == name);
+        found.unwrap_or_else(|| panic!("{name} is a tool"))
+    }
+
+    pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
+        self.call_as("anna", tool, arguments).await
+    }
+
+    /// Calls as somebody whose allowance nobody else uses up.
+    pub(crate) async fn call_as(&self, who: &str, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
+        let context =
+            Context::new(Revision::NEWEST, Arc::new(Principal::new(who, PrincipalKind::Process)), "memory");
+        let arguments = arguments.as_object().unwrap().clone();
+        let call = Proposed { tool: Arc::clone(self.tool(tool)), arguments, method: "tools/call" };
+        match self.line.run(call, &context).await? {
+            Outcome::Done(done) => match done.into_reply() {
+                Reply::Tool(result) => Ok(result),
+                other => panic!("a tool's result, not {other:?}"),
+            },
+            Outcome::Paused(_) => panic!("nothing asks here"),
+        }
+    }
+}
+
+pub(crate) fn text(result: &ToolResult) -> String {
+    let texts = result.content.iter().filter_map(|content| match content {
+        Content::Text { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
