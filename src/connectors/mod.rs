@@ -113,14 +113,14 @@ impl Connector {
         })?;
         let settled = Base::new(base, &document.base_path)?;
         let moved = instead.base.as_ref();
+        let access = instead.access.as_ref().unwrap_or(&manifest.credentials);
+        let own = manifest.base.as_ref();
         let credentials = match instead.credentials {
             Some(credentials) => credentials,
-            None => instead.access.as_ref().unwrap_or(&manifest.credentials).build(
-                &manifest.name,
-                moved,
-                &surroundings.egress,
-                &surroundings.clock,
-            )?,
+            None => {
+                let moved = moved.zip(own);
+                access.build(&manifest.name, moved, &surroundings.egress, &surroundings.clock)?
+            }
         };
         let mut settings = Settings::new(&manifest.name, base.clone(), &surroundings.egress);
         if moved.is_none() {
@@ -149,7 +149,7 @@ impl Connector {
             base: Arc::new(settled),
             client: client.clone(),
             headers: headers(manifest)?,
-            reserved: manifest.credentials.headers(),
+            reserved: [access.headers(), manifest.credentials.headers()].concat(),
             prefix: manifest.prefix.clone().unwrap_or_default(),
             practice: instead.practice,
         };

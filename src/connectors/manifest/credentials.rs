@@ -157,12 +157,12 @@ impl Access {
         Ok(())
     }
 
-    /// What signs the requests of the connector `name`. `moved` is the base address in use when it is not the
-    /// manifest's: a token endpoint on the manifest's own host then moves along, so that no secret goes elsewhere.
+    /// What signs the requests of the connector `name`. `moved` is the base address in use and the manifest's, where
+    /// they differ: a token endpoint at the manifest's own address then moves along; any other stays where it is.
     pub(in crate::connectors) fn build(
         &self,
         name: &str,
-        moved: Option<&Url>,
+        moved: Option<(&Url, &Url)>,
         egress: &Config,
         clock: &SharedClock,
     ) -> Result<Arc<dyn Credentials>> {
@@ -182,7 +182,10 @@ impl Access {
                 }
                 Way::OAuth2 { token_url, client_id, client_secret, style, scope, audience } => {
                     let endpoint = TokenEndpoint {
-                        url: moved.map_or_else(|| token_url.clone(), |base| at(base, token_url)),
+                        url: match moved {
+                            Some((base, own)) if own.origin() == token_url.origin() => at(base, token_url),
+                            _ => token_url.clone(),
+                        },
                         style: *style,
                         scope: scope.clone(),
                         audience: audience.clone(),

@@ -1,3 +1,5 @@
+//! What the folder promises, from its outside.
+
 use super::*;
 use crate::connectors::document::{Place, Style};
 use crate::json::json;

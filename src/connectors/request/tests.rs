@@ -1,3 +1,5 @@
+//! What the folder promises, from its outside.
+
 use super::*;
 use crate::connectors::openapi::load;
 use crate::json::json;

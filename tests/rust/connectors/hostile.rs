@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use bartizan::connectors::Connector;
 use bartizan::connectors::manifest::Access;
 use bartizan::connectors::openapi::load;
+use bartizan::connectors::{Connector, Instead};
 use bartizan::error::Kind;
 use bartizan::json::json;
 use bartizan::schema::Schema;
@@ -79,9 +79,14 @@ fn documents_that_grow_are_bounded() {
         let start = Instant::now();
         let document = load(chain(count, kind).to_string().as_bytes(), None).unwrap();
         let base = Url::parse("https://api.example").unwrap();
-        let connector =
-            Connector::from_document(document, base, Access::None, &surroundings(Default::default()))
-                .unwrap();
+        let connector = Connector::from_document(
+            document,
+            base,
+            Access::None,
+            &surroundings(Default::default()),
+            Instead::default(),
+        )
+        .unwrap();
         let [tool] = connector.tools() else { panic!("one tool") };
         let size = tool.spec().input.source().to_string().len();
         let schema = tool.spec().input.compiled().unwrap();
@@ -101,7 +106,7 @@ fn where_an_api_is_must_be_said_and_is_checked() {
     let around = surroundings(Default::default());
     let build = |base: &str| {
         let base = Url::parse(base).unwrap();
-        Connector::from_document(document.clone(), base, Access::None, &around)
+        Connector::from_document(document.clone(), base, Access::None, &around, Instead::default())
     };
     let connector = build("https://api.example").unwrap();
     assert_eq!(connector.name(), "old-one");
@@ -114,7 +119,6 @@ fn where_an_api_is_must_be_said_and_is_checked() {
 
 #[test]
 fn a_folder_is_a_connector() {
-    use bartizan::connectors::Instead;
     let folder = tempfile::tempdir().unwrap();
     let around = surroundings(Default::default());
     let build = || Connector::from_folder(folder.path(), &around, Instead::default());
@@ -147,9 +151,14 @@ fn every_schema_of_the_vendors_documents_can_be_used() {
         let count = document.operations.len();
         let base = Url::parse("https://api.example").unwrap();
         let start = Instant::now();
-        let connector =
-            Connector::from_document(document, base, Access::None, &surroundings(Default::default()))
-                .unwrap();
+        let connector = Connector::from_document(
+            document,
+            base,
+            Access::None,
+            &surroundings(Default::default()),
+            Instead::default(),
+        )
+        .unwrap();
         let built = start.elapsed();
         assert_eq!(connector.tools().len(), count, "{:?}", connector.refused());
         let start = Instant::now();

@@ -61,7 +61,7 @@ impl Rig {
         egress.retries = 0;
         let around = surroundings(egress);
         let token: Arc<dyn Credentials> = Arc::new(Header::bearer(Arc::new(Secret::new(TOKEN))));
-        let instead = Instead { base: Some(upstream.base()), credentials: Some(token) };
+        let instead = Instead { base: Some(upstream.base()), credentials: Some(token), ..Instead::default() };
         let manifest = Manifest::parse(&format!("name = 'acme'\n{manifest}"), "connector.toml").unwrap();
         let connector = Connector::new(&manifest, document, "openapi", &around, instead).unwrap();
         let folder = tempfile::tempdir().unwrap();
