@@ -26,7 +26,7 @@ pub enum Stop {
     /// It failed; the sentence is ours.
     Error(Error),
     /// The upstream refused or failed; its words are shown, after redaction.
-    Refused(ToolResult),
+    Refused(Box<ToolResult>),
 }
 
 impl From<Error> for Stop {
@@ -123,7 +123,7 @@ impl Tool for Flow {
             let run = Run { upstream: &self.upstream, arguments, principal: &context.principal };
             match (self.run)(run).await {
                 Ok(value) => Ok(Reply::Tool(ToolResult::structured(value))),
-                Err(Stop::Refused(result)) => Ok(Reply::Tool(result)),
+                Err(Stop::Refused(result)) => Ok(Reply::Tool(*result)),
                 Err(Stop::Error(error)) => Err(Halt::Error(error)),
             }
         })
@@ -254,7 +254,7 @@ impl Upstream {
         match response.status {
             200..=299 if response.body.is_empty() => Ok(Value::Null),
             200..=299 => Ok(response::json_body(response, &self.name)?),
-            _ => Err(Stop::Refused(response::result(response, &self.name, true)?)),
+            _ => Err(Stop::Refused(Box::new(response::result(response, &self.name, true)?))),
         }
     }
 }

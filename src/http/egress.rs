@@ -74,7 +74,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// The origin of a configured base address. `hosts` lists what the connector may reach at all.
-    pub(super) fn of(base: &Url, hosts: &[String], exemptions: Exemptions, name: &str) -> Result<Self> {
+    pub(super) fn of(base: &Url, hosts: &[String], exemptions: &Exemptions, name: &str) -> Result<Self> {
         let wrong = |reason: &str| {
             Err(Error::new(Kind::BadConfig, format!("the base address of {name} cannot be used: {reason}")))
         };
@@ -225,7 +225,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 /// Only global unicast, without the ranges that carry an IPv4 address or lead to a special place. Mapped (`::ffff:`),
-/// NAT64 (`64:ff9b::`), loopback, unique-local, link-local and multicast lie outside of 2000::/3.
+/// NAT64 (`64:ff9b::`), loopback, unique-local, link-local and multicast lie outside of `2000::/3`.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
     (0x2000..=0x3fff).contains(&a)
@@ -284,7 +284,7 @@ mod tests {
 
     fn origin(base: &str, listed: &[&str]) -> crate::error::Result<Origin> {
         let listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
-        Origin::of(&Url::parse(base).unwrap(), &[], Exemptions::parse(&listed)?, "test")
+        Origin::of(&Url::parse(base).unwrap(), &[], &Exemptions::parse(&listed)?, "test")
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Client {
         let longest = seconds(egress.timeout, "timeout")?;
         seconds(egress.connect_timeout, "connect_timeout")?;
         seconds(egress.read_timeout, "read_timeout")?;
-        let origin = Origin::of(&base, &hosts, Exemptions::parse(&egress.allow_private)?, &name)?;
+        let origin = Origin::of(&base, &hosts, &Exemptions::parse(&egress.allow_private)?, &name)?;
         let pace =
             pace.or(egress.per_minute.map(|per_minute| Pace { per_minute, burst: per_minute.div_ceil(6) }));
         let inner = Inner {
@@ -111,14 +111,12 @@ impl Client {
         let inner = &*self.inner;
         let longest = request.timeout.map_or(inner.timeout, |own| own.min(inner.timeout));
         let deadline = inner.clock.monotonic() + longest;
-        match tokio::time::timeout(longest, inner.run(request, deadline)).await {
-            Ok(done) => done,
-            Err(_) => {
-                let message =
-                    format!("{} did not answer within {:.1} seconds", inner.name, longest.as_secs_f64());
-                Err(Error::new(Kind::TimedOut, message))
-            }
-        }
+        let done = tokio::time::timeout(longest, inner.run(request, deadline)).await;
+        done.unwrap_or_else(|_| {
+            let seconds = longest.as_secs_f64();
+            let message = format!("{} did not answer within {seconds:.1} seconds", inner.name);
+            Err(Error::new(Kind::TimedOut, message))
+        })
     }
 }
 
@@ -160,7 +158,7 @@ impl Inner {
                         tries,
                         retry_after: asked,
                     };
-                    let wait = asked.unwrap_or_default().max(self.backoff(tries));
+                    let wait = asked.unwrap_or_default().max(retry::backoff(tries, rand::random()));
                     if response.status == 429 {
                         self.turns.pause(self.clock.monotonic(), wait);
                     }
@@ -173,7 +171,7 @@ impl Inner {
                     if response.status == 429 { Duration::ZERO } else { wait }
                 }
                 Err(failure) => {
-                    let wait = self.backoff(tries);
+                    let wait = retry::backoff(tries, rand::random());
                     let safe = failure.passing && (failure.unsent || idempotent);
                     if !safe || !self.may_retry(tries, wait, deadline) {
                         return Err(failure.error);
@@ -183,10 +181,6 @@ impl Inner {
             };
             tokio::time::sleep(wait).await;
         }
-    }
-
-    fn backoff(&self, tries: u32) -> Duration {
-        retry::backoff(tries, rand::random())
     }
 
     fn may_retry(&self, tries: u32, wait: Duration, deadline: Duration) -> bool {

@@ -27,7 +27,7 @@ use crate::redaction::Redactor;
 use crate::secret::Secret;
 
 /// A token is renewed this long before it ends.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_mins(1);
 /// What a token lasts if the endpoint does not say.
 const LIFETIME: u64 = 3600;
 /// Longest answer of a token endpoint.
@@ -35,7 +35,7 @@ const LIMIT: u64 = 256 * 1024;
 /// Refused logins in a row before a long pause.
 const STRIKES: u32 = 3;
 /// That pause.
-const COOL_DOWN: Duration = Duration::from_secs(30 * 60);
+const COOL_DOWN: Duration = Duration::from_mins(30);
 /// Refused logins in a row with the same secret before it is given up: vendors lock accounts at five.
 const OUT: u32 = 4;
 
@@ -154,7 +154,7 @@ impl ClientCredentials {
         clock: SharedClock,
     ) -> Result<Self> {
         let place = format!("{name}'s token endpoint");
-        let origin = Origin::of(&endpoint.url, &[], Exemptions::parse(&egress.allow_private)?, &place)?;
+        let origin = Origin::of(&endpoint.url, &[], &Exemptions::parse(&egress.allow_private)?, &place)?;
         let wire = Wire::new(&place, origin, egress)?;
         let timeout = seconds(egress.timeout, "timeout")?.min(Duration::from_secs(30));
         let state = Mutex::default();
@@ -206,7 +206,7 @@ impl Fetcher {
                 if now < state.closed_until
                     && let Some(last) = state.last.clone()
                 {
-                    return Err(last.into_error(Some(state.closed_until - now)));
+                    return Err(last.into_error(Some(state.closed_until.saturating_sub(now))));
                 }
                 // a task of its own: a caller who gives up does not leave a login half done
                 let (this, redactor) = (Arc::clone(self), redactor.clone());

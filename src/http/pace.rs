@@ -46,11 +46,11 @@ impl Turns {
                 (decision, next) = decide(full_at, quota, 1, turn);
             }
             if matches!(decision, Decision::Refused { .. }) {
-                return Err(turn - now);
+                return Err(turn.saturating_sub(now));
             }
             full_at = next;
         }
-        let wait = turn - now;
+        let wait = turn.saturating_sub(now);
         if wait > patience {
             return Err(wait);
         }

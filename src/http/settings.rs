@@ -15,7 +15,8 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Proxy for every upstream, `http://HOST:PORT`. Proxies named by the environment are not used.
+    /// Proxy for every upstream, `http://HOST:PORT`. Proxies named by the environment are not used. Names are then
+    /// resolved by the proxy, and which addresses they may lead to is for the proxy to judge.
     pub proxy: Option<String>,
     /// Hosts that are reached without the proxy: `example.com` (with its subdomains), addresses, ranges.
     pub no_proxy: Vec<String>,

@@ -114,7 +114,7 @@ impl Wire {
             .tls_version_min(reqwest::tls::Version::TLS_1_2)
             .connect_timeout(seconds(self.config.connect_timeout))
             .read_timeout(seconds(self.config.read_timeout))
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .dns_resolver(resolver(self.origin.clone(), proxy.and_then(|proxy| proxy_host(proxy).ok())))
             .tls_certs_merge(self.authorities.iter().cloned());
         if let Some(proxy) = proxy {

@@ -214,10 +214,7 @@ async fn every_kind_of_end_has_its_own_shape() {
             json!({"type": "metal_network", "authentication_key": "key-of-metal"}),
             json!({"accessPoint": {"type": "METAL_NETWORK", "authenticationKey": "key-of-metal"}}),
         ),
-        (
-            json!({"type": "service_token", "service_token_uuid": TOKEN}),
-            json!({"serviceToken": {"uuid": TOKEN}}),
-        ),
+        (json!({"type": "service_token", "service_token": TOKEN}), json!({"serviceToken": {"uuid": TOKEN}})),
     ];
     for (given, expected) in ends {
         let (_, _, body) = rig.sent("create_fabric_connection", order(given, port(OTHER, 5))).await;
@@ -249,7 +246,7 @@ async fn an_end_that_says_too_little_or_too_much_is_refused_before_anything_is_s
 
 #[tokio::test]
 async fn changes_are_json_patches_and_an_empty_one_is_refused() {
-    let rig = Rig::answering(json!({"uuid": ID})).await;
+    let rig = Rig::answering(json!({"uuid": ID, "href": format!("https://x.example/{TOKEN}")})).await;
     let arguments =
         json!({"connection_uuid": ID, "name": "n", "bandwidth": 200, "notifications": ["a@b.example"]});
     let (method, target, body) = rig.sent("update_connection", arguments).await;
@@ -266,20 +263,21 @@ async fn changes_are_json_patches_and_an_empty_one_is_refused() {
         rig.sent("update_fabric_router", json!({"router_uuid": ID, "package": "PREMIUM"})).await;
     assert_eq!(target, format!("/fabric/v4/routers/{ID}"));
     assert_eq!(body, json!([{"op": "replace", "path": "/package/code", "value": "PREMIUM"}]));
-    let arguments = json!({"token_uuid": TOKEN, "notifications": ["a@b.example"], "dry_run": true});
+    let sealed = rig.handle_of(TOKEN).await;
+    let arguments = json!({"token_uuid": sealed, "notifications": ["a@b.example"], "dry_run": true});
     let (_, target, body) = rig.sent("update_service_token", arguments).await;
     assert_eq!(target, format!("/fabric/v4/serviceTokens/{TOKEN}?dryRun=true"));
     assert_eq!(body, json!([{"op": "replace", "path": "/notifications/emails", "value": ["a@b.example"]}]));
-    for seen in rig.upstream.seen() {
+    for seen in rig.upstream.seen().iter().filter(|seen| seen.method == "PATCH") {
         assert_eq!(seen.header("content-type"), Some("application/json-patch+json"));
     }
     let sent = rig.upstream.seen().len();
-    for (tool, id) in [
-        ("update_connection", "connection_uuid"),
-        ("update_fabric_router", "router_uuid"),
-        ("update_service_token", "token_uuid"),
+    for (tool, id, value) in [
+        ("update_connection", "connection_uuid", ID),
+        ("update_fabric_router", "router_uuid", ID),
+        ("update_service_token", "token_uuid", &sealed),
     ] {
-        let error = rig.call(tool, json!({id: ID})).await.unwrap_err();
+        let error = rig.call(tool, json!({id: value})).await.unwrap_err();
         assert_eq!(error.kind(), Kind::BadArguments);
         assert!(error.message().contains("nothing to change"), "{error}");
     }
@@ -525,6 +523,15 @@ async fn a_tokens_id_never_leaves_and_its_handle_works_for_its_principal_only() 
     assert!(!format!("{got:?}").contains(TOKEN));
     assert_eq!(rig.upstream.seen().last().unwrap().path(), format!("/fabric/v4/serviceTokens/{TOKEN}"));
 
+    let given = rig.call("get_service_token", json!({"service_token": TOKEN})).await.unwrap();
+    assert_eq!(data(&given)["uuid"], handle, "a token that was given to us is shown as a handle too");
+    let both = rig
+        .call("get_service_token", json!({"service_token": TOKEN, "token_uuid": handle}))
+        .await
+        .unwrap_err();
+    assert_eq!(both.kind(), Kind::BadArguments);
+    assert!(!rig.audit().contains(TOKEN), "{}", rig.audit());
+
     let z = json!({"type": "service_token", "service_token_uuid": handle});
     let made = rig.call("create_fabric_connection", order(port(PORT, 5), z.clone())).await.unwrap();
     assert_eq!(rig.upstream.seen().last().unwrap().json()["zSide"], json!({"serviceToken": {"uuid": TOKEN}}));
@@ -658,4 +665,26 @@ async fn what_the_document_alone_describes_is_asked_as_it_says() {
         rig.call("get_metro", json!({"metro_code": ".."})).await.unwrap_err().kind(),
         Kind::BadArguments
     );
+}
+
+#[tokio::test]
+async fn without_credentials_the_first_call_says_what_to_set() {
+    let names = ["EQUINIX_API_TOKEN", "EQUINIX_CLIENT_ID", "EQUINIX_CLIENT_SECRET"];
+    #[allow(clippy::disallowed_methods, reason = "somebody who has an account may run the tests")]
+    if names
+        .iter()
+        .any(|name| std::env::var_os(name).is_some() || std::env::var_os(format!("{name}_FILE")).is_some())
+    {
+        println!("skipped: there are credentials here");
+        return;
+    }
+    let upstream = crate::loopback::Upstream::start(|_, _| answer(200, "{}")).await;
+    let tools = rig::Tools::at(&upstream.base(), &upstream.egress(), None);
+    assert!(tools.all.len() > 40, "listing needs no credentials");
+    let error = tools.call_as("anna", "list_fabric_ports", json!({})).await.unwrap_err();
+    assert!(error.kind().is_tool_result(), "the model can read it: {error:?}");
+    for name in ["EQUINIX_API_TOKEN", "EQUINIX_CLIENT_ID"] {
+        assert!(error.message().contains(name), "{error}");
+    }
+    assert!(upstream.seen().is_empty());
 }

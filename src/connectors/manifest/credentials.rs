@@ -200,7 +200,7 @@ impl Access {
             [way] => one(way),
             ways => {
                 let ways = ways.iter().map(one).collect::<Result<Vec<_>>>()?;
-                let none = "None of the credentials that this connector can use is there; set one of them (`bartizan check` names them).";
+                let none = "None of the credentials that this connector can use is there";
                 Ok(Arc::new(FirstReady::new(ways, none)))
             }
         }

@@ -42,7 +42,7 @@ async fn stage(document: &[u8]) -> (Practice, Tools) {
         &egress,
         SystemClock::shared(),
     );
-    let tools = Tools::at(&base, &egress, Arc::new(credentials.unwrap()));
+    let tools = Tools::at(&base, &egress, Some(Arc::new(credentials.unwrap())));
     (practice, tools)
 }
 
@@ -115,7 +115,7 @@ async fn story(document: &[u8], whole: bool) {
         ),
         (json!({"type": "cloud_router", "router_uuid": ID}), port(9), "IP_VC"),
         (port(10), json!({"type": "network", "network_uuid": ID}), "EVPLAN_VC"),
-        (port(11), json!({"type": "service_token", "service_token_uuid": ID}), "EVPL_VC"),
+        (port(11), json!({"type": "service_token", "service_token": ID}), "EVPL_VC"),
     ];
     let mut made = Value::Null;
     for (number, (a_side, z_side, kind)) in ends.into_iter().enumerate() {

@@ -26,7 +26,7 @@ use crate::loopback::{Act, Seen, Upstream, answer};
 pub(crate) struct Tools {
     pub(crate) all: BTreeMap<String, Arc<dyn Tool>>,
     line: Line,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// Tools in front of a scripted upstream.
@@ -37,7 +37,7 @@ pub(crate) struct Rig {
 
 impl Tools {
     /// The whole connector, bound to an upstream.
-    pub(crate) fn at(base: &url::Url, egress: &Config, credentials: Arc<dyn Credentials>) -> Self {
+    pub(crate) fn at(base: &url::Url, egress: &Config, credentials: Option<Arc<dyn Credentials>>) -> Self {
         let redactor = Redactor::new(&redaction::Config::default()).unwrap();
         let clock = SystemClock::shared();
         let surroundings = Surroundings {
@@ -46,8 +46,7 @@ impl Tools {
             clock: clock.clone(),
             handles: Handles::new([3; 32]),
         };
-        let instead =
-            Instead { base: Some(base.clone()), credentials: Some(credentials), ..Instead::default() };
+        let instead = Instead { base: Some(base.clone()), credentials, ..Instead::default() };
         let connector = Connector::built_in("equinix", &surroundings, instead).unwrap();
         assert!(connector.refused().is_empty(), "{:?}", connector.refused());
         let all = connector.tools().iter().map(|tool| (tool.spec().name.clone(), Arc::clone(tool))).collect();
@@ -67,7 +66,7 @@ impl Tools {
             clock,
             config: bartizan::pipeline::Config::default(),
         });
-        Self { all, line, _folder: folder }
+        Self { all, line, folder }
     }
 
     pub(crate) async fn call_as(&self, who: &str, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
@@ -92,7 +91,7 @@ impl Rig {
         let mut egress = upstream.egress();
         egress.retries = 0;
         let token = Header::bearer(Arc::new(Secret::new("the-static-token-of-equinix")));
-        let tools = Tools::at(&upstream.base(), &egress, Arc::new(token));
+        let tools = Tools::at(&upstream.base(), &egress, Some(Arc::new(token)));
         Self { upstream, tools }
     }
 
@@ -107,6 +106,19 @@ impl Rig {
 
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
         self.tools.call_as("anna", tool, arguments).await
+    }
+
+    /// What the audit says so far.
+    pub(crate) fn audit(&self) -> String {
+        std::fs::read_to_string(self.tools.folder.path().join("audit.jsonl")).unwrap()
+    }
+
+    /// The handle under which a token that was received is shown.
+    pub(crate) async fn handle_of(&self, token: &str) -> String {
+        let shown =
+            self.call("get_service_token", serde_json::json!({"service_token": token})).await.unwrap();
+        let text = shown.structured_content.unwrap()["href"].as_str().unwrap().to_owned();
+        text.rsplit('/').next().unwrap().to_owned()
     }
 
     /// Calls, and shows what was sent: method, address and body.

@@ -103,15 +103,11 @@ pub(super) async fn list<'a>(run: Run<'a>, rest: &[&'a str], query: &[(&'static 
 
 impl Pages<'_> {
     async fn page(&self, offset: u64, limit: u64) -> Outcome {
-        let mut ask = match &self.filter {
-            Some(filter) => {
-                let body = json!({"filter": filter, "pagination": {"offset": offset, "limit": limit}});
-                Ask::new(Method::POST, &self.path).safe().json(body)
-            }
-            None => {
-                let ask = Ask::new(Method::GET, &self.path);
-                ask.query("offset", Some(offset)).query("limit", Some(limit))
-            }
+        let mut ask = if let Some(filter) = &self.filter {
+            let body = json!({"filter": filter, "pagination": {"offset": offset, "limit": limit}});
+            Ask::new(Method::POST, &self.path).safe().json(body)
+        } else {
+            Ask::new(Method::GET, &self.path).query("offset", Some(offset)).query("limit", Some(limit))
         };
         for (name, value) in &self.query {
             ask = ask.query(name, Some(value));

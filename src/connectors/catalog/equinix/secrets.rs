@@ -5,34 +5,38 @@
 //!
 //! Must not: send.
 
-use crate::connectors::flow::{Outcome, Run, Stop};
-use crate::connectors::handles::PREFIX;
+use crate::connectors::flow::{Arguments, Outcome, Run, Stop};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
-use crate::protocol::types::{Content, ToolResult};
+use crate::protocol::types::Content;
 
 const FAMILY: &str = "st";
 
-/// The schema of an argument that names a service token.
-pub(super) fn argument(what: &str) -> Value {
+/// The schema of an argument that names a service token by its handle.
+pub(super) fn handle(what: &str) -> Value {
     json!({
-        "type": "string", "pattern": "^(handle:st_[A-Za-z0-9_-]{8,160}|[0-9a-fA-F-]{36})$",
-        "description": format!("{what}: a handle from a result (handle:st_…), or the token itself if its issuer gave it to you")
+        "type": "string", "pattern": "^handle:st_[A-Za-z0-9_-]{8,160}$",
+        "description": format!("{what}: its handle from a result (handle:st_…)")
     })
 }
 
-/// The id behind an argument.
-pub(super) fn open(run: Run<'_>, given: &str) -> Result<String> {
-    if given.starts_with(PREFIX) {
-        return run.upstream.handles().open(FAMILY, run.principal, given);
+/// The schema of the argument `service_token`: a token that somebody else issued. Its name is what keeps its value out
+/// of the audit.
+pub(super) fn received() -> Value {
+    super::parts::uuid("Instead of a handle: a token that its issuer gave to you")
+}
+
+/// The id of the token that is named by its handle (the argument `handle`) or itself (the argument `service_token`).
+pub(super) fn named(run: Run<'_>, arguments: Arguments<'_>, handle: &'static str) -> Result<String> {
+    match (arguments.text(handle), arguments.text("service_token")) {
+        (Some(sealed), None) => run.upstream.handles().open(FAMILY, run.principal, sealed),
+        (None, Some(id)) => Ok(id.to_owned()),
+        _ => {
+            let message =
+                format!("name the service token by {handle}, or by service_token if somebody gave it to you");
+            Err(Error::new(Kind::BadArguments, message))
+        }
     }
-    if given.len() == 36 && given.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-        return Ok(given.to_owned());
-    }
-    Err(Error::new(
-        Kind::BadArguments,
-        "a service token is named by its handle; list the service tokens to see it",
-    ))
 }
 
 /// Where tokens stand in a result.
@@ -67,7 +71,7 @@ pub(super) fn conceal_outcome(run: Run<'_>, outcome: Outcome, within: Within, kn
                     swap(text, &pairs);
                 }
             }
-            Err(Stop::Refused(ToolResult { is_error: true, ..refused }))
+            Err(Stop::Refused(refused))
         }
         Err(Stop::Error(error)) => Err(Stop::Error(error)),
     }

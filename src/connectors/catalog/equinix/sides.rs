@@ -27,7 +27,8 @@ pub(super) fn argument(which: &str) -> Value {
             "virtual_device_uuid": uuid("For a virtual device: its id"),
             "interface_id": whole("For a virtual device: number of its interface", 0, 65535),
             "interface_type": choice("For a virtual device: kind of its interface", &["CLOUD", "NETWORK"]),
-            "service_token_uuid": secrets::argument("For a service token"),
+            "service_token_uuid": secrets::handle("For a service token"),
+            "service_token": secrets::received(),
             "service_profile_uuid": uuid("For a service profile (a cloud or another provider): its id"),
             "profile_type": choice("For a service profile: its type; L2_PROFILE if left out", &[
                 "L2_PROFILE", "L3_PROFILE", "IA_PROFILE", "IX_PROFILE", "IC_PROFILE"
@@ -52,7 +53,7 @@ pub(super) fn side(run: Run<'_>, which: &'static str, tokens: &mut Vec<String>) 
     let kind = end.need("type")?;
     fits(end, kind, which)?;
     if kind == "service_token" {
-        let id = secrets::open(run, given(end, "service_token_uuid", which)?)?;
+        let id = secrets::named(run, end, "service_token_uuid")?;
         tokens.push(id.clone());
         return Ok(json!({"serviceToken": {"uuid": id}}));
     }
@@ -113,6 +114,7 @@ fn fits(end: Arguments<'_>, kind: &str, which: &str) -> Result<()> {
         ("interface_id", &["virtual_device"]),
         ("interface_type", &["virtual_device"]),
         ("service_token_uuid", &["service_token"]),
+        ("service_token", &["service_token"]),
         ("service_profile_uuid", &["service_profile"]),
         ("profile_type", &["service_profile"]),
         ("authentication_key", &["service_profile", "metal_network"]),

@@ -9,7 +9,7 @@ use super::parts::{
     uuid, whole,
 };
 use super::search::{Narrow, by, list as listed, paging, search};
-use super::secrets::{Within, argument, conceal, conceal_outcome, open};
+use super::secrets::{Within, conceal, conceal_outcome, handle, named, received};
 use super::{path, sides};
 use crate::connectors::flow::{Arguments, Ask, Outcome, Recipe, Run};
 use crate::error::{Error, Kind, Result};
@@ -46,7 +46,7 @@ async fn about(
     last: Option<&str>,
     body: Option<(&'static str, Value)>,
 ) -> Outcome {
-    let id = open(run, run.arguments.need("token_uuid")?)?;
+    let id = named(run, run.arguments, "token_uuid")?;
     let mut rest = vec!["serviceTokens", id.as_str()];
     rest.extend(last);
     let path = path(&rest);
@@ -201,7 +201,7 @@ fn when() -> Value {
 }
 
 pub(super) fn recipes() -> Vec<Recipe> {
-    let one = || json!({"token_uuid": argument("The token")});
+    let one = || json!({"token_uuid": handle("The token")});
     vec![
         Recipe {
             name: "list_service_tokens",
@@ -231,7 +231,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
             title: "Get a service token",
             description: "One service token: state, expiry, and what it opens.",
             effect: Effect::Read,
-            input: (one(), &["token_uuid"]),
+            input: (merge([one(), json!({"service_token": received()})]), &[]),
             target: "GET /fabric/v4/serviceTokens/{token_uuid}",
             redact: &[],
             run: get,
