@@ -55,12 +55,17 @@ pub(super) fn json_body(response: &Response, name: &str) -> Result<Value> {
 fn success(response: &Response, name: &str, expects_json: bool) -> Result<ToolResult> {
     let media = media_type(response);
     if response.body.is_empty() || response.status == 204 {
-        return Ok(ToolResult::text(format!("Done: {name} answered {} without a body.", response.status)));
+        let mut result =
+            ToolResult::text(format!("Done: {name} answered {} without a body.", response.status));
+        result.content.extend(telling(response));
+        return Ok(result);
     }
     let first = response.body.iter().find(|byte| !byte.is_ascii_whitespace()).copied().unwrap_or(b' ');
     let unsaid = media.is_empty() || media == "application/octet-stream" || media == "text/plain";
     if is_json(&media) || (expects_json && unsaid && matches!(first, b'{' | b'[')) {
-        return Ok(ToolResult::structured(json_body(response, name)?));
+        let mut result = ToolResult::structured(json_body(response, name)?);
+        result.content.extend(telling(response));
+        return Ok(result);
     }
     if media.contains("html") {
         let words = words(response);
@@ -96,6 +101,16 @@ fn success(response: &Response, name: &str, expects_json: bool) -> Result<ToolRe
         }
     };
     Ok(ToolResult { content: vec![content], ..ToolResult::default() })
+}
+
+/// Headers that a later call needs: what to send as If-Match, where the new thing is, where to ask how it goes.
+fn telling(response: &Response) -> Option<Content> {
+    let told = ["etag", "location", "operation-location", "last-modified"].iter().filter_map(|name| {
+        let value = response.headers.get(*name)?.to_str().ok()?;
+        (value.len() <= 1_000).then(|| format!("{name}: {value}"))
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| Content::text(told.join("\n")))
 }
 
 /// A refusal or failure, in a sentence of ours and then in the upstream's words.
@@ -222,6 +237,16 @@ mod tests {
         assert!(matches!(&image.content[0], Content::Image { data, .. } if data == "iVBORw=="));
         let blob = result(&answer(200, "application/pdf", b"%PDF"), "x", false).unwrap();
         assert!(matches!(&blob.content[0], Content::Resource { resource, .. } if resource.blob.is_some()));
+    }
+
+    #[test]
+    fn headers_that_a_later_call_needs_are_told() {
+        let mut created = answer(201, "", b"");
+        created.headers.insert("location", HeaderValue::from_static("/widgets/7"));
+        created.headers.insert("etag", HeaderValue::from_static("\"v1\""));
+        created.headers.insert("set-cookie", HeaderValue::from_static("secret=1"));
+        let told = text(&result(&created, "acme", true).unwrap());
+        assert_eq!(told, "Done: acme answered 201 without a body. | etag: \"v1\"\nlocation: /widgets/7");
     }
 
     #[test]

@@ -4,4 +4,5 @@ mod calls;
 pub(crate) mod documents;
 mod hostile;
 mod paging;
+mod practised;
 mod rig;

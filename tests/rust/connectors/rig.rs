@@ -57,11 +57,18 @@ impl Rig {
         script: impl Fn(&Seen, usize) -> Act + Send + Sync + 'static,
     ) -> Self {
         let upstream = Upstream::start(script).await;
-        let mut egress = upstream.egress();
+        let base = upstream.base();
+        Self::at(document, manifest, upstream, base)
+    }
+
+    /// In front of something else that answers at `base`; the upstream then hears nothing.
+    pub(crate) fn at(document: Document, manifest: &str, upstream: Upstream, base: url::Url) -> Self {
+        let address = format!("{}:{}", base.host_str().unwrap(), base.port().unwrap());
+        let mut egress = upstream.egress().allowing(address);
         egress.retries = 0;
         let around = surroundings(egress);
         let token: Arc<dyn Credentials> = Arc::new(Header::bearer(Arc::new(Secret::new(TOKEN))));
-        let instead = Instead { base: Some(upstream.base()), credentials: Some(token), ..Instead::default() };
+        let instead = Instead { base: Some(base), credentials: Some(token), ..Instead::default() };
         let manifest = Manifest::parse(&format!("name = 'acme'\n{manifest}"), "connector.toml").unwrap();
         let connector = Connector::new(&manifest, document, "openapi", &around, instead).unwrap();
         let folder = tempfile::tempdir().unwrap();
