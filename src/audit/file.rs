@@ -25,7 +25,7 @@ const OPEN: u64 = 4 << 20;
 /// An audit file, opened for appending.
 pub(super) struct File {
     path: PathBuf,
-    file: fs::File,
+    handle: fs::File,
     head: Head,
     length: u64,
     signer: Option<Signer>,
@@ -55,7 +55,7 @@ impl File {
         make_private(&file)?;
         let mut opened = Self {
             path: path.to_path_buf(),
-            file,
+            handle: file,
             head: Head::START,
             length: 0,
             signer: None,
@@ -67,7 +67,7 @@ impl File {
         };
         opened.locked(|opened| {
             opened.signer = Some(Signer::open(key, path)?);
-            let length = opened.file.metadata()?.len();
+            let length = opened.handle.metadata()?.len();
             opened.catch_up(length, wall)?;
             opened.close_what_the_dead_left(length, wall)?;
             opened.write()
@@ -82,7 +82,7 @@ impl File {
         wall: Duration,
     ) -> io::Result<()> {
         self.locked(|file| {
-            let length = file.file.metadata()?.len();
+            let length = file.handle.metadata()?.len();
             if length != file.length {
                 file.catch_up(length, wall)?;
             }
@@ -114,7 +114,7 @@ impl File {
     }
 
     fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
-        self.file.lock()?;
+        self.handle.lock()?;
         let (head, since) = (self.head, self.since_checkpoint);
         self.buffer.clear();
         let result = work(self);
@@ -124,7 +124,7 @@ impl File {
             self.kept = None;
         }
         // Unlocking fails only if the descriptor is gone, and then the lock is too.
-        let _ = self.file.unlock();
+        let _ = self.handle.unlock();
         result
     }
 
@@ -134,12 +134,12 @@ impl File {
             return Ok(());
         }
         let written = self
-            .file
+            .handle
             .write_all(&self.buffer)
-            .and_then(|()| if self.sync { self.file.sync_data() } else { Ok(()) });
+            .and_then(|()| if self.sync { self.handle.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             // If this fails too, the next writer finds a torn tail and seals it.
-            let _ = self.file.set_len(self.length);
+            let _ = self.handle.set_len(self.length);
             return Err(error);
         }
         self.length += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
@@ -215,8 +215,8 @@ impl File {
 
     fn read(&mut self, from: u64, to: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.file.seek(SeekFrom::Start(from))?;
-        (&self.file).take(to - from).read_to_end(&mut bytes)?;
+        self.handle.seek(SeekFrom::Start(from))?;
+        (&self.handle).take(to - from).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

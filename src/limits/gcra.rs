@@ -145,7 +145,7 @@ mod tests {
             let (quota, now) = (Quota::new(per_minute, burst), Duration::from_secs(1000));
             let full_at = now + Duration::from_nanos(ahead);
             if let (Decision::Refused { retry_after: Some(wait) }, _) = decide(full_at, quota, cost, now) {
-                let early = decide(full_at, quota, cost, now + wait - Duration::from_nanos(1)).0;
+                let early = decide(full_at, quota, cost, (now + wait).saturating_sub(Duration::from_nanos(1))).0;
                 let in_time = decide(full_at, quota, cost, now + wait).0;
                 let refused_early = matches!(early, Decision::Refused { .. });
                 let allowed_in_time = matches!(in_time, Decision::Allowed { .. });

@@ -7,6 +7,7 @@
 //! Must not: hand a credential out, or keep more of them than a bound.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt::Write as _;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
@@ -105,7 +106,7 @@ fn encodings(secret: &str) -> BTreeSet<String> {
     all.insert(once);
     for upper in [true, false] {
         all.insert(bytes.iter().map(|byte| hex(*byte, upper)).collect());
-        all.insert(bytes.iter().map(|byte| format!("%{}", hex(*byte, upper))).collect());
+        all.insert(bytes.iter().flat_map(|byte| [String::from("%"), hex(*byte, upper)]).collect());
         for keep in [&b""[..], b"-_.~", b"-_.!~*'()", b"-_.*", b"-_.~/", b"-_.~:/?#[]@!$&'()*+,;="] {
             let encoded: String = bytes.iter().map(|byte| percent(*byte, keep, upper)).collect();
             all.insert(encoded.replace("%20", "+"));
@@ -167,7 +168,8 @@ fn ascii_escaped(text: &str) -> String {
             out.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
             }
         }
     }

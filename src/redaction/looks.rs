@@ -144,7 +144,7 @@ pub(super) fn is_plain_word(text: &str) -> bool {
 /// Drawn at random, by its looks: long, varied, of token characters, and no word or number or date alone.
 pub(super) fn is_random(text: &str, least: usize) -> bool {
     let bytes = text.as_bytes();
-    if bytes.len() < least || !bytes.iter().all(|byte| byte.is_ascii_graphic()) {
+    if bytes.len() < least || !bytes.iter().all(u8::is_ascii_graphic) {
         return false;
     }
     let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();

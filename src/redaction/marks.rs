@@ -32,8 +32,8 @@ pub(super) const MARKS: &[(&str, Rule)] = &[
     ("_mmk", maxmind),
 ];
 
-fn found(start: usize, end: usize, kind: &'static str) -> Option<Found> {
-    Some(Found { start, end, kind })
+const fn found(start: usize, end: usize, kind: &'static str) -> Found {
+    Found { start, end, kind }
 }
 
 fn run(bytes: &[u8], from: usize, fits: impl Fn(u8) -> bool) -> usize {
@@ -65,7 +65,7 @@ fn private_key(text: &str, at: usize, end: usize) -> Option<Found> {
     if letters < 40 || variety(held) < 8 {
         return None;
     }
-    found(at, stop, "private-key")
+    Some(found(at, stop, "private-key"))
 }
 
 fn jwt(text: &str, at: usize, _end: usize) -> Option<Found> {
@@ -84,7 +84,7 @@ fn jwt(text: &str, at: usize, _end: usize) -> Option<Found> {
     }
     let stop = run(bytes, claims, |byte| is_url(byte) || byte == b'.');
     (stop - head > 16).then_some(())?;
-    found(at, stop, "jwt")
+    Some(found(at, stop, "jwt"))
 }
 
 /// Whether the letter before `at` belongs to an escape such as `\n` or `%3D`.
@@ -107,7 +107,7 @@ fn encoded_jwt(text: &str, at: usize, _end: usize) -> Option<Found> {
     let inner = STANDARD_NO_PAD.decode(whole).or_else(|_| URL_SAFE_NO_PAD.decode(whole)).ok()?;
     let inner = String::from_utf8(inner).ok()?;
     jwt(&inner, 0, 3)?;
-    found(at, run(bytes, stop, |byte| byte == b'='), "jwt")
+    Some(found(at, run(bytes, stop, |byte| byte == b'='), "jwt"))
 }
 
 fn userinfo(text: &str, at: usize, end: usize) -> Option<Found> {
@@ -132,7 +132,7 @@ fn userinfo(text: &str, at: usize, end: usize) -> Option<Found> {
     {
         return None;
     }
-    found(start, start + secret.len(), "password")
+    Some(found(start, start + secret.len(), "password"))
 }
 
 fn bearer(text: &str, _at: usize, end: usize) -> Option<Found> {
@@ -140,7 +140,7 @@ fn bearer(text: &str, _at: usize, end: usize) -> Option<Found> {
     let stop = run(bytes, end, |byte| is_url(byte) || matches!(byte, b'.' | b'~' | b'+' | b'/' | b'='));
     let token = &text[end..stop];
     (is_random(token, 16) && !is_placeholder(token)).then_some(())?;
-    found(end, stop, "token")
+    Some(found(end, stop, "token"))
 }
 
 fn basic(text: &str, _at: usize, end: usize) -> Option<Found> {
@@ -152,7 +152,7 @@ fn basic(text: &str, _at: usize, end: usize) -> Option<Found> {
     }
     let plain = String::from_utf8(STANDARD_NO_PAD.decode(token).ok()?).ok()?;
     (plain.contains(':') && plain.chars().all(|c| !c.is_control())).then_some(())?;
-    found(end, stop, "password")
+    Some(found(end, stop, "password"))
 }
 
 fn azure_secret(text: &str, at: usize, end: usize) -> Option<Found> {
@@ -167,7 +167,7 @@ fn azure_secret(text: &str, at: usize, end: usize) -> Option<Found> {
         && (31..=34).contains(&(stop - end))
         && variety(&bytes[end..stop]) >= 10;
     good.then_some(())?;
-    found(start, stop, "azure")
+    Some(found(start, stop, "azure"))
 }
 
 /// `curl -u user:password`.
@@ -200,7 +200,7 @@ fn curl(text: &str, _at: usize, end: usize) -> Option<Found> {
         && !is_placeholder(secret)
         && !secret.contains(['$', '<', '>']) | secret.ends_with("$1");
     looks.then_some(())?;
-    found(start, stop, "password")
+    Some(found(start, stop, "password"))
 }
 
 fn mailchimp(text: &str, at: usize, end: usize) -> Option<Found> {
@@ -208,7 +208,7 @@ fn mailchimp(text: &str, at: usize, end: usize) -> Option<Found> {
     let start = run_back(bytes, at, |byte| byte.is_ascii_hexdigit());
     let stop = run(bytes, end, |byte| byte.is_ascii_digit());
     (at - start == 32 && (1..=2).contains(&(stop - end)) && variety(&bytes[start..at]) > 6).then_some(())?;
-    found(start, stop, "mailchimp")
+    Some(found(start, stop, "mailchimp"))
 }
 
 fn terraform(text: &str, at: usize, end: usize) -> Option<Found> {
@@ -216,7 +216,7 @@ fn terraform(text: &str, at: usize, end: usize) -> Option<Found> {
     let start = run_back(bytes, at, |byte| byte.is_ascii_alphanumeric());
     let stop = run(bytes, end, is_url);
     (at - start == 14 && stop - end >= 50).then_some(())?;
-    found(start, stop, "terraform")
+    Some(found(start, stop, "terraform"))
 }
 
 fn airtable(text: &str, at: usize, end: usize) -> Option<Found> {
@@ -227,7 +227,7 @@ fn airtable(text: &str, at: usize, end: usize) -> Option<Found> {
     }
     let stop = run(bytes, dot + 1, |byte| byte.is_ascii_hexdigit());
     (stop - dot == 65).then_some(())?;
-    found(at, stop, "airtable")
+    Some(found(at, stop, "airtable"))
 }
 
 fn telegram(text: &str, at: usize, end: usize) -> Option<Found> {
@@ -235,7 +235,7 @@ fn telegram(text: &str, at: usize, end: usize) -> Option<Found> {
     let start = run_back(bytes, at, |byte| byte.is_ascii_digit());
     let stop = run(bytes, end, is_url);
     ((8..=10).contains(&(at - start)) && (32..=34).contains(&(stop - end))).then_some(())?;
-    found(start, stop, "telegram")
+    Some(found(start, stop, "telegram"))
 }
 
 fn maxmind(text: &str, at: usize, end: usize) -> Option<Found> {
@@ -243,5 +243,5 @@ fn maxmind(text: &str, at: usize, end: usize) -> Option<Found> {
     let start = run_back(bytes, at, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let boundary = bytes.get(end).is_none_or(|byte| !is_url(*byte));
     (at - start == 36 && boundary).then_some(())?;
-    found(start, end, "maxmind")
+    Some(found(start, end, "maxmind"))
 }

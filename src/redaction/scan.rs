@@ -121,7 +121,8 @@ fn is_drawn(rest: &[u8], shape: &Shape) -> bool {
     }
     let digits = rest.iter().filter(|byte| byte.is_ascii_digit()).count();
     let wanted = if rest.len() >= 20 { 5 } else { 4 };
-    let hyphenated = rest.iter().filter(|byte| **byte == b'-').count() * 6 > rest.len();
+    let parts = rest.split(|byte| *byte == b'-').count();
+    let hyphenated = (parts - 1) * 6 > rest.len();
     let is_words = hyphenated && shape.least < 30 && digits * 4 < rest.len();
     let text = std::str::from_utf8(rest).unwrap_or_default();
     variety(rest) >= wanted

@@ -84,7 +84,7 @@ pub(super) fn blank_at(value: &mut Value, steps: &[String]) {
     };
     match value {
         Value::Object(members) if step == "*" => {
-            members.values_mut().for_each(|member| blank_at(member, rest))
+            members.values_mut().for_each(|member| blank_at(member, rest));
         }
         Value::Object(members) => {
             if let Some(member) = members.get_mut(step) {

@@ -180,9 +180,8 @@ impl Facts<'_> {
             });
             match wrong_type {
                 Some(kind) if !kinds.contains(&kind) => kinds.push(kind),
-                Some(_) => {}
                 None if nearest.is_none_or(|best| branch.len() < best.len()) => nearest = Some(branch),
-                None => {}
+                Some(_) | None => {}
             }
         }
         match nearest {

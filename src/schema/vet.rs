@@ -111,7 +111,7 @@ impl<'a> Walk<'a> {
             for (name, inner) in keywords.get(*keyword).and_then(Value::as_object).into_iter().flatten() {
                 self.bytes += name.len();
                 if *keyword == "patternProperties" {
-                    self.pattern(name, "patternProperties", path)?;
+                    Self::pattern(name, "patternProperties", path)?;
                 }
                 self.enter(inner, path, &[keyword, name], depth)?;
             }
@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
             }
         }
         if let Some(Value::String(pattern)) = keywords.get("pattern") {
-            self.pattern(pattern, "pattern", path)?;
+            Self::pattern(pattern, "pattern", path)?;
         }
         Ok(())
     }
@@ -179,14 +179,13 @@ impl<'a> Walk<'a> {
 
     fn target(&self, target: &str, place: &str) -> Result<()> {
         let found = match target.strip_prefix('#') {
-            Some("") => true,
+            Some("") | None => true,
             Some(pointer) => resolve(self.root, pointer).is_some(),
-            None => true,
         };
         if found { Ok(()) } else { Err(refused(place, "$ref", "leads to nothing in the document")) }
     }
 
-    fn pattern(&self, pattern: &str, keyword: &str, path: &str) -> Result<()> {
+    fn pattern(pattern: &str, keyword: &str, path: &str) -> Result<()> {
         match beyond_linear(pattern) {
             None => Ok(()),
             Some(what) => Err(refused(

@@ -33,10 +33,10 @@ impl Place {
     }
 
     fn open(&self) -> Arc<Audit> {
-        self.open_with(&self.config())
+        Self::open_with(&self.config())
     }
 
-    fn open_with(&self, config: &Config) -> Arc<Audit> {
+    fn open_with(config: &Config) -> Arc<Audit> {
         let redactor = Redactor::new(&redaction::Config {
             fingerprint_key: Some(Secret::new("test installation key")),
             ..redaction::Config::default()
@@ -196,7 +196,7 @@ async fn after(change: impl FnOnce(&mut Vec<String>)) -> Report {
         fs::read_to_string(place.file()).unwrap().lines().map(String::from).collect();
     assert_eq!(lines.len(), 21);
     change(&mut lines);
-    fs::write(place.file(), lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    fs::write(place.file(), lines.join("\n") + "\n").unwrap();
     verify(&place.file(), None).unwrap()
 }
 
@@ -269,7 +269,7 @@ async fn cutting_the_end_off_shows_against_a_head_or_a_checkpoint() {
     let proven = verify(&place.file(), Some(&report.head)).unwrap();
     assert!(proven.is_good() && proven.unproven.is_empty(), "{:?}", proven.unproven);
 
-    let cut: String = whole.lines().take(8).map(|line| format!("{line}\n")).collect();
+    let cut = whole.lines().take(8).collect::<Vec<_>>().join("\n") + "\n";
     fs::write(place.file(), &cut).unwrap();
     let by_head = verify(&place.file(), Some(&report.head)).unwrap();
     assert_eq!(fault(&by_head).0, FaultKind::Truncated);
@@ -342,7 +342,7 @@ async fn several_writers_share_one_chain() {
     let config = Config { checkpoint_every: 37, ..place.config() };
     let mut tasks = Vec::new();
     for writer in 0..3 {
-        let audit = place.open_with(&config);
+        let audit = Place::open_with(&config);
         for task in 0..8 {
             let audit = Arc::clone(&audit);
             tasks.push(tokio::spawn(async move {
@@ -422,6 +422,7 @@ async fn lines_can_be_asked_for() {
 
 /// Not a test by itself: the other process of the tests below, which start this binary again.
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the parent says through the environment what to do")]
 async fn as_another_process() {
     let (Ok(state), Ok(task)) = (std::env::var("AUDIT_TEST_STATE"), std::env::var("AUDIT_TEST_TASK")) else {
         return;
@@ -451,7 +452,6 @@ async fn as_another_process() {
                 }
             };
             assert!(written > 3 && refused.message().contains("without a line there is no call"));
-            std::process::exit(7);
         }
         _ => unreachable!(),
     }
@@ -485,8 +485,8 @@ fn several_processes_share_one_chain() {
 fn a_call_that_was_killed_gets_an_outcome_at_the_next_start() {
     let place = Place::new();
     let mut child = another_process(&place, "hang", "");
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
-    while fs::read_to_string(place.file()).is_ok_and(|text| text.contains("hanging")) == false {
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
+    while !fs::read_to_string(place.file()).is_ok_and(|text| text.contains("hanging")) {
         assert!(std::time::Instant::now() < deadline, "the intent never came");
         std::thread::yield_now();
     }
@@ -505,7 +505,7 @@ fn a_full_disk_refuses_calls_and_leaves_the_chain_whole() {
     let place = Place::new();
     // A limit on the size of files (in blocks of 512 bytes) stands for the full disk.
     let mut child = another_process(&place, "fill", "trap '' XFSZ; ulimit -f 16;");
-    assert_eq!(child.wait().unwrap().code(), Some(7), "the call was refused");
+    assert!(child.wait().unwrap().success(), "the call was refused, with a sentence");
     let report = good(&place.file());
     assert!(report.lines > 6 && fs::metadata(place.file()).unwrap().len() <= 16 * 1024);
 }

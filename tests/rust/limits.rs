@@ -95,8 +95,8 @@ async fn instances_share_a_store_and_a_broken_one_never_means_no_limit() {
     assert!(refuses.take("a", "write", 1).await.is_err() && counts.take("a", "write", 1).await.is_err());
 
     store.broken.store(true, Ordering::SeqCst);
-    let refused = refuses.take("b", "write", 1).await.unwrap_err();
-    assert!(refused.message().contains("cannot be reached"), "{refused}");
+    let unasked = refuses.take("b", "write", 1).await.unwrap_err();
+    assert!(unasked.message().contains("cannot be reached"), "{unasked}");
     for _ in 0..4 {
         assert!(counts.take("b", "write", 1).await.is_ok());
     }

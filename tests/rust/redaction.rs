@@ -245,14 +245,18 @@ fn lower_hex(percent: &str) -> String {
     parts.fold(first, |out, part| format!("{out}%{}{}", part[..2].to_lowercase(), &part[2..]))
 }
 
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |out, byte| out + &format!("{byte:02x}"))
+}
+
 fn encoded(secret: &str, how: usize) -> String {
     match how {
         0 => secret.to_owned(),
         1 => STANDARD.encode(secret),
         2 => URL_SAFE.encode(secret),
         3 => percent(secret),
-        4 => secret.bytes().map(|b| format!("{b:02x}")).collect(),
-        5 => secret.bytes().map(|b| format!("{b:02X}")).collect(),
+        4 => hex(secret),
+        5 => hex(secret).to_uppercase(),
         6 => json!(secret).to_string(),
         7 => json!(json!(secret).to_string()).to_string(),
         8 => percent(secret).replace("%20", "+"),
