@@ -7,8 +7,9 @@
 //! Must not: wait for anybody.
 //!
 //! ```compile_fail
-//! fn forge(arguments: bartizan::json::Map<String, bartizan::json::Value>) -> bartizan::pipeline::Approved {
-//!     bartizan::pipeline::Approved { arguments }
+//! fn forge(call: bartizan::pipeline::Proposed) -> bartizan::pipeline::Approved {
+//!     let bartizan::pipeline::Proposed { tool, arguments, method } = call;
+//!     bartizan::pipeline::Approved { tool, arguments, method, grant: None }
 //! }
 //! ```
 
@@ -89,16 +90,16 @@ pub(super) async fn approve(
     };
     let desk = Desk::new(&call, parts, context);
     let state = context.answers.state.as_ref();
-    let noted = |key: &str| state.and_then(|state| state.get(key)?.as_str().map(String::from));
+    let kept = |key: &str| state.and_then(|state| state.get(key)?.as_str().map(String::from));
     let asks_client = context.principal.may_approve && context.client.capabilities.elicit_form;
 
-    if let Some(id) = noted("grant") {
+    if let Some(id) = kept("grant") {
         notes.approval = Some(id.clone());
         let grant = desk.ask(approvals, move |approvals, wish| approvals.resume(&id, wish)).await?;
         return Ok(Decided::Approved(stamp(call, Some(grant))));
     }
     if let (true, Some(id), Some(response)) =
-        (asks_client, noted("approval"), context.answers.responses.get(KEY))
+        (asks_client, kept("approval"), context.answers.responses.get(KEY))
     {
         notes.approval = Some(id.clone());
         if response["action"] == "accept" && response["content"]["approve"] == true {
@@ -229,9 +230,13 @@ fn question(record: &Record) -> Question {
     let mut message =
         format!("May this run once?\n\ntool: {} ({}, {})\n", shown.tool, shown.source, shown.effect);
     if let Some(target) = &shown.target {
-        message.push_str(&format!("request: {target}\n"));
+        message.push_str("request: ");
+        message.push_str(target);
+        message.push('\n');
     }
-    message.push_str(&format!("caller: {}\narguments: {}\n", shown.principal, shown.arguments));
+    for part in ["caller: ", &shown.principal, "\narguments: ", &shown.arguments, "\n"] {
+        message.push_str(part);
+    }
     let schema = json!({
         "type": "object",
         "properties": {"approve": {

@@ -140,7 +140,7 @@ impl Line {
             // A quota or a schema must not tell that something exists which policy hides.
             let hidden = entry.step() < Step::Validated && self.hides(&context.principal, spec);
             let error = if hidden { unknown(method) } else { error };
-            result = Err(redact::error(error, &self.parts.redactor, &entry.id().to_string()));
+            result = Err(redact::error(&error, &self.parts.redactor, &entry.id().to_string()));
         }
         let policy = notes.policies.as_ref().map(|policies| policies.join(" "));
         let finish = Finish {

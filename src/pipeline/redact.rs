@@ -278,7 +278,7 @@ pub(super) fn asks(mut asks: Asks, redactor: &Redactor) -> Asks {
 }
 
 /// An error whose words and detail are surely ours. `id` leads to the log where that is all the caller gets.
-pub(super) fn error(error: Error, redactor: &Redactor, id: &str) -> Error {
+pub(super) fn error(error: &Error, redactor: &Redactor, id: &str) -> Error {
     use crate::error::Kind;
     let kind = match error.kind() {
         // A tool cannot send a caller to log in, or blame the configuration in a protocol error.
@@ -286,12 +286,12 @@ pub(super) fn error(error: Error, redactor: &Redactor, id: &str) -> Error {
         kind => kind,
     };
     let leads = matches!(kind, Kind::Internal | Kind::ToolFailed);
-    if leads || std::error::Error::source(&error).is_some() {
+    if leads || std::error::Error::source(error).is_some() {
         tracing::warn!(
             id,
             kind = kind.name(),
             error = %error,
-            cause = std::error::Error::source(&error).map(tracing::field::display),
+            cause = std::error::Error::source(error).map(tracing::field::display),
             "a call failed"
         );
     }

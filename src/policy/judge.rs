@@ -5,7 +5,7 @@
 //!
 //! Must not: know the line.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{
@@ -134,11 +134,14 @@ impl Policy {
     }
 
     fn known(&self, principal: &Principal, resource: &Resource<'_>) -> Known {
-        if let Some(known) = self.cache.get(principal, resource) {
+        // Where no policy tells tools apart by name, one answer serves all tools of the same kind.
+        let key =
+            if self.loaded.by_name { *resource } else { Resource { name: "", target: None, ..*resource } };
+        if let Some(known) = self.cache.get(principal, &key) {
             return known;
         }
         let known = self.learn(principal, resource, true);
-        self.cache.put(principal, resource, known.clone());
+        self.cache.put(principal, &key, known.clone());
         known
     }
 
@@ -155,7 +158,7 @@ impl Policy {
                 .collect()
         };
         let listed = covered(principal, resource)
-            && self.entities(&cast, principal, resource).is_ok_and(|entities| {
+            && entities(&cast, principal, resource).is_ok_and(|entities| {
                 let context = Context::empty();
                 self.ask(&self.loaded.listing, &self.names.call, &cast, context, &entities)
                     .is_some_and(|(yes, _)| yes)
@@ -208,7 +211,7 @@ impl Policy {
             return Judgement::deny("arguments");
         };
         let cast = self.cast(principal, resource);
-        let Ok(entities) = self.entities(&cast, principal, resource) else { return Judgement::deny("error") };
+        let Ok(entities) = entities(&cast, principal, resource) else { return Judgement::deny("error") };
         let Some((may, by)) = self.ask(&self.loaded.set, &self.names.call, &cast, context.clone(), &entities)
         else {
             return Judgement::deny("error");
@@ -256,42 +259,6 @@ impl Policy {
         }
     }
 
-    fn entities(
-        &self,
-        cast: &Cast,
-        principal: &Principal,
-        resource: &Resource<'_>,
-    ) -> std::result::Result<Entities, Box<dyn std::error::Error + Send + Sync>> {
-        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-        let set = |items: &std::collections::BTreeSet<String>| {
-            RestrictedExpression::new_set(items.iter().map(|item| text(item)))
-        };
-        let mut caller = HashMap::from([
-            (String::from("id"), text(&principal.id)),
-            (String::from("kind"), text(kind_name(principal.kind))),
-            (String::from("scopes"), set(&principal.scopes)),
-            (String::from("roles"), set(&principal.roles)),
-        ]);
-        if let Some(tenant) = &principal.tenant {
-            caller.insert(String::from("tenant"), text(tenant));
-        }
-        let mut called = HashMap::from([
-            (String::from("name"), text(resource.name)),
-            (String::from("family"), text(resource.family)),
-            (String::from("effect"), text(resource.effect.name())),
-            (String::from("toolset"), text(resource.toolset)),
-            (String::from("source"), text(resource.source)),
-        ]);
-        if let Some(target) = resource.target {
-            called.insert(String::from("target"), text(target));
-        }
-        let entities = [
-            Entity::new(cast.principal.clone(), caller, cast.roles.clone())?,
-            Entity::new(cast.tool.clone(), called, HashSet::from([cast.toolset.clone()]))?,
-        ];
-        Ok(Entities::from_entities(entities, None)?)
-    }
-
     /// Whether the head of a policy fits this principal and tool.
     fn applies(&self, policy: &cedar_policy::Policy, cast: &Cast) -> bool {
         let caller = match policy.principal_constraint() {
@@ -328,4 +295,37 @@ const fn kind_name(kind: PrincipalKind) -> &'static str {
         PrincipalKind::Anonymous => "anonymous",
         PrincipalKind::Process => "process",
     }
+}
+
+fn entities(
+    cast: &Cast,
+    principal: &Principal,
+    resource: &Resource<'_>,
+) -> std::result::Result<Entities, Box<dyn std::error::Error + Send + Sync>> {
+    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+    let set = |items: &BTreeSet<String>| RestrictedExpression::new_set(items.iter().map(|item| text(item)));
+    let mut caller = HashMap::from([
+        (String::from("id"), text(&principal.id)),
+        (String::from("kind"), text(kind_name(principal.kind))),
+        (String::from("scopes"), set(&principal.scopes)),
+        (String::from("roles"), set(&principal.roles)),
+    ]);
+    if let Some(tenant) = &principal.tenant {
+        caller.insert(String::from("tenant"), text(tenant));
+    }
+    let mut facts = HashMap::from([
+        (String::from("name"), text(resource.name)),
+        (String::from("family"), text(resource.family)),
+        (String::from("effect"), text(resource.effect.name())),
+        (String::from("toolset"), text(resource.toolset)),
+        (String::from("source"), text(resource.source)),
+    ]);
+    if let Some(target) = resource.target {
+        facts.insert(String::from("target"), text(target));
+    }
+    let entities = [
+        Entity::new(cast.principal.clone(), caller, cast.roles.clone())?,
+        Entity::new(cast.tool.clone(), facts, HashSet::from([cast.toolset.clone()]))?,
+    ];
+    Ok(Entities::from_entities(entities, None)?)
 }

@@ -5,7 +5,6 @@
 //!
 //! Must not: decide a call.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
@@ -35,6 +34,8 @@ pub(super) struct Rule {
     pub(super) reads: Reads,
     /// A refusal by it is said, not hidden.
     pub(super) said: bool,
+    /// The index of the file it came from.
+    file: usize,
 }
 
 /// All policies, checked.
@@ -45,12 +46,15 @@ pub(super) struct Loaded {
     pub(super) listing: PolicySet,
     pub(super) rules: Vec<Rule>,
     pub(super) reads: Reads,
+    /// Whether any policy may tell tools apart by their name or address.
+    pub(super) by_name: bool,
     pub(super) version: String,
 }
 
 /// Reads and checks what the configuration names.
 pub(super) fn load(config: &Config) -> Result<Loaded> {
-    let mut sources = vec![match PRESETS.iter().find(|(name, _)| *name == config.set) {
+    let preset = PRESETS.iter().find(|(name, _)| *name == config.set);
+    let mut sources = vec![match preset {
         Some((name, text)) => Source { name: (*name).to_owned(), text: (*text).to_owned() },
         None if Path::new(&config.set).extension().is_some_and(|end| end == "cedar") => {
             file(config.set.as_ref())?
@@ -64,7 +68,19 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     for path in &config.files {
         sources.push(file(path)?);
     }
-    check(&sources)
+    // The presets alone are validated by a test, not at every start.
+    let loaded = gather(&sources)?;
+    if preset.is_none() || sources.len() > 1 {
+        validate(&loaded, &sources)?;
+    }
+    Ok(loaded)
+}
+
+/// Checks these policies and nothing else.
+pub(super) fn check(sources: &[Source]) -> Result<Loaded> {
+    let loaded = gather(sources)?;
+    validate(&loaded, sources)?;
+    Ok(loaded)
 }
 
 pub(super) struct Source {
@@ -86,21 +102,22 @@ fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(Kind::BadConfig, message)
 }
 
-pub(super) fn check(sources: &[Source]) -> Result<Loaded> {
-    let mut places: BTreeMap<String, &Source> = BTreeMap::new();
+fn gather(sources: &[Source]) -> Result<Loaded> {
+    let mut by_name = false;
     let mut rules = Vec::new();
     let mut reads = Reads::default();
     let mut set = PolicySet::new();
     let mut listing = PolicySet::new();
-    for source in sources {
-        for rule in parse(source)? {
+    for (index, source) in sources.iter().enumerate() {
+        for rule in parse(source, index)? {
             let id = rule.policy.id().to_string();
-            if places.insert(id.clone(), source).is_some() {
+            if set.policy(rule.policy.id()).is_some() {
                 return Err(bad(format!(
                     "Two policies have the id {id} ({}); give each its own @id.",
                     source.name
                 )));
             }
+            by_name |= names_tools(&rule.policy)?;
             reads.join(&rule.reads).map_err(|odd| strange(&odd, &id, source, &rule.policy))?;
             set.add(rule.policy.clone()).map_err(|cause| twice(&id, source).with_source(cause))?;
             if let Some(policy) = without_arguments(&rule.policy)? {
@@ -109,23 +126,17 @@ pub(super) fn check(sources: &[Source]) -> Result<Loaded> {
             rules.push(rule);
         }
     }
-    validate(&set, &reads, &places)?;
     // The order of the files is part of the name; the bytes of each are.
     let texts: Vec<String> = sources.iter().map(|source| Digest::of(source.text.as_bytes()).hex()).collect();
-    Ok(Loaded {
-        set,
-        listing,
-        rules,
-        reads,
-        version: Digest::of(texts.join(" ").as_bytes()).hex()[..16].to_owned(),
-    })
+    let version = Digest::of(texts.join(" ").as_bytes()).hex()[..16].to_owned();
+    Ok(Loaded { set, listing, rules, reads, by_name, version })
 }
 
 fn twice(id: &str, source: &Source) -> Error {
     bad(format!("The policy {id} ({}) cannot be added; give each policy its own @id.", source.name))
 }
 
-fn parse(source: &Source) -> Result<Vec<Rule>> {
+fn parse(source: &Source, file: usize) -> Result<Vec<Rule>> {
     let set = PolicySet::from_str(&source.text).map_err(|errors| {
         let at = errors.iter().next().and_then(|error| line(error, &source.text));
         bad(format!(
@@ -160,7 +171,7 @@ fn parse(source: &Source) -> Result<Vec<Rule>> {
             reads.add(&condition["body"]).map_err(|odd| strange(&odd, &id, source, &policy))?;
         }
         let said = policy.annotation("said").is_some();
-        rules.push(Rule { policy, reads, said });
+        rules.push(Rule { policy, reads, said, file });
     }
     Ok(rules)
 }
@@ -193,22 +204,30 @@ fn without_arguments(policy: &CedarPolicy) -> Result<Option<CedarPolicy>> {
         .map_err(|cause| bad("A policy cannot be analysed.").with_source(cause))
 }
 
-fn validate(set: &PolicySet, reads: &Reads, places: &BTreeMap<String, &Source>) -> Result<()> {
-    let schema = Schema::from_json_value(schema(reads)).map_err(|cause| {
+/// Whether the policy may depend on the name or the address of a tool. In doubt it does.
+fn names_tools(policy: &CedarPolicy) -> Result<bool> {
+    let json = policy.to_json().map_err(|cause| bad("A policy cannot be analysed.").with_source(cause))?;
+    let text = json.to_string();
+    Ok(["\"name\"", "\"target\"", "\"Tool\""].iter().any(|word| text.contains(word)))
+}
+
+fn validate(loaded: &Loaded, sources: &[Source]) -> Result<()> {
+    let set = &loaded.set;
+    let schema = Schema::from_json_value(schema(&loaded.reads)).map_err(|cause| {
         Error::new(Kind::Internal, "The schema of policies is broken.").with_source(cause)
     })?;
     let result = Validator::new(schema).validate(set, ValidationMode::Strict);
     let place = |id: &PolicyId| {
-        let id = id.to_string();
-        let source = places.get(&id).copied();
-        let line = source.and_then(|source| {
-            let text = set.policy(&PolicyId::new(&id))?.to_cedar()?;
+        let rule = loaded.rules.iter().find(|rule| rule.policy.id() == id);
+        let source = rule.and_then(|rule| sources.get(rule.file));
+        let line = rule.zip(source).and_then(|(rule, source)| {
+            let text = rule.policy.to_cedar()?;
             Some(line_at(&source.text, source.text.find(&text)?))
         });
         match (source, line) {
             (Some(source), Some(line)) => format!("{id} ({}, line {line})", source.name),
             (Some(source), None) => format!("{id} ({})", source.name),
-            (None, _) => id,
+            (None, _) => id.to_string(),
         }
     };
     if let Some(error) = result.validation_errors().next() {
@@ -273,7 +292,7 @@ fn start(policy: &CedarPolicy, text: &str) -> Option<usize> {
 }
 
 fn line_at(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    text.get(..at).unwrap_or(text).matches('\n').count() + 1
 }
 
 fn line(error: &dyn Diagnostic, text: &str) -> Option<usize> {
@@ -325,8 +344,9 @@ mod tests {
 
     #[test]
     fn presets_are_valid() {
-        for (name, _) in PRESETS {
-            load(&Config::of(*name)).unwrap();
+        for (name, text) in PRESETS {
+            check(&[Source { name: (*name).to_owned(), text: (*text).to_owned() }]).unwrap();
+            assert!(!load(&Config::of(*name)).unwrap().by_name);
         }
         assert!(load(&Config::of("nonsense")).is_err());
         assert!(load(&Config::of("/does/not/exist.cedar")).is_err());

@@ -133,9 +133,8 @@ fn walk(expr: &Value, wanted: Option<Kind>, found: &mut Found) -> Result<(), Odd
     let Some((operator, operand)) = object.iter().next() else { return Ok(()) };
     let (left, right) = (&operand["left"], &operand["right"]);
     match operator.as_str() {
-        "Value" | "Slot" => Ok(()),
         "Var" if operand == "context" => Err(Odd::Context),
-        "Var" => Ok(()),
+        "Value" | "Slot" | "Var" => Ok(()),
         "has" => match context_path(left) {
             Some(mut path) => {
                 path.push(operand["attr"].as_str().unwrap_or_default().to_owned());

@@ -24,7 +24,7 @@ struct Office {
 impl Office {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
+        let clock = ManualClock::at(Duration::from_hours(500_000));
         let approvals = open(folder.path(), &clock);
         Self { folder, clock, approvals }
     }
@@ -177,6 +177,42 @@ fn one_of_fifty_wins() {
     assert_eq!(winners, 1);
 }
 
+const OFFICE: &str = "BARTIZAN_TEST_OFFICE";
+
+/// Not a test by itself: what each process of the next one does.
+#[test]
+#[ignore = "run by one_of_many_processes_wins"]
+fn a_process_takes_what_it_can() {
+    let Some(folder) = std::env::var_os(OFFICE) else { return };
+    let approvals = open(Path::new(&folder), &ManualClock::at(Duration::from_hours(500_000)));
+    println!("{}", if taken(&approvals, &Case::usual()) { "it was taken" } else { "it was gone" });
+}
+
+#[test]
+fn one_of_many_processes_wins() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let id = pending(&office.approvals, &Case::usual());
+    office.decide(&id, Decision::Approve, &operator);
+    let processes: Vec<_> = (0..8)
+        .map(|_| {
+            std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["approvals::a_process_takes_what_it_can", "--exact", "--ignored", "--nocapture"])
+                .env(OFFICE, office.folder.path())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let said: Vec<String> = processes
+        .into_iter()
+        .map(|process| String::from_utf8(process.wait_with_output().unwrap().stdout).unwrap())
+        .collect();
+    let count = |word: &str| said.iter().filter(|text| text.contains(word)).count();
+    assert_eq!((count("it was taken"), count("it was gone")), (1, 7), "{said:?}");
+}
+
 #[test]
 fn a_grant_survives_a_restart_and_a_crash_does_not_run_twice() {
     let office = Office::new();
@@ -219,7 +255,7 @@ fn time_runs_out() {
     let case = Case::usual();
     let id = pending(&office.approvals, &case);
     office.decide(&id, Decision::Approve, &operator);
-    office.clock.advance(Duration::from_secs(900));
+    office.clock.advance(Duration::from_mins(15));
     assert_eq!(office.approvals.show(&id).unwrap().status, Status::Expired);
     assert!(!taken(&office.approvals, &case));
     let shown = office.approvals.show(&id).unwrap();
@@ -372,7 +408,7 @@ fn a_clients_agreement_is_taken_once_and_only_for_its_call() {
 #[test]
 fn no_more_may_wait_than_configured() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
+    let clock = ManualClock::at(Duration::from_hours(500_000));
     let config = Config { most_pending: 2, ..Config::default() };
     let approvals = Approvals::open(&config, &folder.path().join("state"), Arc::clone(&clock) as _).unwrap();
     let case = |size: u32| Case { arguments: json!({"size": size}), ..Case::usual() };

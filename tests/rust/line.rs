@@ -25,14 +25,14 @@ use bartizan::schema::LazySchema;
 type Body = dyn for<'a> Fn(&'a Approved, &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> + Send + Sync;
 
 /// A tool that does what a test says, and counts how often it was run.
-pub struct Fake {
-    pub spec: ToolSpec,
+pub(crate) struct Fake {
+    pub(crate) spec: ToolSpec,
     body: Box<Body>,
-    pub runs: AtomicUsize,
+    pub(crate) runs: AtomicUsize,
 }
 
 impl Fake {
-    pub fn new(
+    pub(crate) fn new(
         spec: ToolSpec,
         body: impl for<'a> Fn(&'a Approved, &'a Context) -> BoxFuture<'a, Result<Reply, Halt>>
         + Send
@@ -43,11 +43,11 @@ impl Fake {
     }
 
     /// A tool that says `done`.
-    pub fn plain(spec: ToolSpec) -> Arc<Self> {
+    pub(crate) fn plain(spec: ToolSpec) -> Arc<Self> {
         Self::new(spec, |_, _| Box::pin(async { Ok(Reply::Tool(ToolResult::text("done"))) }))
     }
 
-    pub fn runs(&self) -> usize {
+    pub(crate) fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
     }
 }
@@ -64,7 +64,7 @@ impl Tool for Fake {
 }
 
 /// A tool spec of that effect with an optional text `name` and an optional integer `size`.
-pub fn spec(name: &str, effect: Effect) -> ToolSpec {
+pub(crate) fn spec(name: &str, effect: Effect) -> ToolSpec {
     ToolSpec {
         effect,
         input: LazySchema::new(json!({
@@ -76,32 +76,30 @@ pub fn spec(name: &str, effect: Effect) -> ToolSpec {
     }
 }
 
-pub struct Setup {
-    pub line: Arc<Line>,
-    pub approvals: Arc<Approvals>,
-    pub clock: Arc<ManualClock>,
-    pub redactor: Redactor,
-    pub audit: PathBuf,
-    pub state: PathBuf,
-    pub folder: Arc<tempfile::TempDir>,
+pub(crate) struct Setup {
+    pub(crate) line: Arc<Line>,
+    pub(crate) approvals: Arc<Approvals>,
+    pub(crate) redactor: Redactor,
+    pub(crate) audit: PathBuf,
+    _folder: Arc<tempfile::TempDir>,
 }
 
-pub struct Options {
-    pub policy: Policy,
-    pub filter: Filter,
-    pub guards: Vec<Arc<dyn Guard>>,
-    pub config: pipeline::Config,
-    pub limits: limits::Config,
-    pub folder: Arc<tempfile::TempDir>,
-    pub clock: Arc<ManualClock>,
+pub(crate) struct Options {
+    pub(crate) policy: Policy,
+    pub(crate) filter: Filter,
+    pub(crate) guards: Vec<Arc<dyn Guard>>,
+    pub(crate) config: pipeline::Config,
+    pub(crate) limits: limits::Config,
+    pub(crate) folder: Arc<tempfile::TempDir>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Options {
-    pub fn new(policy: &str) -> Self {
+    pub(crate) fn new(policy: &str) -> Self {
         Self::with(Policy::load(&PolicyConfig::of(policy)).unwrap())
     }
 
-    pub fn with(policy: Policy) -> Self {
+    pub(crate) fn with(policy: Policy) -> Self {
         Self {
             policy,
             filter: Filter::default(),
@@ -113,11 +111,11 @@ impl Options {
                 ..limits::Config::default()
             },
             folder: Arc::new(tempfile::tempdir().unwrap()),
-            clock: ManualClock::at(Duration::from_secs(1_800_000_000)),
+            clock: ManualClock::at(Duration::from_hours(500_000)),
         }
     }
 
-    pub fn build(self) -> Setup {
+    pub(crate) fn build(self) -> Setup {
         let state = self.folder.path().join("state");
         let clock: SharedClock = self.clock.clone();
         let redactor = Redactor::new(&redaction::Config::default()).unwrap();
@@ -136,29 +134,31 @@ impl Options {
             clock,
             config: self.config,
         });
-        Setup {
-            line: Arc::new(line),
-            approvals,
-            clock: self.clock,
-            redactor,
-            audit: file,
-            state,
-            folder: self.folder,
-        }
+        Setup { line: Arc::new(line), approvals, redactor, audit: file, _folder: self.folder }
     }
 }
 
 impl Setup {
-    pub async fn call(&self, tool: &Arc<Fake>, arguments: Value, context: &Context) -> Result<Outcome> {
+    pub(crate) async fn call(
+        &self,
+        tool: &Arc<Fake>,
+        arguments: Value,
+        context: &Context,
+    ) -> Result<Outcome> {
         self.line.run(proposed(tool, arguments), context).await
     }
 
-    pub async fn text(&self, tool: &Arc<Fake>, arguments: Value, context: &Context) -> Result<String, Error> {
+    pub(crate) async fn text(
+        &self,
+        tool: &Arc<Fake>,
+        arguments: Value,
+        context: &Context,
+    ) -> Result<String, Error> {
         self.call(tool, arguments, context).await.map(|outcome| words(&result(outcome)))
     }
 
     /// The audit lines of calls: for each call the intent and, once it is written, the outcome.
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         std::fs::read_to_string(&self.audit)
             .unwrap_or_default()
             .lines()
@@ -167,20 +167,20 @@ impl Setup {
     }
 }
 
-pub fn proposed(tool: &Arc<Fake>, arguments: Value) -> Proposed {
+pub(crate) fn proposed(tool: &Arc<Fake>, arguments: Value) -> Proposed {
     let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
     Proposed { tool: Arc::clone(tool) as Arc<dyn Tool>, arguments, method: "tools/call" }
 }
 
-pub fn principal(id: &str) -> Principal {
+pub(crate) fn principal(id: &str) -> Principal {
     Principal::new(id, PrincipalKind::ApiKey)
 }
 
-pub fn context(principal: Principal) -> Context {
+pub(crate) fn context(principal: Principal) -> Context {
     Context::new(Revision::NEWEST, Arc::new(principal), "memory")
 }
 
-pub fn result(outcome: Outcome) -> ToolResult {
+pub(crate) fn result(outcome: Outcome) -> ToolResult {
     match outcome {
         Outcome::Done(done) => match done.into_reply() {
             Reply::Tool(result) => result,
@@ -190,7 +190,7 @@ pub fn result(outcome: Outcome) -> ToolResult {
     }
 }
 
-pub fn words(result: &ToolResult) -> String {
+pub(crate) fn words(result: &ToolResult) -> String {
     result
         .content
         .iter()
@@ -201,6 +201,6 @@ pub fn words(result: &ToolResult) -> String {
         .collect()
 }
 
-pub fn none() -> Map<String, Value> {
+pub(crate) fn none() -> Map<String, Value> {
     Map::new()
 }

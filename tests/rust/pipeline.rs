@@ -10,7 +10,7 @@ use bartizan::error::{Error, Kind, Result};
 use bartizan::json::{Value, json};
 use bartizan::limits::{self, Limiter};
 use bartizan::pipeline::{
-    self, Answers, Context, Guarded, Halt, Outcome, Proposed, Question, Reply, Tool, ToolSpec, Voice,
+    self, Answers, Context, Guarded, Halt, Outcome, Proposed, Question, Reply, ToolSpec, Voice,
 };
 use bartizan::policy::{Effect, Filter, Policy, Verdict};
 use bartizan::principal::Principal;
@@ -216,7 +216,7 @@ async fn no_tool_may_take_longer_than_the_hard_maximum() {
     options.config = pipeline::Config { longest_seconds: 0, ..pipeline::Config::default() };
     let setup = options.build();
     let mut slow = spec("slow", Effect::Read);
-    slow.timeout = Some(Duration::from_secs(3600));
+    slow.timeout = Some(Duration::from_hours(1));
     let (tool, dropped, _) = endless(slow);
     assert_eq!(
         failed(setup.call(&tool, json!({}), &context(principal("key:ci"))).await).kind(),
