@@ -35,11 +35,11 @@ impl World {
         let mut store = self.store();
         let seeded = self.through(&mut store, &template, &call.segments)?;
         let Some((last, before)) = call.segments.split_last() else { return Err(missing()) };
-        let named = template.last().is_some_and(|segment| segment.literal().is_none());
+        let named = template.last().is_some_and(|segment| segment.parameter().is_some());
         let method = operation.method.as_str();
         if named {
             return match self.plan.find(before) {
-                Some((index, _)) => self.one(&mut store, call, method, index, before, last),
+                Some((index, _)) => self.one(&mut store, call, index),
                 None => Ok(self.act(call)),
             };
         }
@@ -78,15 +78,9 @@ impl World {
         good.and_then(|status| self.book.answer(operation, status)).is_none_or(|view| list_at(view).is_some())
     }
 
-    fn one(
-        &self,
-        store: &mut Store,
-        call: &Call,
-        method: &str,
-        index: usize,
-        before: &[String],
-        name: &str,
-    ) -> Result<Reply, Refused> {
+    fn one(&self, store: &mut Store, call: &Call, index: usize) -> Result<Reply, Refused> {
+        let (name, before) = call.segments.split_last().ok_or_else(missing)?;
+        let method = self.book.operation(call.operation).method.as_str();
         self.look(store, index, before)?;
         let path = join(before);
         let collection = &self.plan.collections[index];
@@ -116,7 +110,7 @@ impl World {
                         }
                         self.changed(index, &thing.value, after)
                     }
-                    None => self.attached(store, index, &path, name, body),
+                    None => self.attached(store, index, &path, name, &body),
                 };
                 let version = if dry { 1 } else { store.put(&path, name, value.clone()) };
                 Ok(tagged(self.respond(call.operation, DONE, Payload::Thing(value)), version))
@@ -156,10 +150,10 @@ impl World {
         index: usize,
         path: &str,
         name: &str,
-        body: Map<String, Value>,
+        body: &Map<String, Value>,
     ) -> Value {
         let collection = &self.plan.collections[index];
-        let (_, mut value) = self.created(store, index, path, &body);
+        let (_, mut value) = self.created(store, index, path, body);
         if let Value::Object(object) = &mut value
             && object.contains_key(&collection.identity)
         {
@@ -195,7 +189,7 @@ impl World {
         let all: Vec<Value> =
             store.collection(&path).into_iter().flatten().map(|(_, thing)| thing.value.clone()).collect();
         let first = all.first().cloned();
-        let filter = self.filter(call, collection);
+        let filter = narrowed(call, collection);
         let mut found: Vec<Value> = all.into_iter().filter(|thing| search::matches(thing, &filter)).collect();
         if found.is_empty()
             && !collection.creatable
@@ -211,19 +205,6 @@ impl World {
         let address = format!("{}{}", self.base, join(&call.segments));
         let cut = Page::of(call, self.page_size, self.page_most).cut(call, &address, found);
         Ok(self.respond(call.operation, &["200"], Payload::List(cut)))
-    }
-
-    /// What a list is narrowed by: `filter` of the body, and query parameters that are the things' own properties.
-    fn filter(&self, call: &Call, collection: &Collection) -> Value {
-        let mut all: Vec<Value> = Vec::new();
-        all.extend(call.body.as_ref().and_then(|body| body.get("filter")).cloned());
-        for (name, value) in &call.query {
-            let scalar = value.is_string() || value.is_number() || value.is_boolean();
-            if scalar && !is_paging(name) && collection.has(name) {
-                all.push(json!({"property": format!("/{name}"), "operator": "=", "values": [value]}));
-            }
-        }
-        json!({"and": all})
     }
 
     fn agreeing(&self, view: View<'_>, noun: &str, thing: Value, filter: &Value) -> Value {
@@ -326,7 +307,7 @@ impl World {
         self.room(store)?;
         let before = store.single(&path).cloned().unwrap_or_else(|| json!({}));
         let body = call.body.clone().unwrap_or_else(|| json!({}));
-        let after = if body.is_object() && self.book.operation(call.operation).method == "PUT" {
+        let after = if self.book.operation(call.operation).method == "PUT" {
             body
         } else {
             patch::apply(&before, &body).map_err(why_not_patched)?
@@ -345,6 +326,19 @@ impl World {
         }
         self.respond(call.operation, DONE, Payload::Made(words))
     }
+}
+
+/// What a list is narrowed by: `filter` of the body, and query parameters that are the things' own properties.
+fn narrowed(call: &Call, collection: &Collection) -> Value {
+    let mut all: Vec<Value> = Vec::new();
+    all.extend(call.body.as_ref().and_then(|body| body.get("filter")).cloned());
+    for (name, value) in &call.query {
+        let scalar = value.is_string() || value.is_number() || value.is_boolean();
+        if scalar && !is_paging(name) && collection.has(name) {
+            all.push(json!({"property": format!("/{name}"), "operator": "=", "values": [value]}));
+        }
+    }
+    json!({"and": all})
 }
 
 fn dry_run(call: &Call) -> bool {

@@ -64,7 +64,7 @@ impl Auth {
             paths: vec!["/oauth2/v1/token".into(), "/oauth2/token".into(), "/{}/oauth2/v2.0/token".into()],
             client_id: format!("practice-client-{:08x}", rand::random::<u32>()),
             client_secret: format!("practice-secret-{:032x}", rand::random::<u128>()),
-            lifetime: Duration::from_secs(3600),
+            lifetime: Duration::from_hours(1),
             lock_after: 5,
         }
     }

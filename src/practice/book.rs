@@ -12,6 +12,11 @@ use crate::connectors::document::{Document, Operation, Parameter};
 use crate::json::Value;
 use crate::schema::Schema;
 
+/// Bytes of a schema that are looked at to see what kind of thing it describes.
+const GLANCE: usize = 32 << 10;
+/// Bytes of an answer's schema that answers are made from and held to; what lies deeper may be anything.
+const ANSWER: usize = 256 << 10;
+
 /// A document and what was made of its schemas so far.
 pub(super) struct Book {
     pub document: Document,
@@ -79,12 +84,14 @@ impl Book {
     /// Where the schema of an answer begins.
     pub(super) fn answer(&self, operation: usize, status: usize) -> Option<View<'_>> {
         let schema = self.operation(operation).responses.get_index(status)?.1.schema.as_ref()?;
-        Some(View::new(self.pages[operation].answers.get(status)?.source.get_or_init(|| schema.value())))
+        Some(View::new(
+            self.pages[operation].answers.get(status)?.source.get_or_init(|| schema.value_within(ANSWER)),
+        ))
     }
 
     /// The schema of an answer, made for this one look.
     pub(super) fn glance(&self, operation: usize, status: usize) -> Option<Value> {
-        Some(self.operation(operation).responses.get_index(status)?.1.schema.as_ref()?.value())
+        Some(self.operation(operation).responses.get_index(status)?.1.schema.as_ref()?.value_within(GLANCE))
     }
 
     /// Checks a parameter's value.

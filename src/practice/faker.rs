@@ -43,6 +43,8 @@ pub(super) struct Faker<'a> {
     pub noun: &'a str,
     /// Each attempt chooses other branches and enumeration values.
     pub attempt: usize,
+    /// Whether mending holds texts to their format, which a schema's check does not.
+    pub formats: bool,
     /// Values still allowed.
     pub budget: Cell<u32>,
 }
@@ -50,13 +52,13 @@ pub(super) struct Faker<'a> {
 impl<'a> Faker<'a> {
     /// A faker for a thing called `noun`.
     pub(super) fn new(seed: u64, now: &'a str, fill: Fill, noun: &'a str, index: usize) -> Self {
-        Self { seed, now, fill, index, noun, attempt: 0, budget: Cell::new(BUDGET) }
+        Self { seed, now, fill, index, noun, attempt: 0, formats: false, budget: Cell::new(BUDGET) }
     }
 
     /// A value for a schema; tries other branches until `fits` agrees, and gives the last one otherwise.
     pub(super) fn make(&mut self, view: View<'_>, fits: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
-        for attempt in 0..12 {
+        for attempt in 0..24 {
             self.attempt = attempt;
             self.budget.set(BUDGET);
             let made = self.value(view, self.noun, 0);
@@ -84,6 +86,12 @@ impl<'a> Faker<'a> {
         if let Some(example) = flat.example.filter(|example| self.usable(name, example, &flat)) {
             return example.clone();
         }
+        if let Some(Value::String(example)) = flat.example.filter(|_| name == "name" && depth < 2) {
+            return match self.index {
+                0 => example.as_str().into(),
+                index => format!("{example}-{}", index + 1).into(),
+            };
+        }
         match flat.main_type() {
             Some("object") => Value::Object(self.object(view, &flat, depth)),
             Some("array") => Value::Array(self.array(view, &flat, name, depth)),
@@ -99,8 +107,12 @@ impl<'a> Faker<'a> {
             let is_null = |branch: &Value| branch.get("type").and_then(Value::as_str) == Some("null");
             return group.iter().position(|branch| !is_null(branch)).unwrap_or(0);
         }
-        let turn = self.attempt + usize::try_from(words::hash(name, 0) % 7).unwrap_or(0) * (self.attempt / 6);
-        turn % group.len()
+        self.turn(name) % group.len()
+    }
+
+    /// A number that is another for each attempt, and for each name.
+    fn turn(&self, name: &str) -> usize {
+        usize::try_from(words::hash(name, self.attempt as u64) % 1000).unwrap_or(0)
     }
 
     fn choice(&self, name: &str, choices: &[Value]) -> Option<Value> {
@@ -111,18 +123,15 @@ impl<'a> Faker<'a> {
             return Some(settled.into());
         }
         let useful: Vec<&Value> = choices.iter().filter(|choice| !choice.is_null()).collect();
-        let turn = if self.attempt == 0 {
-            0
-        } else {
-            self.attempt + usize::try_from(words::hash(name, 1) % 5).unwrap_or(0)
-        };
+        let turn = if self.attempt == 0 { 0 } else { self.turn(name) };
         useful.get(turn % useful.len().max(1)).map(|choice| (*choice).clone())
     }
 
     /// Whether the schema's own example serves: the right type, scalar, and no identity that must differ.
     fn usable(&self, name: &str, example: &Value, flat: &Flat<'_>) -> bool {
         let lower = name.to_ascii_lowercase();
-        let identity = matches!(lower.as_str(), "id" | "uuid" | "href" | "name" | "code");
+        let timely = self.fill == Fill::Created && flat.format == Some("date-time");
+        let identity = timely || matches!(lower.as_str(), "id" | "uuid" | "href" | "name" | "code");
         let scalars = match example {
             Value::Array(items) => {
                 !items.is_empty() && items.iter().all(|item| !item.is_object() && !item.is_array())
@@ -172,7 +181,9 @@ impl<'a> Faker<'a> {
     }
 
     fn wanted(&self, name: &str, view: View<'_>, depth: usize) -> bool {
-        if self.fill == Fill::Required || depth >= OPTIONAL_LEVELS || self.budget.get() == 0 {
+        let unhappy = matches!(name, "error" | "errors") || name.starts_with("deleted");
+        let unhappy = unhappy || (self.fill == Fill::Created && name.starts_with("updated"));
+        if self.fill == Fill::Required || depth >= OPTIONAL_LEVELS || self.budget.get() == 0 || unhappy {
             return false;
         }
         let flat = view.plain();
@@ -226,11 +237,13 @@ impl<'a> Faker<'a> {
             Some("json-pointer") => "/name".to_owned(),
             Some("password") => "practice-password".to_owned(),
             _ => {
-                let made = flat.pattern.and_then(|source| pattern::sample(source, self.index + self.attempt));
-                made.unwrap_or_else(|| match name {
+                let word = match name {
                     "uuid" => words::uuid(place),
                     _ => words::text(name, self.noun, self.index),
-                })
+                };
+                let variant = self.index + self.attempt;
+                let fitting = flat.pattern.and_then(|source| pattern::word_or_sample(source, &word, variant));
+                fitting.unwrap_or(word)
             }
         };
         if text.is_empty() && flat.pattern.is_none() {
@@ -259,7 +272,6 @@ fn assigned(name: &str) -> bool {
             | "createdAt"
             | "created"
             | "created_at"
-            | "updatedAt"
             | "etag"
     )
 }

@@ -138,6 +138,7 @@ fn mend_text(
     depth: usize,
 ) -> Value {
     let formed = match flat.format {
+        _ if !faker.formats => true,
         Some("uuid") => uuid::Uuid::parse_str(&text).is_ok(),
         Some("date-time") => text.parse::<jiff::Timestamp>().is_ok(),
         _ => true,
@@ -211,7 +212,8 @@ mod tests {
                 ]}
             }
         });
-        let faker = Faker::new(1, "2026-01-15T09:00:00Z", Fill::All, "port", 0);
+        let mut faker = Faker::new(1, "2026-01-15T09:00:00Z", Fill::All, "port", 0);
+        faker.formats = true;
         let value = json!({"size": 99, "note": "kept", "other": 1, "uuid": "no", "side": {"router": "r"}});
         let mended = fit(&faker, View::new(&schema), value);
         assert_eq!(mended["size"], 10);

@@ -20,6 +20,12 @@ pub(super) fn sample(pattern: &str, variant: usize) -> Option<String> {
     check.is_match(&text).then_some(text)
 }
 
+/// The word, when the expression matches it, else a text that it matches.
+pub(super) fn word_or_sample(pattern: &str, word: &str, variant: usize) -> Option<String> {
+    let fits = regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(word));
+    if fits { Some(word.to_owned()) } else { sample(pattern, variant) }
+}
+
 fn write(hir: &Hir, variant: usize, text: &mut String) -> Option<()> {
     if text.len() > LONGEST {
         return None;

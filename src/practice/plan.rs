@@ -147,7 +147,7 @@ impl Plan {
 
     fn learn(&mut self, book: &Book, index: usize, operation: &Operation) {
         let path = Template::parse(&operation.path);
-        let Some(last) = path.last() else { return };
+        let Some(ending) = path.last() else { return };
         let status = good_answer(operation, &[]);
         let schema = status.and_then(|status| book.glance(index, status));
         let list = schema.as_ref().and_then(|schema| list_at(View::new(schema)));
@@ -164,13 +164,13 @@ impl Plan {
             source.properties = thing.plain().properties.keys().map(|name| (*name).to_owned()).collect();
             Some(source)
         };
-        if last.literal().is_none() {
-            let named = last.parameter().and_then(|name| {
+        if let Some(name) = ending.parameter() {
+            let named = {
                 operation
                     .parameters
                     .iter()
                     .position(|parameter| parameter.place == Place::Path && parameter.name == name)
-            });
+            };
             let rank = match operation.method.as_str() {
                 "GET" => 5,
                 "PUT" | "PATCH" => 2,
@@ -183,12 +183,12 @@ impl Plan {
             return;
         }
         let searches =
-            last.literal().is_some_and(|word| SEARCHES.contains(&word)) && operation.method == "POST";
+            ending.literal().is_some_and(|word| SEARCHES.contains(&word)) && operation.method == "POST";
         match operation.method.as_str() {
             "POST" if searches => self.collection(&path.parent()).offer(source(3)),
             "POST" => {
                 let made = source(4);
-                if list.is_none() && !is_verb(last.literal().unwrap_or_default()) {
+                if list.is_none() && !is_verb(ending.literal().unwrap_or_default()) {
                     let collection = self.collection(&path);
                     collection.creatable = true;
                     collection.offer(made);
@@ -282,14 +282,16 @@ impl Collection {
             return super::faker::clamp(&flat, least + words::number("", index) + 100.0);
         }
         if flat.format != Some("uuid") {
-            if let Some(text) = flat.pattern.and_then(|source| pattern::sample(source, index)) {
+            let lower = self.identity.to_ascii_lowercase();
+            let ending = ["code", "name"].into_iter().find(|ending| lower.ends_with(ending));
+            let word = ending.map(|ending| words::text(ending, &self.noun, index));
+            let text = match (flat.pattern, &word) {
+                (Some(source), Some(word)) => pattern::word_or_sample(source, word, index),
+                (Some(source), None) => pattern::sample(source, index),
+                (None, _) => word,
+            };
+            if let Some(text) = text {
                 return text.into();
-            }
-            if self.identity.to_ascii_lowercase().ends_with("code") {
-                return words::text("code", &self.noun, index).into();
-            }
-            if self.identity.to_ascii_lowercase().ends_with("name") {
-                return words::text("name", &self.noun, index).into();
             }
         }
         super::faker::fit_length(words::uuid(place), &flat).into()

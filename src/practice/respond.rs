@@ -33,7 +33,7 @@ impl World {
     pub(super) fn respond(&self, operation: usize, prefer: &[&str], payload: Payload) -> Reply {
         let declared = self.book.operation(operation);
         let Some(position) = good_answer(declared, prefer) else {
-            return Reply::json(StatusCode::OK, &self.unshaped(payload));
+            return Reply::json(StatusCode::OK, &unshaped(payload));
         };
         let Some((status, spec)) = declared.responses.get_index(position) else {
             return Reply::empty(StatusCode::OK);
@@ -45,7 +45,7 @@ impl World {
         }
         let Some(media_type) = spec.media_type.as_deref() else {
             if declared.method == Method::GET.as_str() && declared.responses.len() < 2 {
-                return Reply::json(status, &self.unshaped(payload));
+                return Reply::json(status, &unshaped(payload));
             }
             return Reply::empty(status);
         };
@@ -58,7 +58,7 @@ impl World {
             Some(view) => self.shaped(operation, position, view, payload),
             None => match (payload, &spec.example) {
                 (Payload::Made(_), Some(example)) => example.clone(),
-                (payload, _) => self.unshaped(payload),
+                (payload, _) => unshaped(payload),
             },
         };
         Reply::bytes(status, media_type, value.to_string().into_bytes())
@@ -88,6 +88,7 @@ impl World {
             },
             Payload::Made(given) => {
                 words = given;
+                faker.formats = true;
                 let example = self
                     .book
                     .operation(operation)
@@ -114,16 +115,17 @@ impl World {
         self.misfit(&self.book.operation(operation).id);
         fitted
     }
+}
 
-    fn unshaped(&self, payload: Payload) -> Value {
-        match payload {
-            Payload::Thing(thing) => thing,
-            Payload::List(cut) => json!({"pagination": cut.pagination(), "data": cut.items}),
-            Payload::Made(words) => {
-                let mut made = Map::from_iter([("status".to_owned(), Value::from("accepted"))]);
-                made.extend(words);
-                Value::Object(made)
-            }
+/// What is to be said, where the document promises no shape.
+fn unshaped(payload: Payload) -> Value {
+    match payload {
+        Payload::Thing(thing) => thing,
+        Payload::List(cut) => json!({"pagination": cut.pagination(), "data": cut.items}),
+        Payload::Made(words) => {
+            let mut made = Map::from_iter([("status".to_owned(), Value::from("accepted"))]);
+            made.extend(words);
+            Value::Object(made)
         }
     }
 }

@@ -95,7 +95,13 @@ impl World {
             return collection.name(&self.book, &super::world::join(before), number, self.seed);
         }
         let position = operation.parameters.iter().position(|parameter| parameter.name == name);
-        position.map_or_else(|| words::uuid(0).into(), |position| self.parameter_value(index, position))
+        let value =
+            position.map_or_else(|| words::uuid(0).into(), |position| self.parameter_value(index, position));
+        match value {
+            // a name in a path holds no slash
+            Value::String(text) if text.contains('/') => text.replace('/', "").into(),
+            other => other,
+        }
     }
 
     fn sample_body(&self, index: usize) -> Option<Value> {
@@ -108,7 +114,7 @@ impl World {
         let mut faker = self.faker(ALWAYS, Fill::Required, &noun, 0);
         let made = faker.make(view, fits);
         let full = match made {
-            Value::Array(items) => Value::Array(self.steps(&faker, view, items)),
+            Value::Array(items) => Value::Array(steps(&faker, view, items)),
             other => other,
         };
         if fits(&full) {
@@ -127,25 +133,25 @@ impl World {
         let made = faker.make(view, fits);
         fits(&made).then_some(made)
     }
+}
 
-    /// A list with at least one item; the steps of a patch with their values.
-    fn steps(&self, faker: &Faker<'_>, view: super::recipe::View<'_>, mut items: Vec<Value>) -> Vec<Value> {
-        let Some(place) = view.items() else { return items };
-        if items.is_empty() {
-            faker.budget.set(1000);
-            items.push(faker.value(place, faker.noun, 1));
-        }
-        for item in &mut items {
-            let Value::Object(step) = item else { continue };
-            let changes = matches!(step.get("op").and_then(Value::as_str), Some("add" | "replace"));
-            if changes && !step.contains_key("value") {
-                let value = match place.property("value") {
-                    Some(view) => faker.value(view, "value", 1),
-                    None => "practice".into(),
-                };
-                step.insert("value".into(), value);
-            }
-        }
-        items
+/// A list with at least one item; the steps of a patch with their values.
+fn steps(faker: &Faker<'_>, view: super::recipe::View<'_>, mut items: Vec<Value>) -> Vec<Value> {
+    let Some(place) = view.items() else { return items };
+    if items.is_empty() {
+        faker.budget.set(1000);
+        items.push(faker.value(place, faker.noun, 1));
     }
+    for item in &mut items {
+        let Value::Object(step) = item else { continue };
+        let changes = matches!(step.get("op").and_then(Value::as_str), Some("add" | "replace"));
+        if changes && !step.contains_key("value") {
+            let value = match place.property("value") {
+                Some(view) => faker.value(view, "value", 1),
+                None => "practice".into(),
+            };
+            step.insert("value".into(), value);
+        }
+    }
+    items
 }

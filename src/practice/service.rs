@@ -128,8 +128,13 @@ impl Service {
         let segments = segments(inside).ok_or_else(|| {
             say(&Refused::new(StatusCode::BAD_REQUEST, "The path has a segment that is not allowed."))
         })?;
-        let method = if parts.method == Method::HEAD { "GET" } else { parts.method.as_str() };
-        let (operations, values) = match self.routes.find(&self.world.book.document, method, &segments) {
+        let find = |method: &str| self.routes.find(&self.world.book.document, method, &segments);
+        let found = match find(parts.method.as_str()) {
+            // a document rarely mentions HEAD
+            Found::OtherMethods(_) if parts.method == Method::HEAD => find("GET"),
+            found => found,
+        };
+        let (operations, values) = match found {
             Found::Operations(operations, values) => (operations, values),
             Found::OtherMethods(others) => {
                 let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "This path has other methods.");

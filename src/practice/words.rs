@@ -38,6 +38,11 @@ const METROS: &[(&str, &str, &str, &str)] = &[
     ("TY", "Tokyo", "APAC", "JP"),
 ];
 
+/// Name and region of a metro that is in the table.
+pub(super) fn metro(code: &str) -> Option<(&'static str, &'static str)> {
+    METROS.iter().find(|metro| metro.0 == code).map(|metro| (metro.1, metro.2))
+}
+
 /// The choice among an enumeration's values for a settled thing, if one stands out.
 pub(super) fn settled<'a>(choices: &[&'a str]) -> Option<&'a str> {
     SETTLED.iter().find_map(|best| choices.iter().copied().find(|choice| choice == best))
@@ -71,8 +76,7 @@ pub(super) fn text(name: &str, noun: &str, index: usize) -> String {
         "version" => "1.0".to_owned(),
         "timezone" => "UTC".to_owned(),
         "unit" => "Mbps".to_owned(),
-        "property" => "/name".to_owned(),
-        "path" => "/name".to_owned(),
+        "property" | "path" => "/name".to_owned(),
         _ if ends("url") || ends("uri") || ends("href") => {
             format!("https://practice.example/{noun}/{number}")
         }

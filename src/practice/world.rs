@@ -91,7 +91,7 @@ impl World {
         let mut seeded = true;
         let last = segments.len().saturating_sub(1);
         for (position, segment) in template.0.iter().enumerate().take(last) {
-            if segment.literal().is_some() || position == 0 {
+            if segment.parameter().is_none() || position == 0 {
                 continue;
             }
             let path = join(&segments[..position]);
@@ -150,7 +150,7 @@ impl World {
             && collection.example(&self.book, number).is_some()
             && let Some(Value::String(text)) = value.get_mut("name")
         {
-            *text = format!("{text} {}", number + 1);
+            *text = format!("{text}-{}", number + 1);
         }
         self.label(collection, path, name, &mut value);
         if let Some((text, _)) = self.leak.as_ref().filter(|(_, leaky)| *leaky == index && number == 0) {
@@ -159,10 +159,12 @@ impl World {
                 object.insert((*property).to_owned(), text.clone().into());
             }
         }
-        match collection.item(&self.book) {
-            Some(view) => fit(&faker, view, value),
-            None => value,
+        let Some(view) = collection.item(&self.book) else { return value };
+        if number < 2 {
+            settle(view, &mut value);
         }
+        faker.formats = true;
+        fit(&faker, view, value)
     }
 
     /// Writes a thing's name and address into it.
@@ -170,6 +172,16 @@ impl World {
         let Value::Object(object) = value else { return };
         if collection.has(&collection.identity) || collection.item.is_none() {
             object.insert(collection.identity.clone(), name.clone());
+        }
+        if collection.noun == "metro" && collection.identity == "code" {
+            let metro = words::metro(&key_of(name));
+            for (property, word) in
+                [("name", metro.map(|metro| metro.0)), ("region", metro.map(|metro| metro.1))]
+            {
+                if let Some(word) = word.filter(|_| object.contains_key(property)) {
+                    object.insert(property.to_owned(), word.into());
+                }
+            }
         }
         if collection.has("href") {
             object.insert("href".into(), format!("{}{}{path}/{}", self.root, self.base, key_of(name)).into());
@@ -273,6 +285,17 @@ impl World {
     /// What an item of a list looks like to `view`, when the list's own schema differs from the thing's.
     pub(super) fn view_of(&self, index: usize) -> Option<View<'_>> {
         self.plan.collections[index].item(&self.book)
+    }
+}
+
+/// Puts a thing into a state in which it can be used, whatever the document's example shows.
+fn settle(view: View<'_>, value: &mut Value) {
+    for property in ["state", "status"] {
+        let choices = view.property(property).and_then(|view| view.plain().choices).unwrap_or_default();
+        let texts: Vec<&str> = choices.iter().filter_map(Value::as_str).collect();
+        if let (Some(word), Some(held)) = (words::settled(&texts), value.get_mut(property)) {
+            *held = word.into();
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod loopback;
 mod pipeline;
 mod policy;
 mod practice;
+mod practice_connectors;
 mod practice_document;
 mod questions;
 mod redaction;

@@ -437,7 +437,7 @@ async fn it_listens_on_the_loopback_only_and_stops() {
 }
 
 /// A vendor's own document, when the shared folder is there.
-fn shared(name: &str) -> Option<Document> {
+pub(crate) fn shared(name: &str) -> Option<Document> {
     let folder = std::env::var_os("BARTIZAN_SHARED")
         .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").into(), std::path::PathBuf::from);
     match std::fs::read(folder.join(name)) {
