@@ -84,7 +84,16 @@ def rust(session: nox.Session) -> None:
 @nox.session
 def python(session: nox.Session) -> None:
     """Build a wheel, install it, and test the installed package with real clients."""
-    install(session, "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "mcp>=2.3,<3", "pydantic>=2", "openapi-core")
+    install(
+        session,
+        "pytest",
+        "pytest-asyncio",
+        "pytest-timeout",
+        "hypothesis",
+        "mcp>=2.3,<3",
+        "pydantic>=2",
+        "openapi-core",
+    )
     session.run("pytest", "tests/python", *session.posargs, env={"BARTIZAN_SHARED": str(SHARED)})
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 __version__: Final[str]
 ERROR_KINDS: Final[dict[str, str]]
 
-JSON = dict[str, Any]
-_Done = Callable[[Any, Any], object]
+JSON: TypeAlias = dict[str, Any]
+_Done: TypeAlias = Callable[[Any, Any], object]
 
 def main(arguments: Sequence[str | PathLike[str]], /) -> int:
     """Runs the command line and returns its exit code."""
@@ -160,7 +160,8 @@ class Running:
 
     def serve(self, ready: Callable[[str, str | None], object], done: _Done, /, *, no_auth: bool = False) -> None:
         """Serves over HTTP if the plan has an address, else over standard input and output, until it ends or is
-        stopped. `ready(url, key_file)` and `done(None, error)` are called from another thread."""
+        stopped. `ready(url, key_file)` and `done(None, error)` are called from another thread.
+        """
 
     def stop(self) -> None:
         """Stops serving; requests under way are given a moment."""

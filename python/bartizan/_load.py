@@ -62,7 +62,7 @@ def _from_file(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    _run(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]
+    _run(lambda: spec.loader.exec_module(module), str(path))
     return module
 
 
@@ -79,7 +79,7 @@ def _run(step: object, target: str) -> None:
         step()  # type: ignore[operator]
     except ConfigError:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever importing raises is a wrong --tools
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         message = f"--tools {target}: importing it raised {type(error).__name__}"

@@ -50,7 +50,7 @@ def connect(
 
 
 class API:
-    """A connector's operations: ``api.list_ports(limit=5)``, ``api.call("list_ports", limit=5)``, ``await api.acall(...)``."""
+    """A connector's operations: ``api.list_ports(limit=5)``, ``api.call("list_ports")``, ``await api.acall(...)``."""
 
     def __init__(self, connection: Connection) -> None:
         """Not for users: :func:`connect` and ``ctx.api`` make them."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal
 
 from .exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 JSON = dict[str, Any]
 
@@ -151,7 +153,7 @@ class EmbeddedResource:
         return _sparse(type="resource", resource=resource, annotations=self.annotations)
 
 
-Block = Union[Text, Image, Audio, ResourceLink, EmbeddedResource]
+Block = Text | Image | Audio | ResourceLink | EmbeddedResource
 BLOCKS: tuple[type, ...] = (Text, Image, Audio, ResourceLink, EmbeddedResource)
 
 
@@ -209,7 +211,7 @@ def icons(values: Sequence[Icon | str], owner: str) -> list[JSON]:
     found = []
     for value in values:
         icon = Icon(value) if isinstance(value, str) else value
-        if not isinstance(icon, Icon):
+        if not hasattr(icon, "wire"):
             message = f"{owner}: icons are addresses or bartizan.Icon"
             raise ConfigError(message)
         found.append(icon.wire())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from .content import JSON, Block, block
 from .exceptions import InvalidArguments
@@ -113,7 +113,7 @@ class Root:
     name: str | None = None
 
 
-class Roots(list[Root], _Now):  # type: ignore[misc]
+class Roots(list[Root], _Now):
     """The client's roots."""
 
 
@@ -163,7 +163,8 @@ def _ours(message: str) -> InvalidArguments:
     return error
 
 
-Form = Union[type, Mapping[str, Any], None]
+# a type, as an annotation would say it, or a flat object schema
+Form = Any
 
 
 class Context:

@@ -144,5 +144,5 @@ class ToolError(Exception):
     """Raise this in a tool: the caller reads its words (redacted) as a failed result."""
 
 
-class ResourceNotFound(Exception):  # noqa: N818 - reads as what happened
+class ResourceNotFound(Exception):
     """Raise this in a resource function: there is nothing at the address."""

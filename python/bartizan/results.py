@@ -101,7 +101,7 @@ def tool_result(value: Any, output: Callable[[Any], Any] | None) -> str | JSON:
     if isinstance(value, ToolResult):
         return _explicit(value)
     if isinstance(value, BLOCKS):
-        return {"content": [value.wire()]}
+        return {"content": [_block(value)]}
     if isinstance(value, (list, tuple)) and any(isinstance(item, BLOCKS) for item in value):
         return {"content": [_block(item) for item in value]}
     if output is None:
@@ -111,7 +111,8 @@ def tool_result(value: Any, output: Callable[[Any], Any] | None) -> str | JSON:
 
 
 def _explicit(value: ToolResult) -> JSON:
-    items = (value.content,) if isinstance(value.content, (str, *BLOCKS)) else value.content
+    content: Any = value.content
+    items = (content,) if isinstance(content, (str, *BLOCKS)) else content
     result: JSON = {"content": [_block(item) for item in items], "isError": value.is_error}
     if value.structured is not None:
         result["structuredContent"] = dump(value.structured)

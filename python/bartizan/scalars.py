@@ -117,13 +117,22 @@ SCALARS: Final[dict[Any, Row]] = {
         {"type": "string", "contentEncoding": "base64"},
         *_loads("base64 text", _text(lambda value: b64decode(value, validate=True))),
     ),
-    datetime.datetime: ({"type": "string", "format": "date-time"}, *_loads("a date and time", _text(_datetime))),
-    datetime.date: ({"type": "string", "format": "date"}, *_loads("a date", _text(datetime.date.fromisoformat))),
+    datetime.datetime: (
+        {"type": "string", "format": "date-time"},
+        *_loads("a date and time", _text(_datetime)),
+    ),
+    datetime.date: (
+        {"type": "string", "format": "date"},
+        *_loads("a date", _text(datetime.date.fromisoformat)),
+    ),
     datetime.time: (
         {"type": "string", "format": "time"},
         *_loads("a time of day", _text(lambda value: datetime.time.fromisoformat(_zulu(value)))),
     ),
-    datetime.timedelta: ({"type": "number", "description": "seconds"}, *_loads("a number of seconds", _seconds)),
+    datetime.timedelta: (
+        {"type": "number", "description": "seconds"},
+        *_loads("a number of seconds", _seconds),
+    ),
     uuid.UUID: ({"type": "string", "format": "uuid"}, *_loads("a UUID", _text(uuid.UUID))),
     Decimal: ({"type": ["string", "number"]}, *_loads("a decimal number", _decimal)),
     pathlib.Path: ({"type": "string", "format": "path"}, *_loads("a path", _path)),

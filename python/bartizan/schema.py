@@ -110,7 +110,7 @@ class Signature:
     required: list[str]
 
 
-class Unsupported(Exception):  # noqa: N818 - caught here, never seen
+class Unsupported(Exception):
     """An annotation that has no schema."""
 
 
@@ -169,12 +169,13 @@ def is_context(hint: Any) -> bool:
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    target = inspect.unwrap(function)
+    target: Any = inspect.unwrap(function)
     while hasattr(target, "func") and hasattr(target, "keywords"):  # functools.partial
         target = target.func
     if not inspect.isroutine(target) and not isinstance(target, type):
         target = type(target).__call__
-    return target
+    found: Callable[..., Any] = target
+    return found
 
 
 def _hints(target: Callable[..., Any], owner: str, names: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -190,7 +191,8 @@ def _hints(target: Callable[..., Any], owner: str, names: Mapping[str, Any] | No
 
 def _with_default(shape: Shape, schema: JSON, default: Any) -> tuple[Shape, JSON]:
     if default is None and not shape.fits(None):
-        inner, words = dict(schema), {}
+        inner: JSON = dict(schema)
+        words: JSON = {}
         for word in ("description", "title", "x-mcp-header", "deprecated"):
             if word in inner:
                 words[word] = inner.pop(word)
@@ -382,7 +384,7 @@ class Builder:
 
         return Shape(schema, fits, None if key.load is None and inner.load is None else load)
 
-    def _class(self, hint: Any) -> Shape:  # noqa: PLR0911 - a table of forms
+    def _class(self, hint: Any) -> Shape:
         origin = typing.get_origin(hint) or hint
         if not isinstance(origin, type):
             raise Unsupported(_name(hint))
@@ -404,7 +406,7 @@ class Builder:
             self.recursive.add(hint)
             return Shape(
                 {"$ref": f"#/$defs/{self.open[hint]}"},
-                lambda value: self.shapes[hint].fits(value),
+                lambda value: bool(self.shapes[hint].fits(value)),
                 lambda value: _load(value, self.shapes[hint].load),
             )
         if hint in self.shapes:
@@ -490,7 +492,7 @@ class Builder:
             try:
                 return model.model_validate(value)
             except ValueError as error:
-                places = getattr(error, "errors", list)()
+                places: Any = getattr(error, "errors", list)()
                 path = "/".join(str(part) for part in places[0].get("loc", ())) if places else ""
                 message = "a value the model accepts"
                 raise Misfit(message, path) from None
@@ -630,7 +632,10 @@ def _foreign(item: Any, schema: JSON) -> JSON:
     """Read annotated-types and pydantic metadata by its attributes."""
     words = {word: getattr(item, name) for name, word in _FOREIGN.items() if getattr(item, name, None) is not None}
     array = schema.get("type") == "array"
-    for name, word in (("min_length", "minItems" if array else "minLength"), ("max_length", "maxItems" if array else "maxLength")):
+    for name, word in (
+        ("min_length", "minItems" if array else "minLength"),
+        ("max_length", "maxItems" if array else "maxLength"),
+    ):
         if getattr(item, name, None) is not None:
             words[word] = getattr(item, name)
     inner = getattr(item, "metadata", None)

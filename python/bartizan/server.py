@@ -120,7 +120,7 @@ class Server:
             return note(name, None, names)
         return lambda function: note(function, name, names)
 
-    def resource(  # noqa: PLR0913 - each says something about the resource
+    def resource(
         self,
         uri: str,
         *,
@@ -143,9 +143,7 @@ class Server:
         names = _names(sys._getframe(1))  # noqa: SLF001 - string annotations may name the caller's locals
 
         def note(function: F) -> F:
-            details = Details(
-                name, title, description, effect, toolset, timeout, scopes, annotations, icons, meta
-            )
+            details = Details(name, title, description, effect, toolset, timeout, scopes, annotations, icons, meta)
             self._note("resource", ResourceRecord(function, details, uri, mime_type, size, names))
             return function
 

@@ -142,14 +142,12 @@ class TestClient:
         params: Mapping[str, Any] | None = None,
         *,
         progress: Callable[[JSON], object] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the request's own, which the server is told
+        timeout: float | None = None,
     ) -> JSON:
         """Send any request and return its result; being cancelled cancels it."""
         client = self._open()
         data = dump(params or {})
-        found: JSON = await wait(
-            lambda done: client.request(method, data, done, progress=progress, timeout=timeout)
-        )
+        found: JSON = await wait(lambda done: client.request(method, data, done, progress=progress, timeout=timeout))
         return found
 
     async def call(
@@ -158,7 +156,7 @@ class TestClient:
         arguments: Mapping[str, Any] | None = None,
         *,
         progress: Callable[[JSON], object] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the request's own, which the server is told
+        timeout: float | None = None,
     ) -> Result:
         """Call a tool."""
         params = {"name": name, "arguments": arguments or {}}

@@ -11,7 +11,8 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Union
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from . import results
@@ -102,7 +103,7 @@ class CompletionRecord:
     argument: str
 
 
-Record = Union[ToolRecord, ResourceRecord, PromptRecord]
+Record = ToolRecord | ResourceRecord | PromptRecord
 
 
 @dataclasses.dataclass
@@ -127,7 +128,8 @@ def is_async(function: Function) -> bool:
     target = inspect.unwrap(function)
     while hasattr(target, "func") and hasattr(target, "keywords"):
         target = target.func
-    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None))  # noqa: B004 - asking what it is
+    by_class: Any = type(target).__dict__.get("__call__")
+    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(by_class)
 
 
 def entry(record: Record, completions: Mapping[str, CompletionRecord], host: Host) -> Entry:
@@ -267,10 +269,10 @@ def _prompt(record: PromptRecord, host: Host) -> Entry:
 
 def _from_text(signed: Signature, parameters: Mapping[str, Shape]) -> Signature:
     """Return the signature as prompts and templates see it: every argument is a string on the wire."""
-    properties = {}
+    properties: JSON = {}
     loads = {}
     for name, shape in parameters.items():
-        words = {word: shape.schema[word] for word in ("title", "description") if word in shape.schema}
+        words: JSON = {word: shape.schema[word] for word in ("title", "description") if word in shape.schema}
         properties[name] = {"type": "string", **words}
         if shape.schema.get("type") != "string" or shape.load is not None:
             loads[name] = _text_load(shape)
@@ -286,10 +288,8 @@ def _text_load(shape: Shape) -> Callable[[Any], Any]:
         import json  # noqa: PLC0415 - only for arguments that are not strings
 
         candidates = [value]
-        try:
+        with suppress(ValueError):
             candidates.append(json.loads(value))
-        except ValueError:
-            pass
         for candidate in candidates:
             if shape.fits(candidate):
                 return candidate if shape.load is None else shape.load(candidate)
@@ -377,4 +377,3 @@ def _add_completions(made: Entry, completions: Mapping[str, CompletionRecord], h
             return results.completion_result(base.copy().run(invoke, argument, value, known))
 
         made.complete = complete
-

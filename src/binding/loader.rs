@@ -96,10 +96,12 @@ impl Loader for HostLoader {
 #[pyfunction]
 #[pyo3(signature = (arguments, /))]
 pub(super) fn main(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
-    py.detach(|| {
+    let code = py.detach(|| {
         let loader = FileLoader::default();
         let code = crate::cli::main(arguments, Some(&loader));
         loader.each(|_py, hosted, _home| hosted.call_method0("close").map(drop));
         code
-    })
+    });
+    super::server::heard(py);
+    code
 }

@@ -125,6 +125,11 @@ impl PyRunning {
     }
 }
 
+/// Forgets a Ctrl-C that has ended the server already: Python saw it too, and would raise it now.
+pub(super) fn heard(py: Python<'_>) {
+    let _ = py.check_signals();
+}
+
 /// Serves a Python server as `bartizan serve ARGUMENTS` would, and returns the exit code.
 #[pyfunction]
 #[pyo3(signature = (plan, arguments, attach, /))]
@@ -137,5 +142,7 @@ pub(super) fn serve(
     let plan = Plan::read(plan)?;
     let base = plan.config.unwrap_or_default();
     let loader = HostLoader::new(plan.extra, plan.home, attach);
-    Ok(py.detach(move || crate::cli::serve(arguments, base, &loader)))
+    let code = py.detach(move || crate::cli::serve(arguments, base, &loader));
+    heard(py);
+    Ok(code)
 }

