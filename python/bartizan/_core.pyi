@@ -7,13 +7,13 @@ from typing import Any, Final, TypeAlias, final
 __version__: Final[str]
 ERROR_KINDS: Final[dict[str, str]]
 
-JSON: TypeAlias = dict[str, Any]
+_JSON: TypeAlias = dict[str, Any]
 _Done: TypeAlias = Callable[[Any, Any], object]
 
 def main(arguments: Sequence[str | PathLike[str]], /) -> int:
     """Runs the command line and returns its exit code."""
 
-def serve(plan: JSON, arguments: Sequence[str | PathLike[str]], attach: Callable[[Running], object], /) -> int:
+def serve(plan: _JSON, arguments: Sequence[str | PathLike[str]], attach: Callable[[Running], object], /) -> int:
     """Serves a Python server as `bartizan serve ARGUMENTS` would, and returns the exit code."""
 
 def connect(
@@ -21,7 +21,7 @@ def connect(
     /,
     *,
     allow: str,
-    config: JSON | None,
+    config: _JSON | None,
     config_path: str | PathLike[str] | None,
     base: str | None,
     auth: str | None,
@@ -75,7 +75,7 @@ class CallContext:
     """One call's context."""
 
     @property
-    def principal(self) -> JSON:
+    def principal(self) -> _JSON:
         """Who calls."""
 
     @property
@@ -83,12 +83,12 @@ class CallContext:
         """Name, version and capabilities of the client."""
 
     @property
-    def meta(self) -> JSON:
+    def meta(self) -> _JSON:
         """The request's `_meta`."""
 
     @property
     def request_id(self) -> str:
-        """The request's id, as JSON text."""
+        """The request's id, as _JSON text."""
 
     @property
     def revision(self) -> str:
@@ -108,7 +108,7 @@ class CallContext:
     def log(self, level: str, data: Any, logger: str | None = None, /) -> None:
         """Logs to the client."""
 
-    def answer(self, key: str, question: JSON, /) -> JSON | None:
+    def answer(self, key: str, question: _JSON, /) -> _JSON | None:
         """The client's answer to a question, checked against it; None if it has not come."""
 
     def api(self, name: str, /) -> Connection:
@@ -126,9 +126,9 @@ class Sink:
 
 @final
 class Cancel:
-    """Cancels what was started, when it is called."""
+    """Cancels what was started."""
 
-    def __call__(self) -> None:
+    def cancel(self) -> None:
         """Cancels it."""
 
 @final
@@ -139,13 +139,13 @@ class Connection:
     def name(self) -> str:
         """The connector's name."""
 
-    def tools(self) -> list[JSON]:
+    def tools(self) -> list[_JSON]:
         """The operations: name, description, effect, input schema."""
 
-    def call(self, tool: str, arguments: JSON) -> Any:
+    def call(self, tool: str, arguments: _JSON) -> Any:
         """Calls an operation and waits for its plain data."""
 
-    def start(self, tool: str, arguments: JSON, done: _Done) -> Cancel:
+    def start(self, tool: str, arguments: _JSON, done: _Done) -> Cancel:
         """Calls an operation; `done(data, error)` is called from another thread."""
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class Connection:
 class Running:
     """A server that runs, or is about to."""
 
-    def __new__(cls, plan: JSON) -> Running:
+    def __new__(cls, plan: _JSON) -> Running:
         """Makes everything the plan names; nothing is served yet."""
 
     def serve(self, ready: Callable[[str, str | None], object], done: _Done, /, *, no_auth: bool = False) -> None:
@@ -178,7 +178,7 @@ class Running:
     def resource_updated(self, uri: str) -> None:
         """Tells whoever watches it that a resource has changed."""
 
-    def connect(self, options: JSON, done: _Done, /) -> Cancel:
+    def connect(self, options: _JSON, done: _Done, /) -> Cancel:
         """Opens a client in memory; `done(client, error)` is called from another thread."""
 
 @final
@@ -186,17 +186,17 @@ class MemoryClient:
     """A conversation with a server in this process."""
 
     @property
-    def server(self) -> JSON:
+    def server(self) -> _JSON:
         """What the server said of itself."""
 
     def request(
         self,
         method: str,
-        params: JSON,
+        params: _JSON,
         done: _Done,
         /,
         *,
-        progress: Callable[[JSON], object] | None = None,
+        progress: Callable[[_JSON], object] | None = None,
         timeout: float | None = None,
     ) -> Cancel:
         """Sends a request; `done(result, error)` and `progress(params)` are called from another thread."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._core import Cancel
 
 Done = Callable[[Any, Any], object]
 
 
-async def wait(start: Callable[[Done], Callable[[], object] | None]) -> Any:
+async def wait(start: Callable[[Done], Cancel | None]) -> Any:
     """Call ``start(done)`` and wait for ``done(result, error)``; what `start` returns cancels it."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
@@ -36,5 +39,5 @@ async def wait(start: Callable[[Done], Callable[[], object] | None]) -> Any:
         return await future
     except asyncio.CancelledError:
         if stop is not None:
-            stop()
+            stop.cancel()
         raise

@@ -76,13 +76,13 @@ pub(super) fn tell<T: Send + 'static>(
     Ok(Cancel(token))
 }
 
-/// Cancels what was started, when it is called.
+/// Cancels what was started.
 #[pyclass(frozen, module = "bartizan._core")]
 pub(super) struct Cancel(pub(super) CancellationToken);
 
 #[pymethods]
 impl Cancel {
-    fn __call__(&self) {
+    fn cancel(&self) {
         self.0.cancel();
     }
 }

@@ -61,16 +61,16 @@ def main() -> int:
         CACHE.mkdir(parents=True, exist_ok=True)
         (CACHE / "package.json").write_text('{"private": true}')
         install = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", package]
-        subprocess.run(install, cwd=CACHE, env=environment, check=True)  # noqa: S603 - our own command
+        subprocess.run(install, cwd=CACHE, env=environment, check=True)
         stamp.write_text(package)
     port = free_port()
-    server = subprocess.Popen([sys.executable, str(HERE / "server.py"), "--port", str(port)])  # noqa: S603
+    server = subprocess.Popen([sys.executable, str(HERE / "server.py"), "--port", str(port)])
     worst = 0
     try:
         wait_for(port, server)
         for requirements in REQUIREMENTS:
             run = [str(command), "server", "--url", f"http://127.0.0.1:{port}/mcp", "--requirements", requirements]
-            done = subprocess.run([*run, *options], cwd=CACHE, env=environment, check=False)  # noqa: S603
+            done = subprocess.run([*run, *options], cwd=CACHE, env=environment, check=False)
             worst = max(worst, done.returncode)
     finally:
         server.terminate()

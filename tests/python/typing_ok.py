@@ -1,0 +1,94 @@
+"""What users write, checked strictly by mypy and then run: the public API is typed as it reads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import bartizan
+from bartizan import Context, Field, Image, Message, Redactor, Server, ToolError
+from bartizan.logging import RedactingFilter
+
+server = Server("typed", policy="admin")
+
+
+@dataclass
+class Port:
+    """A port."""
+
+    name: str
+    speed: int = 10
+
+
+@server.tool
+def add(a: int, b: int) -> int:
+    """Add."""
+    return a + b
+
+
+@server.tool("ports", effect="read", timeout=5.0, scopes=["read"])
+async def list_ports(
+    ctx: Context, limit: Annotated[int, Field(minimum=1, maximum=9)] = 5, kind: Literal["a", "b"] = "a"
+) -> list[Port]:
+    """List ports."""
+    await ctx.progress(1, 1)
+    ctx.info(kind)
+    if limit > 8:
+        message = "too many"
+        raise ToolError(message)
+    return [Port(f"p{number}") for number in range(limit)]
+
+
+@server.tool(effect="read")
+def draw() -> list[str | Image]:
+    """Draw."""
+    return ["a picture", Image(b"")]
+
+
+@server.resource("port://{name}", mime_type="application/json")
+def port(name: str) -> dict[str, Any]:
+    """Return a port."""
+    return {"name": name}
+
+
+@server.prompt(title="Review")
+def review(name: str) -> list[Message]:
+    """Review a port."""
+    return [Message(f"Review {name}", role="user")]
+
+
+@server.completion("review", "name")
+def names(value: str) -> list[str]:
+    """Suggest names."""
+    return [value]
+
+
+async def main() -> None:
+    """Use it all."""
+    total: int = add(1, 2)  # the function is unchanged, types and all
+    assert total == 3
+    async with server.test_client() as client:
+        assert (await client.call("add", {"a": 1, "b": 2})).structured == {"result": 3}
+        assert len((await client.call("ports", {"limit": 2})).structured["result"]) == 2
+        assert (await client.read("port://x"))[0]["mimeType"] == "application/json"
+        assert (await client.complete("review", "name", "a")) == ["a"]
+
+
+def run() -> None:
+    """Run everything."""
+    asyncio.run(main())
+    text: str = Redactor().text("nothing to hide")
+    assert text == "nothing to hide"
+    assert RedactingFilter().redactor.data({"password": "hunter2"}) != {"password": "hunter2"}
+    limiter = bartizan.RateLimiter(60, burst=1)
+    limiter.take("key")
+    with contextlib.suppress(bartizan.RateLimited):
+        limiter.take("key")
+    left: int = limiter.left("key")
+    assert left == 0
+
+
+if __name__ == "__main__":
+    run()
