@@ -7,6 +7,25 @@ from typing import Any, Final, TypeAlias, final
 __version__: Final[str]
 ERROR_KINDS: Final[dict[str, str]]
 
+__all__ = [
+    "ERROR_KINDS",
+    "AnswerSink",
+    "CallContext",
+    "Cancel",
+    "Connection",
+    "MemoryClient",
+    "RateLimiter",
+    "Redactor",
+    "Running",
+    "Sink",
+    "__version__",
+    "connect",
+    "leave",
+    "main",
+    "serve",
+    "stuck_threads",
+]
+
 _JSON: TypeAlias = dict[str, Any]
 _Done: TypeAlias = Callable[[Any, Any], object]
 

@@ -28,7 +28,7 @@ ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 @asynccontextmanager
 async def over_http(**options: Any) -> AsyncIterator[Client]:
     sys.path.insert(0, str(HERE))
-    everything = importlib.import_module("everything")
+    everything: Any = importlib.import_module("everything")
     everything.hanging, everything.cancelled = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     listening: asyncio.Future[tuple[str, str]] = loop.create_future()
