@@ -115,12 +115,10 @@ impl Connector {
         let moved = instead.base.as_ref();
         let access = instead.access.as_ref().unwrap_or(&manifest.credentials);
         let own = manifest.base.as_ref();
-        let credentials = match instead.credentials {
-            Some(credentials) => credentials,
-            None => {
-                let moved = moved.zip(own);
-                access.build(&manifest.name, moved, &surroundings.egress, &surroundings.clock)?
-            }
+        let credentials = if let Some(credentials) = instead.credentials {
+            credentials
+        } else {
+            access.build(&manifest.name, moved.zip(own), &surroundings.egress, &surroundings.clock)?
         };
         let mut settings = Settings::new(&manifest.name, base.clone(), &surroundings.egress);
         if moved.is_none() {

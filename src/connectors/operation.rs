@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use super::document::{Document, Operation, Parameter};
+use super::document::{Document, Operation, Parameter, Place, Refusal};
 use super::manifest::{Override, Pages};
 use super::openapi::is_json;
 use super::request::{Base, Plan};
-use super::shape::{Shape, definitions};
+use super::shape::{Shape, definitions, measure};
 use super::{pages, response};
 use crate::error::Result;
 use crate::http::{Client, HeaderName, HeaderValue};
@@ -23,6 +23,9 @@ use crate::schema::{LazySchema, Schema};
 
 /// `$defs` of one tool, in bytes: a list of tools must stay something a client can read.
 const SCHEMA: usize = 24 << 10;
+/// All of them together; beyond it, tools get [`LEAN`] each, and what does not fit is the upstream's to check.
+const SCHEMAS: usize = 32 << 20;
+const LEAN: usize = 1 << 10;
 const DESCRIPTION: usize = 1_200;
 
 /// What every operation of a connector shares.
@@ -49,13 +52,17 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(mut operation: Operation, opinion: Option<&Override>, shared: &Shared) -> Result<Self> {
+    fn new(
+        mut operation: Operation,
+        opinion: Option<&Override>,
+        shared: &Shared,
+        budget: usize,
+    ) -> Result<Self> {
         let reserved = |it: &Parameter| {
-            it.place == super::document::Place::Header
-                && shared.reserved.contains(&it.name.to_ascii_lowercase())
+            it.place == Place::Header && shared.reserved.contains(&it.name.to_ascii_lowercase())
         };
         operation.parameters.retain(|it| !reserved(it));
-        let spec = spec(&operation, opinion, shared);
+        let spec = spec(&operation, opinion, shared, budget);
         let success = operation.responses.iter().find(|(status, _)| status.starts_with('2'));
         let expects_json =
             success.and_then(|(_, response)| response.media_type.as_deref()).is_none_or(is_json);
@@ -117,9 +124,10 @@ pub(super) fn tools(
     opinion: &dyn Fn(&str) -> Option<Override>,
     only_listed: bool,
     shared: &Shared,
-) -> (Vec<Arc<dyn Tool>>, Vec<super::document::Refusal>) {
+) -> (Vec<Arc<dyn Tool>>, Vec<Refusal>) {
     let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(document.operations.len());
     let mut refused = Vec::new();
+    let mut spent = 0;
     for operation in document.operations {
         let opinion = opinion(&operation.id);
         let hidden = opinion.as_ref().map_or(only_listed, |opinion| opinion.hidden);
@@ -127,17 +135,19 @@ pub(super) fn tools(
             continue;
         }
         let place = format!("{} {}", operation.method, operation.path);
-        match Call::new(operation, opinion.as_ref(), shared) {
-            Ok(call) => tools.push(Arc::new(call)),
-            Err(error) => {
-                refused.push(super::document::Refusal { place, reason: error.message().to_owned() })
+        let budget = if spent < SCHEMAS { SCHEMA } else { LEAN };
+        match Call::new(operation, opinion.as_ref(), shared, budget) {
+            Ok(call) => {
+                spent += measure(call.spec.input.source()).0;
+                tools.push(Arc::new(call));
             }
+            Err(error) => refused.push(Refusal { place, reason: error.message().to_owned() }),
         }
     }
     (tools, refused)
 }
 
-fn spec(operation: &Operation, opinion: Option<&Override>, shared: &Shared) -> ToolSpec {
+fn spec(operation: &Operation, opinion: Option<&Override>, shared: &Shared, budget: usize) -> ToolSpec {
     let own = |text: fn(&Override) -> Option<&String>| opinion.and_then(text).cloned();
     let name = own(|it| it.tool.as_ref()).unwrap_or_else(|| prefixed(&shared.prefix, &operation.tool));
     let mut spec = ToolSpec::new(name);
@@ -150,7 +160,7 @@ fn spec(operation: &Operation, opinion: Option<&Override>, shared: &Shared) -> T
     spec.redact = opinion.map(|it| it.redact.clone()).unwrap_or_default();
     spec.target = Some(shared.base.target(&operation.method, &operation.path));
     spec.meta = shared.practice.then(super::practice_mark);
-    spec.input = LazySchema::new(input(operation));
+    spec.input = LazySchema::new(input(operation, budget));
     if opinion.is_some_and(|it| it.output) {
         spec.output = output(operation);
     }
@@ -200,8 +210,8 @@ fn description(operation: &Operation) -> String {
 }
 
 /// The schema of the arguments: parameters in order, then the body.
-fn input(operation: &Operation) -> Value {
-    let strict = assemble(operation, &|shape: &Shape| shape.root().clone(), SCHEMA);
+fn input(operation: &Operation, budget: usize) -> Value {
+    let strict = assemble(operation, &|shape: &Shape| shape.root().clone(), budget);
     if Schema::vet(&strict).is_ok() {
         return strict;
     }

@@ -31,7 +31,6 @@ pub(super) async fn gather(
     first: (Request, Value),
 ) -> Result<Gathered> {
     let (mut request, mut value) = first;
-    let mut arguments = arguments.clone();
     let Some(place) = items_pointer(&value, pages) else {
         return Ok(Gathered { value, more: false, failed: None });
     };
@@ -40,7 +39,16 @@ pub(super) async fn gather(
     let mut more;
     loop {
         let count = items(&value, &place).map_or(0, Vec::len);
-        let next = next(pages, &value, plan, &request, &mut arguments, count, seen)?;
+        let next = step(pages, &value, &request, (count, seen), arguments).map(|step| match step {
+            Step::Query(request) => Ok(Some(*request)),
+            Step::Arguments(following) => {
+                let following = plan.request(&following)?;
+                // What changes nothing would be the same page again.
+                let same = following.url == request.url && same_body(&following, &request);
+                Ok((!same).then_some(following))
+            }
+        });
+        let next = next.transpose()?.flatten();
         more = next.is_some();
         let Some(next) = next.filter(|_| count < pages.limit && seen < pages.most) else { break };
         request = next;
@@ -66,51 +74,50 @@ pub(super) async fn gather(
     Ok(Gathered { value, more, failed })
 }
 
-/// The request for the page after `value`, if there is one.
-fn next(
+/// What leads to the next page.
+enum Step {
+    /// The same request with another query.
+    Query(Box<Request>),
+    /// The same operation with other arguments.
+    Arguments(Map<String, Value>),
+}
+
+/// What leads to the page after `value`, if there is one. So many items and pages were had (`had`).
+fn step(
     pages: &Pages,
     value: &Value,
-    plan: &Plan,
     request: &Request,
-    arguments: &mut Map<String, Value>,
-    count: usize,
-    seen: usize,
-) -> Result<Option<Request>> {
+    had: (usize, usize),
+    arguments: &Map<String, Value>,
+) -> Option<Step> {
     let cursor = pages.cursor.as_deref().and_then(|cursor| value.pointer(&pointer(cursor)));
-    let step = match pages.style {
+    let (count, seen) = (had.0 as u64, had.1 as u64);
+    let next = match pages.style {
         PageStyle::Link => {
-            return Ok(cursor.and_then(Value::as_str).and_then(|next| plan.following(request, next)));
+            let following = Plan::following(request, cursor?.as_str()?)?;
+            return Some(Step::Query(Box::new(following)));
         }
-        PageStyle::Token => match cursor {
-            Some(Value::String(token)) if !token.is_empty() => json!(token),
-            Some(token @ Value::Number(_)) => token.clone(),
-            _ => return Ok(None),
+        PageStyle::Token => match cursor? {
+            Value::String(token) if !token.is_empty() => json!(token),
+            token @ Value::Number(_) => token.clone(),
+            _ => return None,
         },
         PageStyle::Offset => {
-            let total = cursor.and_then(Value::as_u64);
             let from = start(pages, arguments);
-            if count == 0 || total.is_some_and(|total| from + count as u64 >= total) {
-                return Ok(None);
+            let done = cursor.and_then(Value::as_u64).is_some_and(|total| from + count >= total);
+            if count == 0 || done {
+                return None;
             }
-            json!(from + count as u64)
+            json!(from + count)
         }
-        PageStyle::Page => {
-            if count == 0 {
-                return Ok(None);
-            }
-            json!(start(pages, arguments).max(1) + seen as u64)
-        }
+        PageStyle::Page if count == 0 => return None,
+        PageStyle::Page => json!(start(pages, arguments).max(1) + seen),
     };
     // A token goes back under its own name unless the manifest says another.
-    let send = pages.send.clone().or_else(|| pages.cursor.clone()).unwrap_or_default();
+    let send = pages.send.clone().or_else(|| pages.cursor.clone())?;
     let mut following = arguments.clone();
-    if set(&mut following, &send, step).is_none() {
-        return Ok(None);
-    }
-    let following = plan.request(&following)?;
-    // What changes nothing would be the same page again.
-    let same = following.url == request.url && same_body(&following, request);
-    Ok((!same).then_some(following))
+    set(&mut following, &send, next)?;
+    Some(Step::Arguments(following))
 }
 
 /// Where the caller itself began.

@@ -133,9 +133,9 @@ fn failure(response: &Response, name: &str) -> ToolResult {
         422 => "refused the content of the request",
         423 => "has it locked",
         429 => "has had too many requests",
-        400..=499 => "refused the request",
         501 => "does not offer that",
         502..=504 => "is out of order at the moment",
+        _ if kind == Kind::UpstreamRefused => "refused the request",
         _ => "failed",
     };
     let wait = response.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));

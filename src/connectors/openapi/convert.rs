@@ -54,12 +54,12 @@ struct Place {
     file: usize,
     direction: Direction,
     depth: usize,
-    in_place: bool,
+    same_value: bool,
 }
 
 impl Place {
-    fn below(self, in_place: bool) -> Self {
-        Self { depth: self.depth + 1, in_place: self.in_place && in_place, ..self }
+    fn below(self, same_value: bool) -> Self {
+        Self { depth: self.depth + 1, same_value: self.same_value && same_value, ..self }
     }
 }
 
@@ -115,7 +115,7 @@ impl<'a> Schemas<'a> {
 
     fn part(&mut self, spot: Spot<'a>, direction: Direction) -> Result<Part, Reason> {
         let mut part = Part::default();
-        let place = Place { file: spot.file, direction, depth: 0, in_place: true };
+        let place = Place { file: spot.file, direction, depth: 0, same_value: true };
         part.value = self.schema(spot.value, place, &mut part, &HashSet::new())?;
         for list in [&mut part.refs, &mut part.in_place] {
             list.sort_unstable();
@@ -179,22 +179,21 @@ impl<'a> Schemas<'a> {
         // A chain that only leads in a circle would keep a validator busy for ever.
         self.sources.resolve(target.spot)?;
         let key = (place.direction, target.spot.file, target.pointer);
-        let id = match self.index.get(&key) {
-            Some(id) => *id,
-            None => {
-                if self.nodes.len() >= PARTS {
-                    return Err(format!("The document refers to more than {PARTS} schemas."));
-                }
-                let id = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-                let name = self.name(&key);
-                self.index.insert(key, id);
-                let unread = Err(String::new());
-                self.nodes.push(Node { name, direction: place.direction, spot: target.spot, result: unread });
-                id
+        let id = if let Some(id) = self.index.get(&key) {
+            *id
+        } else {
+            if self.nodes.len() >= PARTS {
+                return Err(format!("The document refers to more than {PARTS} schemas."));
             }
+            let id = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+            let name = self.name(&key);
+            self.index.insert(key, id);
+            let unread = Err(String::new());
+            self.nodes.push(Node { name, direction: place.direction, spot: target.spot, result: unread });
+            id
         };
         part.refs.push(id);
-        if place.in_place {
+        if place.same_value {
             part.in_place.push(id);
         }
         Ok(json!({"$ref": format!("{DEFS}{}", self.nodes[id as usize].name)}))
@@ -259,7 +258,7 @@ impl<'a> Schemas<'a> {
                     }
                     out.insert(key.clone(), Value::Array(branches));
                 }
-                ("prefixItems", Value::Array(list)) | ("items", Value::Array(list)) if !list.is_empty() => {
+                ("prefixItems" | "items", Value::Array(list)) if !list.is_empty() => {
                     let mut items = Vec::with_capacity(list.len());
                     for item in list {
                         items.push(self.schema(item, place.below(false), part, &HashSet::new())?);
@@ -386,7 +385,8 @@ fn spread(parts: &[Named], reasons: &mut [Option<Reason>]) {
         for user in &users[id] {
             let user = *user as usize;
             if reasons[user].is_none() {
-                reasons[user] = reasons[id].clone();
+                let reason = reasons[id].clone();
+                reasons[user] = reason;
                 bad.push(user);
             }
         }

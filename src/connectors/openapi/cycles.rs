@@ -48,16 +48,12 @@ pub(super) fn cut(parts: &mut [Named]) {
                     *longest = (*longest).max(below + 1);
                     *next += 1;
                 }
-                Some(Seen::Done(_) | Seen::Open) => {
-                    cuts.push((part, used));
-                    *next += 1;
-                }
                 Some(Seen::Not) if height < CHAIN => {
                     *next += 1;
                     seen[used] = Seen::Open;
                     stack.push((used, 0, 0));
                 }
-                Some(Seen::Not) => {
+                Some(_) => {
                     cuts.push((part, used));
                     *next += 1;
                 }
@@ -79,7 +75,9 @@ fn open(value: &mut Value, target: &str) {
     }
     for key in ["allOf", "anyOf", "oneOf"] {
         if let Some(Value::Array(branches)) = object.get_mut(key) {
-            branches.iter_mut().for_each(|branch| open(branch, target));
+            for branch in branches {
+                open(branch, target);
+            }
         }
     }
     for key in ["not", "if", "then", "else"] {

@@ -97,11 +97,7 @@ fn nullable(out: &mut Map<String, Value>) {
     }
     match out.get_mut("type") {
         Some(kind @ Value::String(_)) => *kind = json!([kind.take(), "null"]),
-        Some(Value::Array(kinds)) => {
-            if !kinds.contains(&json!("null")) {
-                kinds.push(json!("null"));
-            }
-        }
+        Some(Value::Array(kinds)) if !kinds.contains(&json!("null")) => kinds.push(json!("null")),
         _ => {}
     }
     if ["allOf", "anyOf", "oneOf"].iter().any(|key| out.contains_key(*key)) {

@@ -149,12 +149,12 @@ mod tests {
         let names = |list: &[Operation]| -> HashMap<String, (String, String)> {
             list.iter().map(|it| (it.path.clone(), (it.tool.clone(), it.id.clone()))).collect()
         };
-        let named = names(&forward);
-        assert_eq!(named, names(&backward));
-        assert_eq!(named["/widgets"].0, "list_widgets");
-        assert_eq!(named["/users"].0, "users_user_list_user");
-        let unique: HashSet<&str> = named.values().map(|(tool, _)| tool.as_str()).collect();
-        let ids: HashSet<&str> = named.values().map(|(_, id)| id.as_str()).collect();
+        let given = names(&forward);
+        assert_eq!(given, names(&backward));
+        assert_eq!(given["/widgets"].0, "list_widgets");
+        assert_eq!(given["/users"].0, "users_user_list_user");
+        let unique: HashSet<&str> = given.values().map(|(tool, _)| tool.as_str()).collect();
+        let ids: HashSet<&str> = given.values().map(|(_, id)| id.as_str()).collect();
         assert_eq!((unique.len(), ids.len()), (7, 7));
         for name in unique {
             assert!((1..=64).contains(&name.len()), "{name}");

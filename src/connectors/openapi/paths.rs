@@ -19,7 +19,7 @@ use crate::json::{Value, json};
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 /// Operations of one document.
-const OPERATIONS: usize = 20_000;
+const OPERATIONS: usize = 10_000;
 
 /// What the walk found.
 #[derive(Default)]
@@ -98,8 +98,8 @@ fn operation<'a>(
         body.argument = argument;
     }
     let (responses, notes) = reader.responses(spot);
-    let id = text(spot.value, "operationId").trim();
-    let id = if id.is_empty() { names::made_up(&method, &path) } else { quoted(id) };
+    let id = line(text(spot.value, "operationId"), 200);
+    let id = id.unwrap_or_else(|| names::made_up(&method, &path));
     let tags = spot.value.get("tags").and_then(Value::as_array);
     let operation = Operation {
         effect: effect(&method, &path, &id),

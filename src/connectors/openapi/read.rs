@@ -16,7 +16,7 @@ use crate::json::{Map, Number, Value};
 
 /// Bytes of one document.
 pub(super) const SIZE: usize = 64 << 20;
-/// Levels: serde_json stops at 128 by itself.
+/// Levels: `serde_json` stops at 128 by itself.
 const DEPTH: usize = 100;
 /// Bytes of stack for that many levels of YAML.
 const STACK: usize = 64 << 20;
@@ -223,6 +223,8 @@ impl<'de> Visitor<'de> for Within<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use serde_json::json;
 
@@ -260,7 +262,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for level in 1..12 {
             let inner = vec![format!("*a{}", level - 1); 10].join(",");
-            bomb.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
+            writeln!(bomb, "a{level}: &a{level} [{inner}]").unwrap();
         }
         refusal(&bomb);
         refusal(&"[".repeat(100_000));

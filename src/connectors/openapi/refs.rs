@@ -121,7 +121,7 @@ impl Sources {
                 "It refers to another address ({name}), and nothing is fetched for a document."
             ));
         }
-        let base = self.files.get(from).map(|file| file.path.as_path()).unwrap_or(Path::new(""));
+        let base = self.files.get(from).map_or(Path::new(""), |file| file.path.as_path());
         let Some(path) = relative(base, address) else {
             return Err(format!("It refers to a file outside of the document's folder ({name})."));
         };
@@ -145,9 +145,15 @@ fn file_references(value: &Value, out: &mut Vec<String>) {
                     out.push(address.to_owned());
                 }
             }
-            object.values().for_each(|item| file_references(item, out));
+            for item in object.values() {
+                file_references(item, out);
+            }
         }
-        Value::Array(items) => items.iter().for_each(|item| file_references(item, out)),
+        Value::Array(items) => {
+            for item in items {
+                file_references(item, out);
+            }
+        }
         _ => {}
     }
 }

@@ -54,8 +54,9 @@ impl Base {
     /// The address with a path template, for people.
     pub(super) fn target(&self, method: &str, path: &str) -> String {
         let origin = self.origin.as_str().trim_end_matches('/');
-        let prefix: String = self.prefix.iter().map(|part| format!("/{part}")).collect();
-        format!("{method} {origin}{prefix}{path}")
+        let prefix = self.prefix.join("/");
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        format!("{method} {origin}{slash}{prefix}{path}")
     }
 }
 
@@ -114,7 +115,7 @@ impl Plan {
                 Place::Path => {}
                 Place::Query => style::query(parameter, value, &self.operation, &mut query)?,
                 Place::Header => headers.push(header(parameter, value)?),
-                Place::Cookie => cookies.push(cookie(parameter, value)?),
+                Place::Cookie => cookies.push(cookie(parameter, value)),
             }
         }
         if !cookies.is_empty() {
@@ -134,7 +135,7 @@ impl Plan {
     }
 
     /// The same request with another query, as a page of an answer asks for it; `None` when `next` leads elsewhere.
-    pub(super) fn following(&self, request: &Request, next: &str) -> Option<Request> {
+    pub(super) fn following(request: &Request, next: &str) -> Option<Request> {
         let url = request.url.join(next).ok()?;
         let same = url.scheme() == request.url.scheme()
             && url.host() == request.url.host()
@@ -217,7 +218,7 @@ fn header(parameter: &Parameter, value: &Value) -> Result<(HeaderName, HeaderVal
             ),
         )
     };
-    let text = style::simple(parameter, value, &|text| text.to_owned())?;
+    let text = style::simple(parameter, value, &str::to_owned);
     if !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return Err(refused());
     }
@@ -225,12 +226,12 @@ fn header(parameter: &Parameter, value: &Value) -> Result<(HeaderName, HeaderVal
     Ok((name, HeaderValue::from_str(&text).map_err(|_| refused())?))
 }
 
-fn cookie(parameter: &Parameter, value: &Value) -> Result<String> {
+fn cookie(parameter: &Parameter, value: &Value) -> String {
     let values = match value {
         Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(","),
         value => scalar(value),
     };
-    Ok(format!("{}={}", parameter.name, encode(&values)))
+    format!("{}={}", parameter.name, encode(&values))
 }
 
 #[cfg(test)]

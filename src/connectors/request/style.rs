@@ -47,9 +47,9 @@ type Encoder<'a> = &'a dyn Fn(&str) -> String;
 type Filler<'a> = &'a dyn Fn(&str) -> Result<String>;
 
 /// Style `simple`, for headers and paths.
-pub(super) fn simple(parameter: &Parameter, value: &Value, encode: Encoder<'_>) -> Result<String> {
+pub(super) fn simple(parameter: &Parameter, value: &Value, encode: Encoder<'_>) -> String {
     if parameter.content_type.is_some() {
-        return Ok(encode(&value.to_string()));
+        return encode(&value.to_string());
     }
     let separator = match parameter.style {
         Style::SpaceDelimited => " ",
@@ -57,7 +57,7 @@ pub(super) fn simple(parameter: &Parameter, value: &Value, encode: Encoder<'_>) 
         Style::TabDelimited => "\t",
         _ => ",",
     };
-    Ok(joined(value, separator, if parameter.explode { "=" } else { separator }, encode))
+    joined(value, separator, if parameter.explode { "=" } else { separator }, encode)
 }
 
 fn joined(value: &Value, separator: &str, equals: &str, encode: Encoder<'_>) -> String {

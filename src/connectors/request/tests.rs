@@ -175,7 +175,7 @@ fn queries_are_encoded_and_cannot_be_added_to() {
     );
     assert_eq!(
         query(json!({"style": "deepObject"}), json!({"a": {"b]": [1, 2]}})).unwrap(),
-        "q%5Bx%5D%5Ba%5D%5Bb%5D%5D=1&q%5Bx%5D%5Ba%5D%5Bb%5D%5D=2&v=1".replace("b%5D%5D", "b%5D%5D")
+        "q%5Bx%5D%5Ba%5D%5Bb%5D%5D=1&q%5Bx%5D%5Ba%5D%5Bb%5D%5D=2&v=1"
     );
 }
 
@@ -243,7 +243,7 @@ fn bodies_are_written_as_their_media_type_has_them() {
     )
     .unwrap();
     let crate::http::Body::Multipart(parts) = form else { panic!("no form") };
-    let got: Vec<(&str, Option<&str>, Option<&str>, &[u8])> = parts
+    let got: Vec<_> = parts
         .iter()
         .map(|part| {
             (part.name.as_str(), part.file_name.as_deref(), part.content_type.as_deref(), part.bytes.as_ref())
@@ -278,7 +278,7 @@ fn a_base_address_decides_where_everything_goes() {
 fn the_next_page_is_on_the_same_path_or_nowhere() {
     let plan = plan_of("/x", &json!([]), None, "https://api.example");
     let request = plan.request(&Map::new()).unwrap();
-    let next = |next: &str| plan.following(&request, next).map(|request| request.url.to_string());
+    let next = |next: &str| Plan::following(&request, next).map(|request| request.url.to_string());
     assert_eq!(next("/doc/x?offset=2").as_deref(), Some("https://api.example/doc/x?offset=2"));
     assert_eq!(
         next("https://api.example/doc/x?offset=2").as_deref(),
