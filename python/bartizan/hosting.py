@@ -7,12 +7,12 @@ Must not: know what an entry does.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-import threading
+import threading  # here, on the main thread: the first thread to import it is taken for the main one
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
@@ -36,6 +36,8 @@ class Host:
     def loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop that coroutines run on, started if it must be."""
         if self._loop is None:
+            import asyncio  # noqa: PLC0415 - a server of sync tools never needs it
+
             with self._lock:
                 if self._loop is None:
                     loop = asyncio.new_event_loop()
@@ -46,6 +48,8 @@ class Host:
 
     @staticmethod
     def _turn(loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio  # noqa: PLC0415 - a server of sync tools never needs it
+
         asyncio.set_event_loop(loop)
         loop.run_forever()
 
@@ -75,6 +79,8 @@ class Host:
     def open(self) -> None:
         """Enter the lifespan from a thread without a loop."""
         if self.server.lifespan is not None:
+            import asyncio  # noqa: PLC0415 - a server of sync tools never needs it
+
             asyncio.run_coroutine_threadsafe(self.enter(), self.loop()).result()
 
     def close(self, timeout: float = 5.0) -> None:
@@ -82,6 +88,7 @@ class Host:
         loop, thread = self._loop, self._thread
         if loop is None or self._lent or thread is None or not thread.is_alive():
             return
+        import asyncio  # noqa: PLC0415 - a server of sync tools never needs it
 
         async def end() -> None:
             mine = asyncio.current_task()
@@ -129,6 +136,8 @@ class _Running:
 
     async def run(self) -> None:
         """Run to the end and hand the result over."""
+        import asyncio  # noqa: PLC0415 - a server of sync tools never needs it
+
         try:
             result = self.finish(await self.function())
         except asyncio.CancelledError:
