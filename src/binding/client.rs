@@ -43,6 +43,7 @@ impl MemoryClient {
 
     /// Sends a request; `done(result, error)` and `progress(params)` are called from another thread.
     #[pyo3(signature = (method, params, done, /, *, progress=None, timeout=None))]
+    #[allow(clippy::too_many_arguments, reason = "each is a keyword of the request")]
     fn request(
         &self,
         py: Python<'_>,

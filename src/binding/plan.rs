@@ -22,7 +22,6 @@ use crate::pipeline::Tool;
 pub(super) struct Plan {
     pub(super) extra: Extra,
     pub(super) config: Option<Config>,
-    pub(super) path: Option<PathBuf>,
     pub(super) home: Home,
 }
 
@@ -38,7 +37,7 @@ impl Plan {
         let mut config = match &path {
             Some(path) => Some(Config::load(path)),
             None if given.is_none() => None,
-            None => Some(configuration(convert::from_python(&given)?)),
+            None => Some(configuration(&convert::from_python(&given)?)),
         }
         .transpose()
         .map_err(|error| errors::raised(py, &error))?;
@@ -46,7 +45,7 @@ impl Plan {
             config.get_or_insert_default().http.listen = Some(address.extract()?);
         }
         let extra = Extra { tools, introduction: Some(introduction), guards: Vec::new() };
-        Ok(Self { extra, config, path, home })
+        Ok(Self { extra, config, home })
     }
 }
 
@@ -59,8 +58,8 @@ pub(super) fn tools(entries: &Bound<'_, PyList>, home: &Home) -> PyResult<Vec<Ar
 }
 
 /// Reads a configuration given as a mapping; it is checked as a file would be.
-pub(super) fn configuration(given: Value) -> Result<Config> {
-    let text = toml::to_string(&given).map_err(|error| {
+pub(super) fn configuration(given: &Value) -> Result<Config> {
+    let text = toml::to_string(given).map_err(|error| {
         Error::new(Kind::BadConfig, "The configuration holds something that TOML cannot say, such as None.")
             .with_source(error)
     })?;

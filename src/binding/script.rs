@@ -172,6 +172,7 @@ fn refused(py: Python<'_>, result: &ToolResult) -> PyErr {
 #[pyfunction]
 #[pyo3(signature = (name, /, *, allow, config, config_path, base, auth, practice))]
 #[allow(clippy::too_many_arguments, reason = "each is a keyword of bartizan.connect")]
+#[allow(clippy::needless_pass_by_value, reason = "pyo3 hands arguments over")]
 pub(super) fn connect(
     py: Python<'_>,
     name: &str,
@@ -190,7 +191,7 @@ pub(super) fn connect(
     };
     let given = match (&config_path, config) {
         (Some(path), _) => Config::load(path),
-        (None, Some(given)) => plan::configuration(convert::from_python(given)?),
+        (None, Some(given)) => plan::configuration(&convert::from_python(given)?),
         (None, None) => Ok(Config::default()),
     };
     let mut config = given.map_err(|error| errors::raised(py, &error))?;
