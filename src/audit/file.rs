@@ -21,6 +21,8 @@ use super::process;
 const TAIL: u64 = 1 << 20;
 /// How far back calls that a dead process left open are looked for.
 const OPEN: u64 = 4 << 20;
+/// How much of a line holds who began which call.
+const START: usize = 1024;
 
 /// An audit file, opened for appending.
 pub(super) struct File {
@@ -225,11 +227,17 @@ impl File {
         let tail = self.read(length.saturating_sub(OPEN), length)?;
         let mut open: HashMap<&str, (&str, &str)> = HashMap::new();
         for line in tail.split(|byte| *byte == b'\n') {
-            let Ok(line) = std::str::from_utf8(line) else { continue };
-            let (Some(kind), Some(id)) = (member(line, "kind"), member(line, "id")) else { continue };
+            // What is asked for is ours and comes first, so the rest of a line is not even looked at.
+            let start = line.get(..START.min(line.len())).unwrap_or_default();
+            let start = std::str::from_utf8(start).unwrap_or_else(|error| {
+                std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
+            });
+            let Some((kind, rest)) = member(start, "\"kind\":\"") else { continue };
+            let Some((process, rest)) = member(rest, "\"process\":\"") else { continue };
+            let Some((id, rest)) = member(rest, "\"id\":\"") else { continue };
             match kind {
                 "intent" => {
-                    open.insert(id, (member(line, "process").unwrap_or_default(), line));
+                    open.insert(id, (process, rest));
                 }
                 "outcome" => {
                     open.remove(id);
@@ -240,10 +248,11 @@ impl File {
         let mut left: Vec<(&str, (&str, &str))> =
             open.into_iter().filter(|(_, (process, _))| !process::is_alive(process)).collect();
         left.sort_unstable();
-        for (id, (process, line)) in left {
+        for (id, (process, rest)) in left {
             let mut outcome = Members::new("outcome", wall, process::name());
-            outcome.text("id", id).text("principal", member(line, "principal").unwrap_or_default());
-            outcome.text("tool", member(line, "tool").unwrap_or_default());
+            let text = |name| member(rest, name).map_or("", |(text, _)| text);
+            outcome.text("id", id).text("principal", text("\"principal\":\""));
+            outcome.text("tool", text("\"tool\":\""));
             outcome.text("result", "unknown").text("recovered_from", process);
             self.head.append(&mut self.buffer, &outcome.finish());
         }
@@ -251,8 +260,8 @@ impl File {
     }
 }
 
-/// A text member that we wrote ourselves: no escapes, and before anything from outside.
-fn member<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = line.split_once(&format!("\"{name}\":\""))?;
-    rest.split_once('"').map(|(text, _)| text)
+/// A text member that we wrote ourselves (without escapes), and what comes after it.
+fn member<'a>(line: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
+    let (_, rest) = line.split_once(name)?;
+    rest.split_once('"')
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::record::{Finish, Record, Step};
 use crate::clock::rfc3339;
-use crate::json::{Map, Value, digest};
+use crate::json::{Digest, Map, Value, canonical};
 use crate::redaction::Redactor;
 
 /// Longest text from outside in one member.
@@ -129,14 +129,14 @@ fn arguments(line: &mut Members, arguments: &Map<String, Value>, redactor: &Reda
         line.json("arguments", "{}");
         return;
     }
-    let raw = Value::Object(arguments.clone());
-    let mut shown = raw.clone();
-    redactor.value(&mut shown);
+    let mut shown = Value::Object(arguments.clone());
+    let raw = canonical(&shown);
+    let changed = redactor.value(&mut shown);
     let mut text = shown.to_string();
     let cut = text.len() > most;
-    if shown == raw && !cut {
-        line.text("arguments_digest", &format!("sha256:{}", digest(&raw)));
-    } else if let Some(keyed) = redactor.keyed_digest(crate::json::canonical(&raw).as_bytes()) {
+    if !changed && !cut {
+        line.text("arguments_digest", &format!("sha256:{}", Digest::of(raw.as_bytes())));
+    } else if let Some(keyed) = redactor.keyed_digest(raw.as_bytes()) {
         line.text("arguments_digest", &format!("hmac-sha256:{keyed}"));
     }
     if cut {

@@ -51,8 +51,15 @@ impl Queue {
     /// Returns when the line is written.
     pub(super) async fn append(self: &Arc<Self>, members: String) -> Result<()> {
         let (sender, written) = oneshot::channel();
-        if self.push(members, Some(sender)) {
-            self.lead();
+        if let Some(writer) = self.push(members, Some(sender)) {
+            if self.blocking && tokio::runtime::Handle::try_current().is_ok() {
+                drop(tokio::task::spawn_blocking(move || drop(writer)));
+            } else {
+                if self.running.load(Ordering::Relaxed) > 1 {
+                    tokio::task::yield_now().await;
+                }
+                drop(writer);
+            }
         }
         match written.await {
             Ok(true) => Ok(()),
@@ -62,12 +69,10 @@ impl Queue {
 
     /// Leaves a line and does not wait; for a caller that has gone.
     pub(super) fn leave(self: &Arc<Self>, members: String) {
-        if self.push(members, None) {
-            self.lead();
-        }
+        drop(self.push(members, None));
     }
 
-    /// Writes a line before returning, and a checkpoint if `last`.
+    /// Writes what is queued and a checkpoint.
     pub(super) fn close(&self) {
         self.drain();
         if self.file().checkpoint(self.clock.wall()).is_err() {
@@ -75,25 +80,12 @@ impl Queue {
         }
     }
 
-    /// True if the caller has to see to the writing.
-    fn push(&self, members: String, written: Option<oneshot::Sender<bool>>) -> bool {
+    /// Queues a line. If nobody writes, the caller does: by dropping what it gets.
+    fn push(self: &Arc<Self>, members: String, written: Option<oneshot::Sender<bool>>) -> Option<Writer> {
         let mut waiting = self.waiting();
         waiting.lines.push_back(Pending { members, written });
-        !std::mem::replace(&mut waiting.somebody_writes, true)
-    }
-
-    fn lead(self: &Arc<Self>) {
-        let writer = Writer(Arc::clone(self));
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if self.blocking => drop(runtime.spawn_blocking(move || drop(writer))),
-            Ok(runtime) if self.running.load(Ordering::Relaxed) > 1 => {
-                runtime.spawn(async move {
-                    tokio::task::yield_now().await;
-                    drop(writer);
-                });
-            }
-            _ => drop(writer),
-        }
+        let somebody_writes = std::mem::replace(&mut waiting.somebody_writes, true);
+        (!somebody_writes).then(|| Writer(Arc::clone(self)))
     }
 
     fn drain(&self) {
@@ -129,7 +121,7 @@ impl Queue {
     }
 }
 
-/// Writes when it is dropped: also when the runtime drops the task that holds it.
+/// Writes when it is dropped: also when the caller that holds it is dropped while it waits its turn.
 struct Writer(Arc<Queue>);
 
 impl Drop for Writer {

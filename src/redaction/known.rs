@@ -17,7 +17,7 @@ use super::scan::Found;
 use crate::secret::Secret;
 
 /// A credential shorter than this is matched only in context.
-const SHORT: usize = 12;
+pub(super) const SHORT: usize = 12;
 /// Shorter ones are no credentials.
 const SHORTEST: usize = 4;
 /// How many are held; the oldest goes first (a client that refreshes its token learns a new one every hour).

@@ -116,15 +116,21 @@ impl Redactor {
 
     /// Removes what is not for reading (as [`Redactor::clean`] does), then secrets. Borrowed when nothing changes.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.text_with(text, &self.0.known.load())
+    }
+
+    /// The same, for many texts in a row.
+    fn text_with<'a>(&self, text: &'a str, known: &Known) -> Cow<'a, str> {
         match clean::clean(text) {
-            Cow::Borrowed(text) => self.readable(text),
-            Cow::Owned(text) => Cow::Owned(self.readable(&text).into_owned()),
+            Cow::Borrowed(text) => self.readable(text, known),
+            Cow::Owned(text) => Cow::Owned(self.readable(&text, known).into_owned()),
         }
     }
 
-    /// Removes secrets from a value: by key name, by what its texts hold, in keys too. Texts are cleaned as well.
-    pub fn value(&self, value: &mut Value) {
-        walk::value(self, value);
+    /// Removes secrets from a value: by key name, by what its texts hold, in keys too. Texts are cleaned as well. True
+    /// if anything changed.
+    pub fn value(&self, value: &mut Value) -> bool {
+        walk::Walk { redactor: self, known: &self.0.known.load() }.value(value)
     }
 
     /// The same, and also whatever is at these JSON Pointers (`*` stands for any item or member).
@@ -134,7 +140,7 @@ impl Redactor {
                 pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
             walk::blank_at(value, &steps);
         }
-        walk::value(self, value);
+        self.value(value);
     }
 
     /// Strips ANSI sequences, control, zero-width and bidirectional characters. Borrowed when nothing changes.
@@ -197,9 +203,12 @@ impl Redactor {
     }
 
     /// Secrets out of a text that is already clean.
-    fn readable<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    fn readable<'a>(&self, text: &'a str, known: &Known) -> Cow<'a, str> {
+        if self.0.any.is_none() && is_harmless(text) {
+            return Cow::Borrowed(text);
+        }
         let mut found = scan::scan(text);
-        self.0.known.load().scan(text, &mut found);
+        known.scan(text, &mut found);
         if let Some(any) = &self.0.any
             && any.is_match(text)
         {
@@ -217,6 +226,15 @@ impl Redactor {
         }
         Cow::Owned(replace(text, found))
     }
+}
+
+/// Too short for any form or credential, and without anything that could join a name to a value: most keys and many
+/// values, which need no search at all.
+fn is_harmless(text: &str) -> bool {
+    text.len() < known::SHORT
+        && !text
+            .bytes()
+            .any(|byte| matches!(byte, b'=' | b':' | b' ' | b'>' | b',' | b'\t' | b'\n' | b'"' | b'\''))
 }
 
 /// The marker for a kind of secret.

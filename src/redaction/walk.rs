@@ -6,71 +6,87 @@
 //!
 //! Must not: descend for ever (the depth of a value is bounded where it is parsed).
 
+use std::borrow::Cow;
+
+use super::known::Known;
 use super::{Redactor, looks, marker};
 use crate::json::{Map, Value};
 
-/// Redacts a value in place.
-pub(super) fn value(redactor: &Redactor, value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let std::borrow::Cow::Owned(clean) = redactor.text(text) {
-                *text = clean;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| self::value(redactor, item)),
-        Value::Object(members) => object(redactor, members),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+/// One walk: what is known does not change on the way.
+pub(super) struct Walk<'a> {
+    pub(super) redactor: &'a Redactor,
+    pub(super) known: &'a Known,
 }
 
-fn object(redactor: &Redactor, members: &mut Map<String, Value>) {
-    let named = ["name", "key", "header", "Name", "Key"]
-        .iter()
-        .find_map(|name| members.get(*name).and_then(Value::as_str))
-        .and_then(|name| redactor.told(name));
-    for (name, member) in members.iter_mut() {
-        let told = match named {
-            Some(kind) if matches!(name.as_str(), "value" | "Value") => Some(kind),
-            _ => redactor.told(name),
+impl Walk<'_> {
+    /// Redacts a value in place. True if anything changed.
+    pub(super) fn value(&self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(clean) = self.redactor.text_with(text, self.known) {
+                    *text = clean;
+                    return true;
+                }
+                false
+            }
+            Value::Array(items) => items.iter_mut().fold(false, |changed, item| self.value(item) | changed),
+            Value::Object(members) => self.object(members),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+
+    fn object(&self, members: &mut Map<String, Value>) -> bool {
+        let named = if members.contains_key("value") || members.contains_key("Value") {
+            ["name", "key", "header", "Name", "Key"]
+                .iter()
+                .find_map(|name| members.get(*name).and_then(Value::as_str))
+                .and_then(|name| self.redactor.told(name))
+        } else {
+            None
         };
-        match told {
-            Some(kind) => by_name(redactor, member, kind),
-            None => value(redactor, member),
+        let (mut changed, mut keys_changed) = (false, false);
+        for (name, member) in members.iter_mut() {
+            let told = match named {
+                Some(kind) if matches!(name.as_str(), "value" | "Value") => Some(kind),
+                _ => self.redactor.told(name),
+            };
+            changed |= match told {
+                Some(kind) => self.by_name(member, kind),
+                None => self.value(member),
+            };
+            keys_changed |= matches!(self.redactor.text_with(name, self.known), Cow::Owned(_));
         }
-    }
-    if members.keys().any(|name| matches!(redactor.text(name), std::borrow::Cow::Owned(_))) {
-        let old = std::mem::take(members);
-        for (name, member) in old {
-            let clean = redactor.text(&name).into_owned();
-            // Two different secrets as keys leave two members.
-            let mut free = clean.clone();
-            let mut number = 2;
-            while members.contains_key(&free) {
-                free = format!("{clean}#{number}");
-                number += 1;
+        if keys_changed {
+            for (name, member) in std::mem::take(members) {
+                let clean = self.redactor.text_with(&name, self.known);
+                // Two different secrets as keys leave two members.
+                let mut free = clean.to_string();
+                let mut number = 2;
+                while members.contains_key(&free) {
+                    free = format!("{clean}#{number}");
+                    number += 1;
+                }
+                members.insert(free, member);
             }
-            members.insert(free, member);
         }
+        changed | keys_changed
     }
-}
 
-/// Blanks what a telling key names: texts and long numbers; objects are walked, since `credentials: {name: ...}` is
-/// not itself a credential.
-fn by_name(redactor: &Redactor, member: &mut Value, kind: &'static str) {
-    match member {
-        Value::String(text) => {
-            if !text.is_empty() && !looks::is_marker(text) {
-                *member = Value::String(marker(kind));
+    /// Blanks what a telling key names: texts and long numbers; objects are walked, since `credentials: {name: ...}`
+    /// is not itself a credential.
+    fn by_name(&self, member: &mut Value, kind: &'static str) -> bool {
+        match member {
+            Value::String(text) if text.is_empty() || looks::is_marker(text) => return false,
+            Value::Number(number) if kind != "password" && number.to_string().len() < 6 => return false,
+            Value::String(_) | Value::Number(_) => {}
+            Value::Array(items) => {
+                return items.iter_mut().fold(false, |changed, item| self.by_name(item, kind) | changed);
             }
+            Value::Object(members) => return self.object(members),
+            Value::Null | Value::Bool(_) => return false,
         }
-        Value::Number(number) => {
-            if kind == "password" || number.to_string().len() >= 6 {
-                *member = Value::String(marker(kind));
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| by_name(redactor, item, kind)),
-        Value::Object(members) => object(redactor, members),
-        Value::Null | Value::Bool(_) => {}
+        *member = Value::String(marker(kind));
+        true
     }
 }
 
