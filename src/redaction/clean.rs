@@ -12,7 +12,7 @@ use std::borrow::Cow;
 /// characters. Borrowed when nothing changes.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
     // Without a way out inside a block this becomes a few instructions for all of it.
-    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) | (*byte == b'\n') | (*byte == b'\t');
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
     if text.as_bytes().chunks(64).all(|block| block.iter().fold(true, |plain, byte| plain & is_plain(byte))) {
         return Cow::Borrowed(text);
     }
