@@ -19,7 +19,7 @@ use crate::secret::Secret;
 use crate::vault::Reference;
 
 /// Shorter passphrases are refused at enrolment.
-const SHORTEST: usize = 8;
+const SHORTEST: usize = 12;
 
 pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
     let config = settings::file(typed.state.config.as_deref())?;
