@@ -205,7 +205,7 @@ async fn forbidden(stage: &Stage, teller: &mut Teller, tools: &[String], uuid: &
 async fn limit(stage: &Stage, teller: &mut Teller) -> Result<()> {
     let mut made = 0;
     for _ in 0..40 {
-        let result = call(stage, "get_metro", json!({"metro_code": "SV"})).await?;
+        let result = call(stage, "list_metros", json!({})).await?;
         if find(&result, "kind").as_deref() == Some("RateLimited") {
             let wait = find(&result, "retryAfter").unwrap_or_default();
             teller.tell(
@@ -247,8 +247,7 @@ fn one_line(line: &Value) -> Option<String> {
     }
     let hash = text("hash");
     Some(format!(
-        "{:<10} {:<26} {:<14} {}…",
-        text("effect"),
+        "{:<26} {:<14} {}…",
         text("tool"),
         text("result"),
         hash.get(..12).unwrap_or(&hash)
