@@ -104,7 +104,7 @@ impl App {
         let redactor = Redactor::new(&config.redaction)?;
         config.audit.state = state.path().to_path_buf();
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
-        config.approvals.profile = config.profile.name().to_owned();
+        config.profile.name().clone_into(&mut config.approvals.profile);
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
         let limiter = Arc::new(Limiter::new(&config.limits, clock.clone()));
         let policy = Arc::new(Policy::load(&config.policy)?);

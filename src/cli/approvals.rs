@@ -27,7 +27,10 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
     let as_json = typed.state.json;
     match &typed.action {
         ApprovalAction::List => list(&approvals, as_json, screen),
-        ApprovalAction::Show { id } => show(&approvals.show(id)?, as_json, screen),
+        ApprovalAction::Show { id } => {
+            show(&approvals.show(id)?, as_json, screen);
+            Ok(())
+        }
         ApprovalAction::Approve { id, key } => {
             decide(&approvals, id, Decision::Approve, key, as_json, screen)
         }
@@ -63,10 +66,10 @@ fn list(approvals: &Approvals, as_json: bool, screen: Screen) -> Result<()> {
     Ok(())
 }
 
-fn show(one: &Listed, as_json: bool, screen: Screen) -> Result<()> {
+fn show(one: &Listed, as_json: bool, screen: Screen) {
     if as_json {
         screen.json(&serde_json::to_value(one).unwrap_or(Value::Null));
-        return Ok(());
+        return;
     }
     let shown = &one.record.shown;
     let row = |name: &str, value: &str| {
@@ -85,7 +88,6 @@ fn show(one: &Listed, as_json: bool, screen: Screen) -> Result<()> {
         row("decided by", by);
     }
     screen.line(&shown.arguments);
-    Ok(())
 }
 
 fn decide(
@@ -98,7 +100,7 @@ fn decide(
 ) -> Result<()> {
     let listed = approvals.show(id)?;
     if !as_json {
-        show(&listed, false, screen)?;
+        show(&listed, false, screen);
     }
     let name = operator(approvals, flags)?;
     let passphrase = passphrase(flags, &format!("Passphrase of operator {name}: "), false)?;

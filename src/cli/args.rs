@@ -68,8 +68,8 @@ pub(crate) struct Source {
     /// Where the document's requests go; a document never chooses that itself.
     #[arg(long, value_name = "URL", requires = "openapi")]
     pub(crate) base_url: Option<String>,
-    /// Credential for the document's API: bearer:REF, basic:REF:REF, header:NAME:REF or none; REF is env:NAME,
-    /// file:PATH or keyring:NAME.
+    /// Credential for the document's API: bearer:REF, basic:REF:REF, header:NAME:REF or none; REF is
+    /// `env:NAME`, `file:PATH` or `keyring:NAME`.
     #[arg(long, value_name = "HOW", requires = "openapi")]
     pub(crate) auth: Option<String>,
     /// Python file or module that holds a `server = Server(...)`; its tools join the same line. May be repeated.
@@ -218,7 +218,7 @@ pub(crate) struct OperatorFlags {
     /// Name of the operator key; not needed where there is only one.
     #[arg(long, value_name = "NAME")]
     pub(crate) operator: Option<String>,
-    /// Read the passphrase from a reference (env:NAME, file:PATH, keyring:NAME) instead of asking for it.
+    /// Read the passphrase from a reference (`env:NAME`, `file:PATH`, `keyring:NAME`) instead of asking for it.
     #[arg(long, value_name = "REF")]
     pub(crate) passphrase: Option<String>,
 }

@@ -15,13 +15,12 @@ use crate::error::{Error, Kind, Result};
 use crate::json::Value;
 
 pub(super) fn run(typed: &Audit, screen: Screen) -> Result<()> {
-    let path = match &typed.file {
-        Some(path) => path.clone(),
-        None => {
-            let mut config = settings::file(typed.state.config.as_deref())?;
-            config.audit.state = config.state_folder()?;
-            config.audit.file()
-        }
+    let path = if let Some(path) = &typed.file {
+        path.clone()
+    } else {
+        let mut config = settings::file(typed.state.config.as_deref())?;
+        config.audit.state = config.state_folder()?;
+        config.audit.file()
     };
     let as_json = typed.state.json;
     match &typed.action {

@@ -29,6 +29,7 @@ pub(super) async fn run(typed: &Call, loader: Option<&dyn Loader>, screen: Scree
     shown
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the shape of a guard")]
 fn ask_before_change(call: Guarded<'_>) -> Result<Verdict> {
     let changes = call.spec.effect != Effect::Read;
     Ok(if changes { call.verdict.max(Verdict::Ask) } else { call.verdict })

@@ -34,9 +34,9 @@ pub(super) struct Stage {
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
+    fn new() -> Self {
         let path = std::env::temp_dir().join(format!("bartizan-demo-{:016x}", rand::random::<u64>()));
-        Ok(Self(path))
+        Self(path)
     }
 
     pub(super) fn path(&self) -> &std::path::Path {
@@ -51,7 +51,7 @@ impl Drop for Scratch {
 }
 
 pub(super) async fn run(typed: &Demo, screen: Screen) -> Result<()> {
-    let scratch = Scratch::new()?;
+    let scratch = Scratch::new();
     let mut config =
         Config { practice: true, state_dir: Some(scratch.path().to_path_buf()), ..Config::default() };
     config.connector.push(ConnectorEntry { name: String::from("equinix"), ..ConnectorEntry::default() });

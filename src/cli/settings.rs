@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::Source;
-use crate::app::{App, Extra, Loader};
+use crate::app::{App, Loader};
 use crate::config::{Config, ConnectorEntry, OpenApiEntry, environment};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::Guard;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::demo::Stage;
 use super::screen::{Screen, Tone};
 use super::tools;
+use crate::app::Stand;
 use crate::approvals::{Approvals, Decision};
 use crate::audit;
 use crate::client::{self, CallOptions};
@@ -62,7 +63,7 @@ pub(super) async fn tell(stage: &Stage, as_json: bool, screen: Screen) -> Result
 }
 
 fn begin(stage: &Stage, teller: &mut Teller) {
-    let upstream = stage.app.stands().first().map(|stand| stand.url()).unwrap_or_default();
+    let upstream = stage.app.stands().first().map(Stand::url).unwrap_or_default();
     teller.tell(
         "start",
         &format!("An Equinix Fabric stand-in answers at {upstream}; bartizan serves it at {}.", stage.url),
@@ -203,8 +204,7 @@ async fn forbidden(stage: &Stage, teller: &mut Teller, tools: &[String], uuid: &
 }
 
 async fn limit(stage: &Stage, teller: &mut Teller) -> Result<()> {
-    let mut made = 0;
-    for _ in 0..40 {
+    for made in 0..40 {
         let result = call(stage, "list_metros", json!({})).await?;
         if find(&result, "kind").as_deref() == Some("RateLimited") {
             let wait = find(&result, "retryAfter").unwrap_or_default();
@@ -215,7 +215,6 @@ async fn limit(stage: &Stage, teller: &mut Teller) -> Result<()> {
             );
             return Ok(());
         }
-        made += 1;
     }
     Err(unexpected("limit", "a loop runs into the quota"))
 }
@@ -246,12 +245,7 @@ fn one_line(line: &Value) -> Option<String> {
         return None;
     }
     let hash = text("hash");
-    Some(format!(
-        "{:<26} {:<14} {}…",
-        text("tool"),
-        text("result"),
-        hash.get(..12).unwrap_or(&hash)
-    ))
+    Some(format!("{:<26} {:<14} {}…", text("tool"), text("result"), hash.get(..12).unwrap_or(&hash)))
 }
 
 fn end(teller: &mut Teller) {

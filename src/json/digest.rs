@@ -2,7 +2,7 @@
 //!
 //! Owns [`canonical`] and [`digest`]. The idea: two JSON texts that mean the same have the same digest, so approvals
 //! and audit lines can be bound to a call (RFC 8785 in spirit: keys sorted by UTF-16 code units, no white space,
-//! numbers as serde_json prints them, and an integral float printed as the integer it equals).
+//! numbers as `serde_json` prints them, and an integral float printed as the integer it equals).
 //!
 //! Must not: be used where the original bytes matter.
 

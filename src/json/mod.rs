@@ -1,6 +1,6 @@
 //! JSON values and their bounds.
 //!
-//! Owns [`Value`] (serde_json's, objects keep their order) and [`Bounds`]. The idea: bytes become a value once, and
+//! Owns [`Value`] (`serde_json`'s, objects keep their order) and [`Bounds`]. The idea: bytes become a value once, and
 //! only within limits on size, depth and duplicate keys.
 //!
 //! Must not: know what the value means.

@@ -1,6 +1,6 @@
 //! Bytes to a value, within bounds.
 //!
-//! Owns the only way untrusted JSON enters the process. The idea: one pass with serde_json's reader and a visitor of
+//! Owns the only way untrusted JSON enters the process. The idea: one pass with `serde_json`'s reader and a visitor of
 //! our own that counts depth and refuses duplicate keys, so that no two readers can disagree about a document.
 //!
 //! Must not: repeat the input in an error.

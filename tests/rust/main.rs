@@ -6,6 +6,12 @@
     clippy::panic,
     clippy::needless_pass_by_value,
     clippy::format_push_string,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::default_trait_access,
+    clippy::single_match_else,
+    clippy::unnecessary_wraps,
+    unreachable_pub,
     reason = "tests fail by panicking, and read better when they are short"
 )]
 
