@@ -52,17 +52,31 @@ class Bench:
         """Keep and print one comparison."""
         ratio = ours / peer if peer else float("nan")
         self.found.append(
-            {"name": name, "ours": ours, "peer": peer, "unit": unit, "ratio": ratio, "wanted": wanted, "reached": reached}
+            {
+                "name": name,
+                "ours": ours,
+                "peer": peer,
+                "unit": unit,
+                "ratio": ratio,
+                "wanted": wanted,
+                "reached": reached,
+            }
         )
         mark = "ok  " if reached else "MISS"
-        sys.stdout.write(f"{mark} {name}: {ours:,.1f} {unit} against {peer:,.1f}, ratio {ratio:.2f} (wanted {wanted})\n")
+        sys.stdout.write(
+            f"{mark} {name}: {ours:,.1f} {unit} against {peer:,.1f}, ratio {ratio:.2f} (wanted {wanted})\n"
+        )
         sys.stdout.flush()
 
     @contextlib.contextmanager
     def running(self, command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
         """Run a server until the block ends; it is ready when its port accepts."""
-        server = subprocess.Popen(  # noqa: S603 - our own commands
-            command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+        server = subprocess.Popen(
+            command,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
         )
         try:
             deadline = time.monotonic() + 30
@@ -92,7 +106,7 @@ class Bench:
             "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds or self.seconds}s", "--latency",
             "-s", str(self.peers / "call_echo.lua"), f"http://127.0.0.1:{port}/mcp",
         ]  # fmt: skip
-        text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout  # noqa: S603
+        text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
         if "Non-2xx" in text:
             sys.exit(f"port {port} answered with errors:\n{text}")
         rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))  # type: ignore[union-attr]
@@ -101,7 +115,7 @@ class Bench:
     def stdio(self, command: list[str], *, calls: int = 5000) -> dict[str, float]:
         """Start a stdio server and time it with the shared script."""
         run = [sys.executable, str(self.peers / "stdio_bench.py"), "-n", str(calls), "--", *command]
-        done = subprocess.run(run, env=self.environment, capture_output=True, text=True, check=True)  # noqa: S603
+        done = subprocess.run(run, env=self.environment, capture_output=True, text=True, check=True)
         return dict(json.loads(done.stdout))
 
     def bartizan(self, *arguments: str) -> list[str]:
@@ -118,7 +132,7 @@ class Bench:
             for item in (source, *source.rglob("*")):
                 item.chmod(item.stat().st_mode | 0o200)
             build = ["cargo", "build", "--release", "--target-dir", str(BUILT)]
-            subprocess.run(build, cwd=source, check=True)  # noqa: S603 - our own command
+            subprocess.run(build, cwd=source, check=True)
         return str(path)
 
     def http_echo(self) -> None:
@@ -135,7 +149,14 @@ class Bench:
                 floor.append(self.wrk(8100)["rate"])
                 rmcp.append(self.wrk(8101)["rate"])
         mine = statistics.median(ours)
-        self.report("HTTP echo / rmcp", mine, statistics.median(rmcp), "calls/s", ">= 1", reached=mine >= statistics.median(rmcp))
+        self.report(
+            "HTTP echo / rmcp",
+            mine,
+            statistics.median(rmcp),
+            "calls/s",
+            ">= 1",
+            reached=mine >= statistics.median(rmcp),
+        )
         base = statistics.median(floor)
         self.report("HTTP echo / axum floor", mine, base, "calls/s", ">= 0.5", reached=mine >= base / 2)
 
@@ -172,7 +193,9 @@ class Bench:
         ours_python, fast, ours, rmcp = [], [], [], []
         for _ in range(self.rounds):
             ours_python.append(self.stdio(self.python_server("--tools", echo), calls=20000)["calls_per_s"])
-            fast.append(self.stdio([sys.executable, str(self.peers / "peer_fastmcp.py"), "stdio"], calls=2000)["calls_per_s"])
+            fast.append(
+                self.stdio([sys.executable, str(self.peers / "peer_fastmcp.py"), "stdio"], calls=2000)["calls_per_s"]
+            )
             ours.append(self.stdio(self.bartizan())["p50_us"])
             rmcp.append(self.stdio([self.rust_peer("rmcp_stdio")])["p50_us"])
         mine, peer = statistics.median(ours_python), statistics.median(fast)
@@ -186,7 +209,7 @@ class Bench:
         for _ in range(max(self.rounds, 9)):
             ours.append(self.stdio(self.bartizan("--connector", "equinix"), calls=64)["start_to_tools_list_ms"])
             begin = time.perf_counter()
-            subprocess.run([sys.executable, "-c", "pass"], check=True)  # noqa: S603
+            subprocess.run([sys.executable, "-c", "pass"], check=True)
             bare.append((time.perf_counter() - begin) * 1e3)
         mine, peer = statistics.median(ours), statistics.median(bare)
         self.report("stdio start to tools/list / python -c pass", mine, peer, "ms", "<= 3", reached=mine <= 3 * peer)
@@ -216,12 +239,21 @@ class Bench:
         """Time loading the 1.7 MB Fabric document, less the start of the command itself."""
         document = self.peers.parent / "specs" / "equinix" / "fabricv4.patched.yaml"
         program = shutil.which("bartizan") or "bartizan"
-        load = [program, "tools", "--openapi", str(document), "--base-url", "https://api.example.com", "--full", "--json"]
+        load = [
+            program,
+            "tools",
+            "--openapi",
+            str(document),
+            "--base-url",
+            "https://api.example.com",
+            "--full",
+            "--json",
+        ]
         with_document, without = [], []
         for _ in range(self.rounds):
             for command, into in ((load, with_document), ([program, "--version"], without)):
                 begin = time.perf_counter()
-                subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+                subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL)
                 into.append(time.perf_counter() - begin)
         mine = statistics.median(with_document) - statistics.median(without)
         self.report("load and list the Fabric document / 0.4 s", mine, 0.4, "s", "< 1", reached=mine < 0.4)
@@ -244,10 +276,22 @@ class Bench:
                 "Mcp-Method": "tools/call",
                 "Mcp-Name": "echo",
             }
-            command = [oha, "-z", f"{self.seconds}s", "-q", str(int(peak / 2)), "-c", str(CONNECTIONS), "-m", "POST", "-d", body]
+            command = [
+                oha,
+                "-z",
+                f"{self.seconds}s",
+                "-q",
+                str(int(peak / 2)),
+                "-c",
+                str(CONNECTIONS),
+                "-m",
+                "POST",
+                "-d",
+                body,
+            ]
             command += [item for name, value in headers.items() for item in ("-H", f"{name}: {value}")]
             command += ["--no-tui", "--output-format", "json", f"http://127.0.0.1:{port}/mcp"]
-            done = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+            done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         spread = json.loads(done)["latencyPercentiles"]
         self.report(
             "p99 at half the peak / p50", spread["p99"] * 1e3, spread["p50"] * 1e3, "ms", "< 5",
