@@ -166,6 +166,17 @@ impl Config {
             entry.path = entry.path.take().map(|inner| folder.join(inner));
         }
         config.state_dir = config.state_dir.take().map(|inner| folder.join(inner));
+        config.audit.path = config.audit.path.take().map(|inner| folder.join(inner));
+        config.egress.ca_file = config.egress.ca_file.take().map(|inner| folder.join(inner));
+        for file in &mut config.policy.files {
+            *file = folder.join(&file);
+        }
+        for text in std::iter::once(&mut config.policy.set).chain(&mut config.tools) {
+            let is_file = [".cedar", ".py"].iter().any(|ending| text.ends_with(ending));
+            if let Some(path) = folder.join(&text).to_str().filter(|_| is_file) {
+                *text = path.to_owned();
+            }
+        }
         Ok(config)
     }
 
@@ -177,28 +188,6 @@ impl Config {
             let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
             Error::new(Kind::BadConfig, format!("{name}, line {line}: {}", explain(error.message(), key)))
         })
-    }
-
-    /// Every reference to a secret that the configuration holds, as text.
-    pub fn references(&self) -> Vec<String> {
-        let ways = self
-            .connector
-            .iter()
-            .map(|entry| &entry.auth)
-            .chain(self.openapi.iter().map(|entry| &entry.auth));
-        let mut found = Vec::new();
-        for way in ways.flatten() {
-            for scheme in ["env:", "file:", "keyring:"] {
-                for (at, _) in way.match_indices(scheme) {
-                    if at == 0 || way[..at].ends_with(':') {
-                        let rest = &way[at + scheme.len()..];
-                        let name = rest.split(':').next().unwrap_or_default();
-                        found.push(format!("{scheme}{name}"));
-                    }
-                }
-            }
-        }
-        found
     }
 
     /// The state directory: the setting, else `BARTIZAN_STATE_DIR`, else `XDG_STATE_HOME/bartizan`, else

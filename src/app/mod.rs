@@ -8,6 +8,7 @@
 mod sources;
 mod trust;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ use crate::state::StateDir;
 use crate::transport::Handler;
 use crate::transport::auth::Authenticator;
 
-pub use sources::{Sources, Stand, practice_document, refusals};
+pub use sources::{Sources, Stand, accesses, practice_document, refusals};
 
 /// What joins the configured tools: a Python server's.
 #[derive(Default)]
@@ -115,6 +116,7 @@ impl App {
             tools.extend(crate::diagnostics::tools(&limiter));
         }
         tools.extend(extra.tools);
+        known_toolsets(&config, &tools)?;
         let catalog = Arc::new(Catalog::build(tools)?);
 
         let line = Arc::new(Line::new(LineParts {
@@ -321,6 +323,21 @@ impl App {
         }
         self.audit.event("relaxed", &json!({"settings": found})).await
     }
+}
+
+/// A toolset that is asked for and that nothing belongs to is a mistake, not an empty list.
+fn known_toolsets(config: &Config, tools: &[Arc<dyn Tool>]) -> Result<()> {
+    let known: BTreeSet<&str> = tools.iter().map(|tool| tool.spec().toolset.as_str()).collect();
+    let asked = config.offer.toolsets.iter().flatten();
+    for name in asked.filter(|name| !known.contains(name.as_str()) && *name != "diagnostics") {
+        let known: Vec<&str> = known.into_iter().collect();
+        let there = if known.is_empty() { String::from("there are none") } else { known.join(", ") };
+        return Err(Error::new(
+            Kind::BadConfig,
+            format!("No tool belongs to the toolset `{name}`; the toolsets here: {there}."),
+        ));
+    }
+    Ok(())
 }
 
 fn hex(bytes: &[u8; 32]) -> String {

@@ -237,6 +237,25 @@ pub fn practice_document(named: &Path) -> Result<(Document, Auth)> {
     Ok((document, Auth::client_credentials()))
 }
 
+/// How the configured sources sign their requests.
+pub fn accesses(config: &Config) -> Result<Vec<(String, Access)>> {
+    let mut found = Vec::new();
+    for entry in &config.connector {
+        let manifest = match (&entry.path, BUILT_IN.iter().find(|known| known.name == entry.name)) {
+            (Some(folder), _) => Manifest::read(folder)?,
+            (None, Some(known)) => Manifest::parse(known.manifest, known.name)?,
+            (None, None) => continue,
+        };
+        let own = entry.auth.as_deref().map(Access::parse).transpose()?;
+        found.push((manifest.name, own.unwrap_or(manifest.credentials)));
+    }
+    for entry in &config.openapi {
+        let name = entry.name.clone().unwrap_or_else(|| entry.file.display().to_string());
+        found.push((name, access(entry)?));
+    }
+    Ok(found)
+}
+
 /// What the configured documents lost, by source.
 pub fn refusals(config: &Config) -> Result<Vec<(String, Vec<Refusal>)>> {
     let mut found = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Owns [`Described`]. The idea: Python hands over plain data in the protocol's own words, and serde reads it.
 //!
-//! Must not: fill in defaults that Python did not give.
+//! Must not: fill in defaults that Python did not give; only the hints about an effect follow from the effect.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -72,6 +72,13 @@ pub(super) fn read(data: &Bound<'_, PyAny>) -> PyResult<ToolSpec> {
             spec.annotations = serde_json::from_value(hints).map_err(shape)?;
         } else {
             spec.resource_annotations = Some(serde_json::from_value(hints).map_err(shape)?);
+        }
+    }
+    if spec.family == Family::Tool {
+        let hints = &mut spec.annotations;
+        hints.read_only_hint = hints.read_only_hint.or(Some(spec.effect == Effect::Read));
+        if spec.effect != Effect::Read {
+            hints.destructive_hint = hints.destructive_hint.or(Some(spec.effect == Effect::Destroy));
         }
     }
     spec.timeout = match said.timeout {

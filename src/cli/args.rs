@@ -132,9 +132,6 @@ pub(crate) struct Check {
     /// Print findings as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print the document reduced to the operations that a connector folder names.
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) trim: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ use super::args::Call;
 use super::screen::Screen;
 use super::settings;
 use crate::app::Loader;
+use crate::connectors::FAILURE;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Bounds, Map, Value};
 use crate::pipeline::{Guarded, Outcome, Reply};
@@ -91,8 +92,11 @@ fn show(outcome: Outcome, as_json: bool, screen: Screen) -> Result<()> {
         print(&result, screen);
     }
     if result.is_error {
+        let failure =
+            result.meta.as_ref().and_then(|meta| meta.get(FAILURE)).and_then(|it| it["kind"].as_str());
+        let kind = Kind::ALL.iter().copied().find(|kind| failure == Some(kind.name()));
         return Err(Error::new(
-            Kind::UpstreamRefused,
+            kind.unwrap_or(Kind::ToolFailed),
             "The tool answered with a failure; what it said is above.",
         ));
     }

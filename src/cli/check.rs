@@ -3,12 +3,13 @@
 //! Owns the findings. The idea: everything that a start would refuse, and everything it would only mention, without a
 //! network and without serving.
 //!
-//! Must not: change anything.
+//! Must not: serve, or call an upstream.
 
 use super::args::Check;
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::app::{App, Extra, Loader, refusals};
+use crate::app::{Loader, accesses, refusals};
+use crate::connectors::manifest::{Access, Way};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::vault::Reference;
@@ -21,20 +22,15 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
             findings.push((false, format!("{source}: {} is left out: {}", one.place, one.reason)));
         }
     }
-    for reference in config.references() {
-        if let Err(error) = Reference::parse(&reference).and_then(|reference| reference.resolve()) {
-            findings.push((!config.practice, error.message().to_owned()));
+    if !config.practice {
+        for (source, access) in accesses(&config)? {
+            findings.extend(missing(&access).map(|what| (true, format!("{source}: {what}"))));
         }
     }
-    let mut extra = Extra::default();
-    if let Some(loader) = loader {
-        for source in &config.tools {
-            extra.tools.extend(loader.load(source)?.tools);
-        }
-    }
-    let app = App::build(config, extra).await?;
-    let tools = app.catalog().now().list(crate::catalog::List::Tools).len();
+    let app = settings::app(config, loader).await?;
+    let listed = super::tools::list(&app).await;
     app.close().await?;
+    let tools = listed?.len();
 
     let wrong = findings.iter().filter(|(fatal, _)| *fatal).count();
     if typed.json {
@@ -58,4 +54,27 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
     }
     let what = if wrong == 1 { "One thing is" } else { "Several things are" };
     Err(Error::new(Kind::BadConfig, format!("{what} wrong; mend what is marked `error` above.")))
+}
+
+/// What keeps requests from being signed: the first way needs no more than the others, so one that is whole is enough.
+fn missing(access: &Access) -> Option<String> {
+    let mut said = Vec::new();
+    for way in access.ways() {
+        let wanted: &[&Reference] = match way {
+            Way::None => &[],
+            Way::Bearer { from } | Way::Header { from, .. } => &[from],
+            Way::Basic { user, password } => &[user, password],
+            Way::OAuth2 { client_id, client_secret, .. } => &[client_id, client_secret],
+        };
+        let faults: Vec<String> = wanted
+            .iter()
+            .filter_map(|reference| reference.resolve().err())
+            .map(|error| error.message().trim_end_matches('.').to_owned())
+            .collect();
+        if faults.is_empty() {
+            return None;
+        }
+        said.push(faults.join("; "));
+    }
+    if said.is_empty() { None } else { Some(format!("{}.", said.join("; or else: "))) }
 }

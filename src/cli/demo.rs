@@ -50,7 +50,7 @@ impl Drop for Scratch {
     }
 }
 
-pub(super) async fn run(typed: &Demo, screen: Screen) -> Result<()> {
+pub(super) async fn run(typed: &Demo, command: &str, screen: Screen) -> Result<()> {
     let scratch = Scratch::new();
     let mut config =
         Config { practice: true, state_dir: Some(scratch.path().to_path_buf()), ..Config::default() };
@@ -81,7 +81,7 @@ pub(super) async fn run(typed: &Demo, screen: Screen) -> Result<()> {
         Client::http(&reachable.url(), options).await.map_err(|error| tools::client_failed(&error))?;
     let stage = Stage { app: app.clone(), client, url: reachable.url(), scratch };
 
-    let told = story::tell(&stage, typed.json, screen).await;
+    let told = story::tell(&stage, command, typed.json, screen).await;
     stage.client.close().await;
     shutdown.cancel();
     let _ = serving.await;

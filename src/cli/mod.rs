@@ -34,6 +34,8 @@ use screen::Screen;
 /// tools, where there is a Python.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, loader: Option<&dyn Loader>) -> u8 {
     let screen = Screen::new();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let command = myself(arguments.first());
     let typed = match Cli::try_parse_from(arguments) {
         Ok(typed) => typed,
         Err(help) => {
@@ -44,7 +46,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, loader: Option<&dyn L
         }
     };
     let as_json = typed.command.is_json();
-    match run(typed.command, loader, screen) {
+    match run(typed.command, &command, loader, screen) {
         Ok(()) => 0,
         Err(error) => {
             screen.error(&error, as_json);
@@ -77,10 +79,10 @@ pub fn serve(arguments: impl IntoIterator<Item = OsString>, base: Config, own: &
     }
 }
 
-fn run(command: Command, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
-    match command {
+fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
+    match typed {
         Command::Serve(typed) => block_on(serve::run(&typed, loader, screen)),
-        Command::Demo(typed) => block_on(demo::run(&typed, screen)),
+        Command::Demo(typed) => block_on(demo::run(&typed, command, screen)),
         Command::Practice(typed) => block_on(practice::run(&typed, screen)),
         Command::Check(typed) => block_on(check::run(&typed, loader, screen)),
         Command::Tools(typed) => block_on(tools::run(&typed, loader, screen)),
@@ -97,22 +99,31 @@ fn run(command: Command, loader: Option<&dyn Loader>, screen: Screen) -> Result<
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Error::new(Kind::Internal, "The operating system gave no threads to run on.").with_source(error)
-        })?
-        .block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Error::new(Kind::Internal, "The operating system gave no threads to run on.").with_source(error)
+    })?;
+    let done = runtime.block_on(work);
+    // Whatever still blocks (a read of standard input, a keyring) is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
-/// A token that fires on Ctrl-C and on SIGTERM; a second Ctrl-C ends the process at once.
+/// How somebody else starts this program: by its path, if it was started by one.
+fn myself(first: Option<&OsString>) -> String {
+    let path = first.map(std::path::Path::new).filter(|path| path.is_absolute() && path.is_file());
+    let named = path.filter(|path| path.file_stem().is_some_and(|stem| stem == "bartizan"));
+    named.and_then(std::path::Path::to_str).unwrap_or("bartizan").to_owned()
+}
+
+/// A token that fires on Ctrl-C and on SIGTERM; a second one ends the process at once.
 fn stop_on_signal() -> CancellationToken {
     let token = CancellationToken::new();
     let fires = token.clone();
     tokio::spawn(async move {
         signalled().await;
         fires.cancel();
+        signalled().await;
+        std::process::exit(130);
     });
     token
 }

@@ -5,6 +5,7 @@
 //!
 //! Must not: pretend.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::demo::Stage;
@@ -49,7 +50,8 @@ impl Teller {
     }
 }
 
-pub(super) async fn tell(stage: &Stage, as_json: bool, screen: Screen) -> Result<()> {
+/// Plays every step. `command` is how a client starts bartizan.
+pub(super) async fn tell(stage: &Stage, command: &str, as_json: bool, screen: Screen) -> Result<()> {
     let mut teller = Teller { as_json, screen, begun: Instant::now(), step: 0 };
     begin(stage, &mut teller);
     let tools = list(stage, &mut teller).await?;
@@ -58,7 +60,7 @@ pub(super) async fn tell(stage: &Stage, as_json: bool, screen: Screen) -> Result
     forbidden(stage, &mut teller, &tools, &made).await?;
     limit(stage, &mut teller).await?;
     verify(stage, &mut teller).await?;
-    end(&mut teller);
+    end(&mut teller, command);
     Ok(())
 }
 
@@ -215,6 +217,7 @@ async fn limit(stage: &Stage, teller: &mut Teller) -> Result<()> {
             );
             return Ok(());
         }
+        expect(result["isError"] != true, "limit", "reads within the quota run")?;
     }
     Err(unexpected("limit", "a loop runs into the quota"))
 }
@@ -230,28 +233,26 @@ async fn verify(stage: &Stage, teller: &mut Teller) -> Result<()> {
         &format!("The audit log is whole: {} lines, each bound to the one before.", report.lines),
         &json!({"lines": report.lines}),
     );
-    for line in audit::tail(stage.app.audit().path(), 60, &audit::Filter::default())? {
-        if let Some(told) = one_line(&line) {
-            teller.show(&told);
-        }
+    let lines = audit::tail(stage.app.audit().path(), 100, &audit::Filter::default())?;
+    let effects: HashMap<&str, &str> =
+        lines.iter().filter_map(|line| Some((line["id"].as_str()?, line["effect"].as_str()?))).collect();
+    for line in lines.iter().filter(|line| line["kind"] == "outcome") {
+        let text = |key: &str| line[key].as_str().unwrap_or_default();
+        teller.show(&format!(
+            "{:<8} {:<26} {:<14} {}…",
+            effects.get(text("id")).copied().unwrap_or_default(),
+            text("tool"),
+            text("result"),
+            text("hash").get(..12).unwrap_or_default()
+        ));
     }
     Ok(())
 }
 
-/// An outcome line of the audit, short enough to read.
-fn one_line(line: &Value) -> Option<String> {
-    let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
-    if text("kind") != "outcome" {
-        return None;
-    }
-    let hash = text("hash");
-    Some(format!("{:<26} {:<14} {}…", text("tool"), text("result"), hash.get(..12).unwrap_or(&hash)))
-}
-
-fn end(teller: &mut Teller) {
+fn end(teller: &mut Teller, command: &str) {
     let took = teller.begun.elapsed();
     let snippet = json!({"mcpServers": {"fabric": {
-        "command": "bartizan",
+        "command": command,
         "args": ["serve", "--connector", "equinix", "--practice", "--policy", "standard"]
     }}});
     if teller.as_json {

@@ -60,7 +60,7 @@ fn mark(tool: &Value) -> &'static str {
 }
 
 /// What the server answers to `tools/list`, all pages.
-async fn list(app: &Arc<App>) -> Result<Vec<Value>> {
+pub(super) async fn list(app: &Arc<App>) -> Result<Vec<Value>> {
     with_client(app, app.local_principal(), async |client| client.list_tools().await).await
 }
 

@@ -446,8 +446,8 @@ def audit_file() -> Path:
 
 
 def audited(path: Path | None = None) -> list[JSON]:
-    """Return the audit's lines."""
-    return [json.loads(line) for line in (path or audit_file()).read_text().splitlines()]
+    """Return the audit's lines, but for one that a kill tore."""
+    return [json.loads(line) for line in (path or audit_file()).read_text().splitlines() if line.endswith("}")]
 
 
 def outcomes(tool: str, path: Path | None = None) -> list[str]:
