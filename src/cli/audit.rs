@@ -70,10 +70,7 @@ fn verify(path: &Path, head: Option<&str>, as_json: bool, screen: Screen) -> Res
         None => Ok(()),
         Some(fault) => Err(Error::new(
             Kind::Internal,
-            format!(
-                "Line {} of the audit log: {} Lines before it are as they were written.",
-                fault.line, fault.message
-            ),
+            format!("{} The lines before are as they were written.", fault.message),
         )),
     }
 }
