@@ -1,7 +1,7 @@
 """The installed command and its endpoints, as tests talk to them.
 
-Owns :func:`run`, :class:`Served`, :class:`Piped`, :class:`Upstream`. The idea: nothing here sleeps to be in time; it waits
-for a line, an answer or an end, each with a deadline.
+Owns :func:`run`, :class:`Served`, :class:`Piped`, :class:`Upstream`. The idea: nothing here
+sleeps to be in time; it waits for a line, an answer or an end, each with a deadline.
 Must not: import bartizan. What is tested is the program.
 """
 
@@ -20,7 +20,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -211,8 +211,7 @@ class Answer:
             events = re.findall(rb"^data: ?(\{.*)$", self.body, re.MULTILINE)
             found: JSON = json.loads(events[-1])
             return found
-        found = json.loads(self.body)
-        return found
+        return dict(json.loads(self.body))
 
     @property
     def error(self) -> JSON:
@@ -378,12 +377,12 @@ class Asked:
 class Upstream:
     """A loopback upstream that answers as it is told."""
 
-    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], object]) -> None:
         seen: list[Asked] = []
         arrived = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version: ClassVar[str] = "HTTP/1.1"
+            protocol_version = "HTTP/1.1"
 
             def _any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))

@@ -1,7 +1,7 @@
 """Bad input, through the real command and the real endpoint.
 
-Each time: one clear sentence, the right code, the server still serving, nothing leaked, and an intent and an outcome line
-where a call was attempted.
+Each time: one clear sentence, the right code, the server still serving, nothing leaked, and an intent and an outcome
+line where a call was attempted.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import os
 import re
 import socket
 import struct
-import subprocess
 import textwrap
 import threading
-from typing import TYPE_CHECKING
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import (
@@ -37,7 +37,7 @@ from commands import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
@@ -149,7 +149,7 @@ def wrong(done: Done, *words: str) -> None:
 
 def whole(path: Path | None = None) -> None:
     """Assert that the audit is good."""
-    done = run("audit", "verify", "--json", *(["--file", path] if path else []))
+    done = run("audit", "verify", "--json", "--file", path or audit_file())
     assert done.code == 0, done
 
 
@@ -203,12 +203,12 @@ def piped(tools: Path) -> Iterator[Piped]:
         b"NaN",
     ],
 )
-def test_what_is_not_json_is_a_parse_error(served: Served, body: bytes):
+def test_what_is_not_json_is_a_parse_error(served: Served, body: bytes) -> None:
     text = refused(served.post(body), 400, -32700)
     assert "nonsense" not in text
 
 
-def test_what_is_not_json_is_a_parse_error_on_a_pipe_too(piped: Piped):
+def test_what_is_not_json_is_a_parse_error_on_a_pipe_too(piped: Piped) -> None:
     piped.send("{" + SECRET)
     error = piped.answer(None)["error"]
     assert error["code"] == -32700
@@ -220,20 +220,20 @@ def test_what_is_not_json_is_a_parse_error_on_a_pipe_too(piped: Piped):
     "body",
     [b"1", b'"x"', b"null", b"[]", b"{}", b'{"jsonrpc": "1.0", "id": 1, "method": "x"}', b'{"id": [], "method": "x"}'],
 )
-def test_json_that_is_no_request_is_refused(served: Served, body: bytes):
+def test_json_that_is_no_request_is_refused(served: Served, body: bytes) -> None:
     refused(served.post(body), 400, -32600)
 
 
-def test_an_array_a_hundred_thousand_deep_is_refused(served: Served):
+def test_an_array_a_hundred_thousand_deep_is_refused(served: Served) -> None:
     refused(served.post(b"[" * 100_000 + b"]" * 100_000), 400, -32700)
 
 
-def test_an_array_a_hundred_thousand_deep_is_refused_on_a_pipe_too(piped: Piped):
+def test_an_array_a_hundred_thousand_deep_is_refused_on_a_pipe_too(piped: Piped) -> None:
     piped.send("[" * 100_000 + "]" * 100_000)
     assert piped.answer(None)["error"]["code"] == -32700
 
 
-def test_a_gigabyte_is_refused_before_it_is_read(served: Served):
+def test_a_gigabyte_is_refused_before_it_is_read(served: Served) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in served.headers().items())
     with socket.create_connection((served.host, served.port), PATIENCE) as peer:
         peer.sendall(f"POST /mcp HTTP/1.1\r\nHost: {served.host}\r\n{head}Content-Length: 1073741824\r\n\r\n".encode())
@@ -241,14 +241,14 @@ def test_a_gigabyte_is_refused_before_it_is_read(served: Served):
     assert answer.startswith(b"HTTP/1.1 413 "), answer
 
 
-def test_a_line_that_is_too_long_is_refused_and_the_next_one_answered(piped: Piped):
+def test_a_line_that_is_too_long_is_refused_and_the_next_one_answered(piped: Piped) -> None:
     piped.send('{"jsonrpc": "2.0", "id": 1, "method": "' + "x" * (5 << 20) + '"}')
     error = piped.answer(None)["error"]
     assert error["code"] in {-32700, -32600}
     sentence(error["message"])
 
 
-def test_a_body_that_drips_is_given_up(tools: Path, tmp_path: Path):
+def test_a_body_that_drips_is_given_up(tools: Path, tmp_path: Path) -> None:
     config = tmp_path / "bartizan.toml"
     config.write_text("[http]\nheader_timeout = 0.3\nbody_timeout = 0.3\n")
     with Served("--tools", tools, "--config", config) as served:
@@ -264,7 +264,7 @@ def test_a_body_that_drips_is_given_up(tools: Path, tmp_path: Path):
         served.serves()
 
 
-def test_a_revision_that_nobody_speaks_is_refused_with_those_that_are_spoken(served: Served):
+def test_a_revision_that_nobody_speaks_is_refused_with_those_that_are_spoken(served: Served) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": envelope(revision="1999-01-01")}
     headers = {**served.headers("tools/list"), "MCP-Protocol-Version": "1999-01-01"}
     answer = served.post(json.dumps(body), headers)
@@ -284,7 +284,7 @@ def test_a_revision_that_nobody_speaks_is_refused_with_those_that_are_spoken(ser
     ],
     ids=str,
 )
-def test_a_header_that_is_missing_or_lies_refuses_the_request(served: Served, lie: dict[str, str | None]):
+def test_a_header_that_is_missing_or_lies_refuses_the_request(served: Served, lie: dict[str, str | None]) -> None:
     headers = {**served.headers("tools/call", "add"), **lie}
     body = served.message("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})
     answer = served.post(body, {name: value for name, value in headers.items() if value is not None})
@@ -293,7 +293,7 @@ def test_a_header_that_is_missing_or_lies_refuses_the_request(served: Served, li
     assert answer.error["code"] in {-32020, -32600}
 
 
-def test_without_a_key_or_with_a_wrong_one_nobody_is_let_in(served: Served):
+def test_without_a_key_or_with_a_wrong_one_nobody_is_let_in(served: Served) -> None:
     for given in ({}, {"Authorization": f"Bearer {SECRET}"}, {"Authorization": "Basic eDp5"}):
         headers = {name: value for name, value in served.headers("tools/list").items() if name != "Authorization"}
         answer = served.post(served.message("tools/list"), {**headers, **given})
@@ -302,7 +302,7 @@ def test_without_a_key_or_with_a_wrong_one_nobody_is_let_in(served: Served):
         assert SECRET not in answer.body.decode()
 
 
-def test_another_method_another_host_another_origin_are_refused(served: Served):
+def test_another_method_another_host_another_origin_are_refused(served: Served) -> None:
     body = served.message("tools/list")
     assert served.post(body, served.headers("tools/list", Host="evil.example")).status in {400, 403, 421}
     assert served.post(body, served.headers("tools/list", Origin="https://evil.example")).status == 403
@@ -312,7 +312,7 @@ def test_another_method_another_host_another_origin_are_refused(served: Served):
 # Calls
 
 
-def test_an_unknown_tool_is_named_as_such_and_not_repeated(served: Served):
+def test_an_unknown_tool_is_named_as_such_and_not_repeated(served: Served) -> None:
     text = refused(served.call(SECRET), 400, -32602)
     assert SECRET not in text
 
@@ -322,20 +322,22 @@ def test_an_unknown_tool_is_named_as_such_and_not_repeated(served: Served):
     [{"a": ARGUMENT, "b": 1}, {"a": 1, "b": 2, ARGUMENT: 3}, {"a": 1}, {"a": 1.5, "b": 1}, {"a": None, "b": 1}],
     ids=["wrong type", "one too many", "one missing", "fraction", "null"],
 )
-def test_arguments_that_do_not_fit_are_explained_without_their_values(served: Served, arguments: dict[str, object]):
+def test_arguments_that_do_not_fit_are_explained_without_their_values(
+    served: Served, arguments: dict[str, object]
+) -> None:
     text = failed(served.call("add", arguments), "BadArguments")
     assert ARGUMENT not in text
     assert served.call("add", {"a": 1, "b": 2}).result["structuredContent"] == {"result": 3}
     assert outcomes("add") == ["BadArguments", "ok"]
 
 
-def test_arguments_that_are_no_object_are_refused(served: Served):
+def test_arguments_that_are_no_object_are_refused(served: Served) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": envelope({"name": "add", "arguments": [1]})}
     refused(served.post(json.dumps(body), served.headers("tools/call", "add")), 400, -32602)
 
 
 @pytest.mark.parametrize("tool", ["raises", "odd", "exits", "exits_async"])
-def test_a_tool_that_breaks_is_a_failure_with_an_id_and_no_words_of_its_own(served: Served, tool: str):
+def test_a_tool_that_breaks_is_a_failure_with_an_id_and_no_words_of_its_own(served: Served, tool: str) -> None:
     text = failed(served.call(tool, {"text": ARGUMENT}), "ToolFailed")
     assert SECRET not in text
     assert ARGUMENT not in text
@@ -345,21 +347,21 @@ def test_a_tool_that_breaks_is_a_failure_with_an_id_and_no_words_of_its_own(serv
 
 
 @pytest.mark.parametrize("tool", ["hangs", "sleeps"])
-def test_a_tool_that_hangs_is_given_up(served: Served, tool: str):
+def test_a_tool_that_hangs_is_given_up(served: Served, tool: str) -> None:
     text = failed(served.call(tool, {"text": SECRET[:0]}), "TimedOut")
     assert "300 milliseconds" in text
     assert served.call("add", {"a": 1, "b": 2}).result["structuredContent"] == {"result": 3}
     assert outcomes(tool) == ["TimedOut"]
 
 
-def test_a_tool_that_prints_does_not_reach_the_wire(piped: Piped):
+def test_a_tool_that_prints_does_not_reach_the_wire(piped: Piped) -> None:
     assert piped.call("prints", {"text": ARGUMENT})["content"][0]["text"] == "printed"
     assert "stray" not in piped.out.text()
     piped.err.wait(lambda line: "stray child" in line)
 
 
 @pytest.mark.parametrize("tool", ["exits", "exits_async"])
-def test_a_tool_that_exits_does_not_end_the_server_on_a_pipe(piped: Piped, tool: str):
+def test_a_tool_that_exits_does_not_end_the_server_on_a_pipe(piped: Piped, tool: str) -> None:
     assert piped.call(tool, {"text": "x"})["isError"] is True
     assert outcomes(tool) == ["ToolFailed"]
 
@@ -367,7 +369,7 @@ def test_a_tool_that_exits_does_not_end_the_server_on_a_pipe(piped: Piped, tool:
 # Configuration
 
 
-def test_a_typo_in_the_configuration_is_answered_with_the_nearest_key(tmp_path: Path):
+def test_a_typo_in_the_configuration_is_answered_with_the_nearest_key(tmp_path: Path) -> None:
     config = tmp_path / "bartizan.toml"
     config.write_text(f'[http]\nlisen = "{SECRET}"\n')
     done = run("serve", "--config", config)
@@ -376,11 +378,9 @@ def test_a_typo_in_the_configuration_is_answered_with_the_nearest_key(tmp_path: 
 
 
 @pytest.mark.parametrize("auth", [f"bearer:{SECRET}", f"header:X-Key:{SECRET}", f"basic:{SECRET}:{SECRET}", SECRET])
-def test_a_literal_secret_is_refused_and_not_repeated(tmp_path: Path, document: Path, auth: str):
+def test_a_literal_secret_is_refused_and_not_repeated(tmp_path: Path, document: Path, auth: str) -> None:
     config = tmp_path / "bartizan.toml"
-    config.write_text(
-        f'[[openapi]]\nfile = "{document.name}"\nbase_url = "https://api.example.com"\nauth = "{auth}"\n'
-    )
+    config.write_text(f'[[openapi]]\nfile = "{document.name}"\nbase_url = "https://api.example.com"\nauth = "{auth}"\n')
     for done in (
         run("serve", "--config", config),
         run("check", "--config", config),
@@ -390,7 +390,7 @@ def test_a_literal_secret_is_refused_and_not_repeated(tmp_path: Path, document: 
         assert SECRET not in done.all
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere.toml"
     wrong(run("serve", "--config", missing), str(missing), "does not exist")
     wrong(run("serve", "--openapi", missing, "--base-url", "https://api.example.com"), "nowhere.toml")
@@ -399,7 +399,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
     wrong(run("serve", "--connector", "nobody"), "equinix")
 
 
-def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path, document: Path):
+def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path, document: Path) -> None:
     held = tmp_path / "token"
     held.write_text(TOKEN)
     held.chmod(0o644)
@@ -419,7 +419,7 @@ def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path, document:
 
 # Documents
 
-THING = {
+THING: dict[str, Any] = {
     "openapi": "3.0.3",
     "info": {"title": "Things", "version": "1"},
     "paths": {
@@ -449,21 +449,20 @@ def document(tmp_path: Path) -> Path:
     return path
 
 
-def changed(tmp_path: Path, **paths: object) -> Path:
+def changed(tmp_path: Path, paths: dict[str, Any], **more: object) -> Path:
     path = tmp_path / "changed.json"
-    path.write_text(json.dumps({**THING, **{name: value for name, value in paths.items() if name != "paths"},
-                                "paths": {**THING["paths"], **paths.get("paths", {})}}))  # type: ignore[dict-item]
+    path.write_text(json.dumps({**THING, **more, "paths": {**THING["paths"], **paths}}))
     return path
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "just words", '{"openapi": "9.9"}', '{"swagger": "1.2"}', "a: [b"])
-def test_a_document_that_is_none_is_refused(tmp_path: Path, text: str):
+def test_a_document_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "none.yaml"
     path.write_text(text)
     wrong(run("tools", "--openapi", path, "--base-url", "https://api.example.com"), "none.yaml")
 
 
-def test_an_operation_with_a_dangling_reference_is_left_out_and_the_rest_is_served(tmp_path: Path):
+def test_an_operation_with_a_dangling_reference_is_left_out_and_the_rest_is_served(tmp_path: Path) -> None:
     broken = {"get": {"operationId": "broken", "responses": {"200": {"description": "ok"}},
                       "parameters": [{"$ref": "#/components/parameters/Nowhere"}]}}  # fmt: skip
     path = changed(tmp_path, paths={"/broken": broken})
@@ -475,7 +474,7 @@ def test_an_operation_with_a_dangling_reference_is_left_out_and_the_rest_is_serv
     assert any("broken" in finding["message"] for finding in done.json["findings"]), done
 
 
-def test_operations_of_one_id_get_names_of_their_own(tmp_path: Path):
+def test_operations_of_one_id_get_names_of_their_own(tmp_path: Path) -> None:
     twin = {"get": {"operationId": "get_thing", "responses": {"200": {"description": "ok"}}}}
     path = changed(tmp_path, paths={"/twin": twin})
     done = run("tools", "--json", "--full", "--openapi", path, "--base-url", "https://api.example.com")
@@ -486,7 +485,7 @@ def test_operations_of_one_id_get_names_of_their_own(tmp_path: Path):
     assert again.out == done.out
 
 
-def test_a_hostile_description_is_cleaned(tmp_path: Path):
+def test_a_hostile_description_is_cleaned(tmp_path: Path) -> None:
     hostile = "Lists.\u001b[31m\u202eevil\u200b \u0007" + "x" * 50_000
     path = changed(tmp_path, paths={"/h": {"get": {"operationId": "hostile", "description": hostile,
                                                    "responses": {"200": {"description": "ok"}}}}})  # fmt: skip
@@ -497,7 +496,7 @@ def test_a_hostile_description_is_cleaned(tmp_path: Path):
     assert "\u001b" not in run("tools", "--openapi", path, "--base-url", "https://api.example.com").out
 
 
-def test_a_server_entry_on_another_host_is_not_followed(tmp_path: Path):
+def test_a_server_entry_on_another_host_is_not_followed(tmp_path: Path) -> None:
     with Upstream(lambda handler: reply(handler, 200, '{"stolen": true}')) as thief:
         evil = {"get": {"operationId": "evil", "servers": [{"url": thief.url}],
                         "responses": {"200": {"description": "ok"}}}}  # fmt: skip
@@ -550,7 +549,7 @@ PAGE = f"<html><title>oops {SECRET}</title></html>"
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind"),
+    "answer,kind",
     [
         (hang_up, "UpstreamFailed"),
         (broken_off, "UpstreamFailed"),
@@ -565,8 +564,10 @@ PAGE = f"<html><title>oops {SECRET}</title></html>"
     ],
     ids=["reset", "broken off", "500 with HTML", "200 with broken JSON", "302 to metadata", "401", "404"],
 )
-def test_an_upstream_that_fails_is_a_typed_failure(document: Path, answer: object, kind: str):
-    with Upstream(answer) as upstream, Api(document, upstream) as served:  # type: ignore[arg-type]
+def test_an_upstream_that_fails_is_a_typed_failure(
+    document: Path, answer: Callable[[BaseHTTPRequestHandler], object], kind: str
+) -> None:
+    with Upstream(answer) as upstream, Api(document, upstream) as served:
         text = failed(served.call("get_thing", {"id": "abc"}), kind)
         assert "<html>" not in text
         assert TOKEN not in text
@@ -579,10 +580,10 @@ def test_an_upstream_that_fails_is_a_typed_failure(document: Path, answer: objec
     whole()
 
 
-def test_an_upstream_that_does_not_answer_is_out_of_time(document: Path):
+def test_an_upstream_that_does_not_answer_is_out_of_time(document: Path) -> None:
     release = threading.Event()
     try:
-        with Upstream(lambda _handler: release.wait(PATIENCE) and None) as upstream, Api(document, upstream) as served:
+        with Upstream(lambda _handler: release.wait(PATIENCE)) as upstream, Api(document, upstream) as served:
             answer = served.call("get_thing", {"id": "abc"})
             failed(answer, "TimedOut")
             served.serves()
@@ -592,7 +593,7 @@ def test_an_upstream_that_does_not_answer_is_out_of_time(document: Path):
     assert outcomes("get_thing") == ["TimedOut"]
 
 
-def test_an_upstream_that_is_not_there_is_a_typed_failure(document: Path):
+def test_an_upstream_that_is_not_there_is_a_typed_failure(document: Path) -> None:
     with Upstream(lambda handler: reply(handler, 200, "{}")) as upstream:
         pass
     with Api(document, upstream) as served:
@@ -601,7 +602,7 @@ def test_an_upstream_that_is_not_there_is_a_typed_failure(document: Path):
     assert outcomes("get_thing") == ["UpstreamFailed"]
 
 
-def test_a_token_that_is_echoed_does_not_come_through(document: Path):
+def test_a_token_that_is_echoed_does_not_come_through(document: Path) -> None:
     def echo(handler: BaseHTTPRequestHandler) -> None:
         sent = handler.headers["authorization"]
         coded = base64.b64encode(TOKEN.encode()).decode()
@@ -622,7 +623,7 @@ def test_a_token_that_is_echoed_does_not_come_through(document: Path):
 
 
 @pytest.mark.parametrize("path", ["..", ".", "%2e%2e", "a/b", "a\\b", "a?b", "a#b", "", "..%2f", "%00"])
-def test_a_path_argument_cannot_leave_its_segment(document: Path, path: str):
+def test_a_path_argument_cannot_leave_its_segment(document: Path, path: str) -> None:
     with Upstream(lambda handler: reply(handler, 200, "{}")) as upstream, Api(document, upstream, "/v1") as served:
         answer = served.call("get_thing", {"id": path})
         if upstream.seen:
@@ -640,7 +641,7 @@ def test_a_path_argument_cannot_leave_its_segment(document: Path, path: str):
         served.serves()
 
 
-def test_private_addresses_are_not_reached_unless_they_are_listed(document: Path):
+def test_private_addresses_are_not_reached_unless_they_are_listed(document: Path) -> None:
     with Upstream(lambda handler: reply(handler, 200, "{}")) as upstream:
         flags = ("--openapi", document, "--base-url", upstream.url)
         done = run("call", "get_thing", '{"id": "a"}', *flags, "--json")
@@ -652,9 +653,10 @@ def test_private_addresses_are_not_reached_unless_they_are_listed(document: Path
 # Starts
 
 
-def test_two_tools_of_one_name_are_refused(tmp_path: Path, tools: Path):
+def test_two_tools_of_one_name_are_refused(tmp_path: Path, tools: Path) -> None:
     second = tmp_path / "second.py"
-    second.write_text(textwrap.dedent("""
+    second.write_text(
+        textwrap.dedent("""
         from bartizan import Server
         server = Server("second")
 
@@ -662,27 +664,28 @@ def test_two_tools_of_one_name_are_refused(tmp_path: Path, tools: Path):
         def add() -> int:
             "Add."
             return 1
-    """))
+    """)
+    )
     wrong(run("serve", "--tools", tools, "--tools", second), "add")
 
 
-def test_a_port_in_use_is_named(served: Served, tools: Path):
+def test_a_port_in_use_is_named(served: Served, tools: Path) -> None:
     address = f"127.0.0.1:{served.port}"
     wrong(run("serve", "--tools", tools, "--http", address), address)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "0.0.0.0:0", ":0"])
-def test_an_address_that_cannot_be_listened_on_is_refused(tools: Path, address: str):
+def test_an_address_that_cannot_be_listened_on_is_refused(tools: Path, address: str) -> None:
     wrong(run("serve", "--tools", tools, "--http", address))
 
 
-def test_no_auth_is_for_loopback_only(tools: Path, tmp_path: Path):
+def test_no_auth_is_for_loopback_only(tools: Path, tmp_path: Path) -> None:
     config = tmp_path / "open.toml"
     config.write_text("[http]\ninsecure_plaintext = true\n")
     wrong(run("serve", "--tools", tools, "--config", config, "--http", "0.0.0.0:0", "--no-auth"), "loopback")
 
 
-def test_input_that_ends_in_the_middle_of_a_request_ends_the_server_in_order(tools: Path):
+def test_input_that_ends_in_the_middle_of_a_request_ends_the_server_in_order(tools: Path) -> None:
     with Piped("--tools", tools) as piped:
         piped.start("tools/call", {"name": "waits", "arguments": {"text": SECRET}})
         piped.err.wait(lambda line: line == "waiting")
@@ -695,11 +698,12 @@ def test_input_that_ends_in_the_middle_of_a_request_ends_the_server_in_order(too
     whole()
 
 
-def test_two_servers_share_one_audit_file(tools: Path, tmp_path: Path):
+def test_two_servers_share_one_audit_file(tools: Path, tmp_path: Path) -> None:
     config = tmp_path / "shared.toml"
     log = tmp_path / "shared.jsonl"
     config.write_text(f'[audit]\npath = "{log}"\n')
     with Served("--tools", tools, "--config", config) as one, Served("--tools", tools, "--config", config) as two:
+
         def hammer(served: Served) -> None:
             for _ in range(20):
                 assert served.call("add", {"a": 1, "b": 2}).result["structuredContent"] == {"result": 3}
@@ -715,14 +719,16 @@ def test_two_servers_share_one_audit_file(tools: Path, tmp_path: Path):
     whole(log)
 
 
-def test_a_server_that_is_killed_in_a_call_leaves_a_log_that_the_next_one_seals(tools: Path):
+def test_a_server_that_is_killed_in_a_call_leaves_a_log_that_the_next_one_seals(tools: Path) -> None:
     with Served("--tools", tools) as served:
-        with pytest.raises((OSError, subprocess.SubprocessError, Exception)) as broken:  # noqa: PT011, B017 - any end will do
-            threading.Thread(
-                target=lambda: (served.err.wait(lambda line: line == "waiting"), served.process.kill()), daemon=True
-            ).start()
-            served.call("waits", {"text": SECRET})
-        assert broken.value
+
+        def kill() -> None:
+            served.err.wait(lambda line: line == "waiting")
+            served.process.kill()
+
+        threading.Thread(target=kill, daemon=True).start()
+        with pytest.raises((OSError, HTTPException)):
+            served.call("waits", {"text": ARGUMENT})
         served.process.wait(PATIENCE)
     with audit_file().open("a") as log:
         log.write('{"seq":3,"time":"2026-')
@@ -738,7 +744,7 @@ def test_a_server_that_is_killed_in_a_call_leaves_a_log_that_the_next_one_seals(
     assert report["calls"] >= 1
 
 
-def test_the_state_folder_is_ours_alone(served: Served):
+def test_the_state_folder_is_ours_alone(served: Served) -> None:
     folder = audit_file().parent
     assert folder.stat().st_mode & 0o777 == 0o700
     for file in (one for one in folder.iterdir() if one.suffix != ".pub"):

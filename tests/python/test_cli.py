@@ -36,7 +36,7 @@ from commands import (
     run,
 )
 
-PASSPHRASE = "correct horse battery staple"
+PASSPHRASE = "correct horse battery staple"  # noqa: S105 - made up
 
 TOOLS = """
 import asyncio, sys, time
@@ -132,7 +132,7 @@ def approval(answer: Answer) -> str:
 # Help and usage
 
 
-def test_help_teaches_and_a_wrong_flag_is_code_two():
+def test_help_teaches_and_a_wrong_flag_is_code_two() -> None:
     done = run("--help")
     assert done.code == 0
     for word in ("serve", "demo", "practice", "check", "tools", "call", "approvals", "audit", "completions"):
@@ -146,7 +146,7 @@ def test_help_teaches_and_a_wrong_flag_is_code_two():
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completions_are_a_script_that_the_shell_reads(shell: str, tmp_path: Path):
+def test_completions_are_a_script_that_the_shell_reads(shell: str, tmp_path: Path) -> None:
     done = run("completions", shell)
     assert done.code == 0
     assert "approvals" in done.out
@@ -161,7 +161,7 @@ def test_completions_are_a_script_that_the_shell_reads(shell: str, tmp_path: Pat
 # Demo
 
 
-def test_the_demo_tells_its_story_as_events():
+def test_the_demo_tells_its_story_as_events() -> None:
     begun = time.monotonic()
     done = run("demo", "--json")
     assert time.monotonic() - begun < 15
@@ -174,7 +174,7 @@ def test_the_demo_tells_its_story_as_events():
     assert not audit_file().exists(), "the demo keeps away from the user's state"
 
 
-def test_what_the_demo_prints_works_when_it_is_pasted():
+def test_what_the_demo_prints_works_when_it_is_pasted() -> None:
     done = run("demo")
     assert done.code == 0, done
     assert "Done in" in done.out
@@ -203,7 +203,7 @@ def test_what_the_demo_prints_works_when_it_is_pasted():
 # Tools
 
 
-def test_the_list_that_is_printed_is_the_one_that_is_served(tools: Path, document: Path):
+def test_the_list_that_is_printed_is_the_one_that_is_served(tools: Path, document: Path) -> None:
     flags: tuple[str | Path, ...] = ("--tools", tools, "--openapi", document, "--base-url", "https://api.example.com",
              "--toolsets", "default,things,diagnostics", "--policy", "standard")  # fmt: skip
     done = run("tools", "--json", *flags)
@@ -222,7 +222,7 @@ def test_the_list_that_is_printed_is_the_one_that_is_served(tools: Path, documen
     assert re.search(r"^make +write ", text, re.MULTILINE)
 
 
-def test_policies_filters_and_toolsets_shape_the_list(tools: Path):
+def test_policies_filters_and_toolsets_shape_the_list(tools: Path) -> None:
     mine = ("--tools", tools)
     assert set(named(*mine)) == {"add", "slow", "deaf"}
     assert set(named(*mine, "--policy", "standard")) == {"add", "slow", "deaf", "make"}
@@ -236,11 +236,9 @@ def test_policies_filters_and_toolsets_shape_the_list(tools: Path):
     assert "things" in done.err
 
 
-def test_a_policy_of_ones_own_is_a_file(tools: Path, tmp_path: Path):
+def test_a_policy_of_ones_own_is_a_file(tools: Path, tmp_path: Path) -> None:
     policy = tmp_path / "mine.cedar"
-    policy.write_text(
-        'permit(principal, action, resource) when { resource.name == "add" };\n'
-    )
+    policy.write_text('permit(principal, action, resource) when { resource.name == "add" };\n')
     assert named("--tools", tools, "--policy", policy) == ["add"]
     policy.write_text("permit(nonsense")
     done = run("tools", "--tools", tools, "--policy", policy)
@@ -248,14 +246,14 @@ def test_a_policy_of_ones_own_is_a_file(tools: Path, tmp_path: Path):
     assert "mine.cedar" in done.err
 
 
-def test_tools_come_from_a_module_too(tools: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tools_come_from_a_module_too(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tools.parent)
     assert "add" in named("--tools", "mine")
     assert "add" in named("--tools", "mine:server")
     assert run("tools", "--tools", "mine:nothing").code == 2
 
 
-def test_a_connector_is_named_once_or_twice_and_can_be_a_folder(tmp_path: Path):
+def test_a_connector_is_named_once_or_twice_and_can_be_a_folder(tmp_path: Path) -> None:
     names = named("--connector", "equinix", "--practice", "--full")
     assert {"list_fabric_ports", "create_fabric_connection", "delete_connection"} <= set(names)
     folder = tmp_path / "own"
@@ -270,7 +268,7 @@ def test_a_connector_is_named_once_or_twice_and_can_be_a_folder(tmp_path: Path):
 # Call
 
 
-def test_a_call_prints_its_result_and_exits_by_kind(tools: Path, document: Path):
+def test_a_call_prints_its_result_and_exits_by_kind(tools: Path, document: Path) -> None:
     mine = ("--tools", tools)
     assert run("call", "add", '{"a": 2, "b": 3}', *mine).json == {"result": 5}
     assert run("call", "add", "-", *mine, text='{"a": 2}').json == {"result": 3}
@@ -297,7 +295,7 @@ def test_a_call_prints_its_result_and_exits_by_kind(tools: Path, document: Path)
 # Check
 
 
-def test_check_finds_what_a_start_would_refuse(tools: Path, document: Path, tmp_path: Path):
+def test_check_finds_what_a_start_would_refuse(tools: Path, document: Path, tmp_path: Path) -> None:
     assert run("check", "--tools", tools).code == 0
     assert run("check", "--connector", "equinix", "--practice", "--json").json["ok"] is True
     done = run("check", "--connector", "equinix")
@@ -319,7 +317,7 @@ def test_check_finds_what_a_start_would_refuse(tools: Path, document: Path, tmp_
 # Configuration
 
 
-def test_the_configuration_keys_that_scripts_rely_on(tools: Path, tmp_path: Path):
+def test_the_configuration_keys_that_scripts_rely_on(tools: Path, tmp_path: Path) -> None:
     config = tmp_path / "bartizan.toml"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -346,7 +344,7 @@ def test_the_configuration_keys_that_scripts_rely_on(tools: Path, tmp_path: Path
     assert not audit_file().exists()
 
 
-def test_paths_in_a_file_are_relative_to_it(tools: Path, tmp_path: Path):
+def test_paths_in_a_file_are_relative_to_it(tools: Path, tmp_path: Path) -> None:
     config = tmp_path / "bartizan.toml"
     config.write_text(f'tools = ["{tools.name}"]\n[audit]\npath = "beside.jsonl"\n')
     elsewhere = tmp_path / "elsewhere"
@@ -356,7 +354,7 @@ def test_paths_in_a_file_are_relative_to_it(tools: Path, tmp_path: Path):
     assert run("tools", env={"BARTIZAN_CONFIG": str(config)}, cwd=elsewhere).out.startswith("add")
 
 
-def test_errors_are_json_where_json_was_asked_for(tmp_path: Path):
+def test_errors_are_json_where_json_was_asked_for(tmp_path: Path) -> None:
     config = tmp_path / "bartizan.toml"
     config.write_text("nonsense = 1\n")
     for command in (("tools",), ("check",), ("call", "x"), ("approvals", "list"), ("audit", "verify")):
@@ -369,7 +367,7 @@ def test_errors_are_json_where_json_was_asked_for(tmp_path: Path):
 # Serve
 
 
-def test_a_key_is_minted_into_a_file_of_ours_and_announced_once(tools: Path):
+def test_a_key_is_minted_into_a_file_of_ours_and_announced_once(tools: Path) -> None:
     with Served("--tools", tools) as served:
         told = served.err.wait(lambda line: re.search(r"in (\S+/http\.key) \(0600\)", line))[1]
         key = Path(told)
@@ -385,7 +383,7 @@ def test_a_key_is_minted_into_a_file_of_ours_and_announced_once(tools: Path):
     assert audit_file().stat().st_mode & 0o777 == 0o600
 
 
-def test_no_auth_lets_this_machine_in_and_says_so(tools: Path):
+def test_no_auth_lets_this_machine_in_and_says_so(tools: Path) -> None:
     with Served("--tools", tools, "--no-auth") as served:
         served.err.wait(lambda line: "--no-auth" in line)
         assert served.call("add", {"a": 1}).status == 200
@@ -394,10 +392,10 @@ def test_no_auth_lets_this_machine_in_and_says_so(tools: Path):
     assert "--http" in done.err
 
 
-def test_both_doors_are_open_on_one_server(tools: Path):
+def test_both_doors_are_open_on_one_server(tools: Path) -> None:
     with Served("--tools", tools) as served:
-        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-            "protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": {"name": "old", "version": "0"}}}  # fmt: skip
+        params = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": {"name": "old", "version": "0"}}
+        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
         headers = {name: value for name, value in served.headers().items() if name != "MCP-Protocol-Version"}
         answer = served.post(json.dumps(hello), headers)
         assert answer.result["protocolVersion"] == HANDSHAKE
@@ -410,7 +408,7 @@ def test_both_doors_are_open_on_one_server(tools: Path):
         served.serves()
 
 
-def test_a_pipe_carries_calls_and_ends_with_its_input(tools: Path):
+def test_a_pipe_carries_calls_and_ends_with_its_input(tools: Path) -> None:
     with Piped("--tools", tools) as piped:
         assert piped.call("add", {"a": 1, "b": 2})["structuredContent"] == {"result": 3}
         assert piped.close() == 0
@@ -419,7 +417,7 @@ def test_a_pipe_carries_calls_and_ends_with_its_input(tools: Path):
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("tool", ["slow", "deaf"])
-def test_a_signal_ends_a_server_within_five_seconds_whatever_runs(tools: Path, sign: signal.Signals, tool: str):
+def test_a_signal_ends_a_server_within_five_seconds_whatever_runs(tools: Path, sign: signal.Signals, tool: str) -> None:
     with Served("--tools", tools) as served:
         stream = served.open()
         params = {"notifications": {"toolsListChanged": True}}
@@ -452,7 +450,7 @@ def test_a_signal_ends_a_server_within_five_seconds_whatever_runs(tools: Path, s
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("tool", ["", "slow", "deaf"])
-def test_a_signal_ends_a_server_on_a_pipe_within_five_seconds(tools: Path, sign: signal.Signals, tool: str):
+def test_a_signal_ends_a_server_on_a_pipe_within_five_seconds(tools: Path, sign: signal.Signals, tool: str) -> None:
     with Piped("--tools", tools) as piped:
         assert piped.ask("server/discover")["result"]
         if tool:
@@ -465,7 +463,7 @@ def test_a_signal_ends_a_server_on_a_pipe_within_five_seconds(tools: Path, sign:
     assert run("audit", "verify").code == 0
 
 
-def test_practice_answers_from_a_stand_in_and_asks_for_no_credential():
+def test_practice_answers_from_a_stand_in_and_asks_for_no_credential() -> None:
     with Served("--connector", "equinix", "--practice", "--policy", "standard") as served:
         served.err.wait(lambda line: line.startswith("practice: equinix answers"))
         ports = served.call("list_fabric_ports").result
@@ -475,7 +473,7 @@ def test_practice_answers_from_a_stand_in_and_asks_for_no_credential():
     assert [line["practice"] for line in audited() if line["kind"] == "intent"] == [True]
 
 
-def test_a_document_is_served_with_a_token_from_the_environment(document: Path):
+def test_a_document_is_served_with_a_token_from_the_environment(document: Path) -> None:
     with Upstream(lambda handler: reply(handler, 200, '[{"id": "a"}]')) as upstream:
         config = document.with_name("api.toml")
         config.write_text(f'[egress]\nallow_private = ["127.0.0.1:{upstream.port}"]\n')
@@ -495,7 +493,7 @@ def test_a_document_is_served_with_a_token_from_the_environment(document: Path):
 # Practice
 
 
-def test_practice_serves_a_document_and_checks_what_it_is_sent(document: Path):
+def test_practice_serves_a_document_and_checks_what_it_is_sent(document: Path) -> None:
     with Process("practice", document, "--json") as process:
         told = json.loads(process.out.wait(lambda line: line))
         assert told["operations"] == 2
@@ -532,7 +530,7 @@ def test_practice_serves_a_document_and_checks_what_it_is_sent(document: Path):
 # Approvals
 
 
-def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp_path: Path):
+def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp_path: Path) -> None:
     env = {"OPERATOR_PASSPHRASE": PASSPHRASE}
     key = ("--passphrase", "env:OPERATOR_PASSPHRASE")
     with Served("--tools", tools, "--policy", "standard") as served:
@@ -566,7 +564,8 @@ def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp
         assert agreed.code == 0, agreed
         other = approval(served.call("make", {**arguments, "name": "another"}))
         assert other != waits
-        assert served.call("make", arguments).result["structuredContent"] == {"result": "made bridge"}
+        done = served.call("make", arguments)
+        assert done.text == "made bridge", done
         again = approval(served.call("make", arguments))
         assert again != waits
 
@@ -592,7 +591,7 @@ def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp
 # Audit
 
 
-def test_the_audit_is_read_and_verified(tools: Path, tmp_path: Path):
+def test_the_audit_is_read_and_verified(tools: Path, tmp_path: Path) -> None:
     for number in range(3):
         assert run("call", "add", json.dumps({"a": number}), "--tools", tools).code == 0
     assert run("call", "add", '{"a": "x"}', "--tools", tools).code == 2
@@ -632,7 +631,7 @@ def test_the_audit_is_read_and_verified(tools: Path, tmp_path: Path):
     assert run("audit", "verify", "--file", tmp_path / "nowhere.jsonl").code != 0
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure(tools: Path):
+def test_a_reader_that_has_seen_enough_is_no_failure(tools: Path) -> None:
     command = f"{shlex.quote(program())} tools --tools {shlex.quote(str(tools))} --json | head -c 10"
     done = subprocess.run(
         ["/bin/sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment()
