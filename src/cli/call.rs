@@ -10,20 +10,22 @@ use std::sync::Arc;
 
 use super::args::Call;
 use super::screen::Screen;
-use super::settings;
+use super::{settings, stop_on_signal};
 use crate::app::Loader;
 use crate::connectors::FAILURE;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Bounds, Map, Value};
-use crate::pipeline::{Guarded, Outcome, Reply};
+use crate::pipeline::{Context, Guarded, Outcome, Reply};
 use crate::policy::{Effect, Verdict};
 use crate::protocol::types::{Content, ToolResult};
 
 pub(super) async fn run(typed: &Call, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     let arguments = arguments(&typed.arguments)?;
+    let stop = stop_on_signal();
     let config = settings::configuration(&typed.source)?;
     let app = settings::app_with(config, loader, vec![Arc::new(ask_before_change)]).await?;
-    let outcome = app.call(&typed.tool, arguments, &app.context()).await;
+    let context = Context { cancel: stop, ..app.context() };
+    let outcome = app.call(&typed.tool, arguments, &context).await;
     let closed = app.close().await;
     let shown = outcome.and_then(|outcome| show(outcome, typed.json, screen));
     closed?;

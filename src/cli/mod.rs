@@ -82,10 +82,10 @@ pub fn serve(arguments: impl IntoIterator<Item = OsString>, base: Config, own: &
 fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     match typed {
         Command::Serve(typed) => block_on(serve::run(&typed, loader, screen)),
-        Command::Demo(typed) => block_on(demo::run(&typed, command, screen)),
+        Command::Demo(typed) => block_on(unless_stopped(demo::run(&typed, command, screen))),
         Command::Practice(typed) => block_on(practice::run(&typed, screen)),
-        Command::Check(typed) => block_on(check::run(&typed, loader, screen)),
-        Command::Tools(typed) => block_on(tools::run(&typed, loader, screen)),
+        Command::Check(typed) => block_on(unless_stopped(check::run(&typed, loader, screen))),
+        Command::Tools(typed) => block_on(unless_stopped(tools::run(&typed, loader, screen))),
         Command::Call(typed) => block_on(call::run(&typed, loader, screen)),
         Command::Approvals(typed) => approvals::run(&typed, screen),
         Command::Audit(typed) => audit::run(&typed, screen),
@@ -106,6 +106,15 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // Whatever still blocks (a read of standard input, a keyring) is not waited for.
     runtime.shutdown_background();
     done
+}
+
+/// Work that a signal ends.
+async fn unless_stopped(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let stop = stop_on_signal();
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(Error::new(Kind::Cancelled, "Stopped before it was done.")),
+    }
 }
 
 /// How somebody else starts this program: by its path, if it was started by one.

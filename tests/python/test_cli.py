@@ -292,6 +292,18 @@ def test_a_call_prints_its_result_and_exits_by_kind(tools: Path, document: Path)
         assert run("call", "list_things", "--config", config).code == 4
 
 
+@pytest.mark.parametrize("tool", ["slow", "deaf"])
+def test_ctrl_c_cancels_a_call_from_the_shell(tools: Path, tool: str) -> None:
+    with Process("call", tool, "--tools", tools, "--json") as process:
+        process.err.wait(lambda line: line == f"{tool} runs")
+        code, seconds = process.stop(signal.SIGINT)
+        assert code == 5
+        assert seconds < 5
+        assert json.loads(process.err.all().splitlines()[-1])["error"]["kind"] == "Cancelled"
+    assert outcomes(tool) == ["Cancelled"]
+    assert run("audit", "verify").code == 0
+
+
 # Check
 
 
