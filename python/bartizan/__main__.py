@@ -5,6 +5,7 @@ Must not: decide anything.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from . import _core
@@ -12,6 +13,8 @@ from . import _core
 
 def main() -> int:
     """Run the command line and return its exit code."""
+    # The core hears signals itself; Python's own handler would raise in the midst of closing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     code = _core.main(sys.argv)
     _core.leave(code)
     return code
