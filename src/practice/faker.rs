@@ -45,6 +45,8 @@ pub(super) struct Faker<'a> {
     pub attempt: usize,
     /// Whether mending holds texts to their format, which a schema's check does not.
     pub formats: bool,
+    /// Where in the value we are: what must not repeat depends on it.
+    pub trail: Cell<u64>,
     /// Values still allowed.
     pub budget: Cell<u32>,
 }
@@ -52,7 +54,17 @@ pub(super) struct Faker<'a> {
 impl<'a> Faker<'a> {
     /// A faker for a thing called `noun`.
     pub(super) fn new(seed: u64, now: &'a str, fill: Fill, noun: &'a str, index: usize) -> Self {
-        Self { seed, now, fill, index, noun, attempt: 0, formats: false, budget: Cell::new(BUDGET) }
+        Self {
+            seed,
+            now,
+            fill,
+            index,
+            noun,
+            attempt: 0,
+            formats: false,
+            trail: Cell::new(0),
+            budget: Cell::new(BUDGET),
+        }
     }
 
     /// A value for a schema; tries other branches until `fits` agrees, and gives the last one otherwise.
@@ -75,6 +87,13 @@ impl<'a> Faker<'a> {
 
     /// A value for one place. `name` is the property's.
     pub(super) fn value(&self, view: View<'_>, name: &str, depth: usize) -> Value {
+        let above = self.trail.replace(words::hash(name, self.trail.get()));
+        let made = self.made(view, name, depth);
+        self.trail.set(above);
+        made
+    }
+
+    fn made(&self, view: View<'_>, name: &str, depth: usize) -> Value {
         let flat = view.flat(|_, group| self.branch(name, group));
         self.budget.set(self.budget.get().saturating_sub(1));
         if let Some(constant) = flat.constant {
@@ -208,6 +227,7 @@ impl<'a> Faker<'a> {
             let other = Faker {
                 index: self.index + number,
                 budget: Cell::new(self.budget.get()),
+                trail: Cell::new(self.trail.get()),
                 attempt: if flat.unique { self.attempt + number } else { self.attempt },
                 ..*self
             };
@@ -219,7 +239,7 @@ impl<'a> Faker<'a> {
 
     /// A text of the format, the pattern, the length.
     fn text(&self, flat: &Flat<'_>, name: &str) -> String {
-        let place = words::hash(name, self.seed ^ words::hash(self.noun, 0)).wrapping_add(self.index as u64);
+        let place = words::hash(self.noun, self.seed ^ self.trail.get()).wrapping_add(self.index as u64);
         let mut text = match flat.format {
             Some("uuid") => words::uuid(place),
             Some("date-time") => self.now.to_owned(),

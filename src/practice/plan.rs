@@ -287,7 +287,7 @@ impl Collection {
             let word = ending.map(|ending| words::text(ending, &self.noun, index));
             let text = match (flat.pattern, &word) {
                 (Some(source), Some(word)) => pattern::word_or_sample(source, word, index),
-                (Some(source), None) => pattern::sample(source, index),
+                (Some(source), None) => pattern::word_or_sample(source, &words::uuid(place), index),
                 (None, _) => word,
             };
             if let Some(text) = text {

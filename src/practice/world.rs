@@ -163,8 +163,55 @@ impl World {
         if number < 2 {
             settle(view, &mut value);
         }
+        if let Value::Object(object) = &mut value {
+            for (name, inner) in object {
+                self.relink(name, inner, 0);
+            }
+        }
         faker.formats = true;
         fit(&faker, view, value)
+    }
+
+    /// Makes what looks like a mention of another thing mention one that is there.
+    fn relink(&self, name: &str, value: &mut Value, depth: usize) {
+        if depth > 8 {
+            return;
+        }
+        match value {
+            Value::Object(object) => {
+                if let Some((path, other)) =
+                    object.contains_key("uuid").then(|| self.mentioned(name)).flatten()
+                {
+                    object.insert("uuid".into(), other.clone());
+                    if object.contains_key("href") {
+                        let address = format!("{}{}{path}/{}", self.root, self.base, key_of(&other));
+                        object.insert("href".into(), address.into());
+                    }
+                }
+                for (name, inner) in object {
+                    self.relink(name, inner, depth + 1);
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.relink(name, item, depth + 1)),
+            _ => {}
+        }
+    }
+
+    /// The first thing of the collection that a property is named after.
+    fn mentioned(&self, name: &str) -> Option<(String, Value)> {
+        let noun = words::singular(name);
+        let ending = format!("-{noun}");
+        let top = |collection: &&Collection| {
+            let fits = collection.noun == noun || collection.noun.ends_with(&ending);
+            let literal = collection.template.0.iter().all(|segment| segment.literal().is_some());
+            fits && literal && collection.addressed && collection.identity == "uuid"
+        };
+        let collection = self.plan.collections.iter().find(top)?;
+        let segments: Vec<String> =
+            collection.template.0.iter().filter_map(|segment| segment.literal().map(str::to_owned)).collect();
+        let path = join(&segments);
+        let other = collection.name(&self.book, &path, 0, self.seed);
+        Some((path, other))
     }
 
     /// Writes a thing's name and address into it.
@@ -231,7 +278,10 @@ impl World {
             return id.into();
         }
         let varied = usize::try_from(number % 1_000_000).unwrap_or(0);
-        if let Some(text) = flat.pattern.and_then(|source| super::pattern::sample(source, varied)) {
+        if let Some(text) = flat
+            .pattern
+            .and_then(|source| super::pattern::word_or_sample(source, &words::uuid(number), varied))
+        {
             return text.into();
         }
         super::faker::fit_length(words::uuid(number), &flat).into()

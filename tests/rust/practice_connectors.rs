@@ -68,12 +68,11 @@ impl Rig {
             practice: true,
             ..Instead::default()
         };
-        let connector = match built_in {
-            Some(name) => Connector::built_in(name, &surroundings, instead).unwrap(),
-            None => {
-                let manifest = Manifest { name: "vendor".into(), ..Manifest::default() };
-                Connector::new(&manifest, document, "openapi", &surroundings, instead).unwrap()
-            }
+        let connector = if let Some(name) = built_in {
+            Connector::built_in(name, &surroundings, instead).unwrap()
+        } else {
+            let manifest = Manifest { name: "vendor".into(), ..Manifest::default() };
+            Connector::new(&manifest, document, "openapi", &surroundings, instead).unwrap()
         };
         let tools = connector.tools();
         let tools = tools.iter().map(|tool| (tool.spec().name.clone(), Arc::clone(tool))).collect();
@@ -184,6 +183,12 @@ async fn the_equinix_tools_work_against_the_practice_upstream() {
     let port = ports["data"][0]["uuid"].clone();
     assert_eq!(ports["data"].as_array().unwrap().len(), 3);
     let profile = rig.call("list_service_profiles", json!({})).await["data"][0]["uuid"].clone();
+    let connections = rig.call("list_fabric_connections", json!({})).await;
+    assert_eq!(
+        connections["data"][0]["aSide"]["accessPoint"]["port"]["uuid"], port,
+        "it mentions what is there"
+    );
+    assert_ne!(connections["data"][0]["uuid"], port);
     let order = json!({
         "name": "cloud-1", "type": "EVPL_VC", "bandwidth": 50, "notifications": ["noc@example.com"],
         "a_side": {"type": "port", "port_uuid": port, "vlan": 1010},
