@@ -99,15 +99,16 @@ pub(super) fn kept(audit_file: &Path) -> Option<Kept> {
     serde_json::from_slice(&fs::read(beside(audit_file, "checkpoint")).ok()?).ok()
 }
 
-/// Keeps the latest checkpoint. Best effort: the line itself is in the file already.
+/// Keeps the latest checkpoint. Best effort: the line itself is in the file already. Call with the audit file locked, so
+/// that an older one never replaces a newer. It is overwritten in place, in one write: replacing the file would make the
+/// file system write it out each time, and every call would wait for that.
 pub(super) fn keep(audit_file: &Path, kept: &Kept) {
-    let target = beside(audit_file, "checkpoint");
-    let fresh = beside(audit_file, &format!("checkpoint.{}", std::process::id()));
     let written = serde_json::to_vec(kept).map_err(io::Error::other).and_then(|bytes| {
-        private(OpenOptions::new().write(true).create(true).truncate(true))
-            .open(&fresh)?
-            .write_all(&bytes)?;
-        fs::rename(&fresh, target)
+        let mut file = private(OpenOptions::new().write(true).create(true).truncate(false))
+            .open(beside(audit_file, "checkpoint"))?;
+        file.write_all(&bytes)?;
+        let length = u64::try_from(bytes.len()).unwrap_or_default();
+        if file.metadata()?.len() == length { Ok(()) } else { file.set_len(length) }
     });
     if written.is_err() {
         tracing::warn!("the latest audit checkpoint could not be kept beside the audit file");

@@ -95,12 +95,12 @@ impl File {
             if file.checkpoint_every > 0 && file.since_checkpoint >= file.checkpoint_every {
                 file.sign(wall);
             }
-            file.write()
-        })?;
-        if let Some(kept) = self.kept.take() {
-            keep(&self.path, &kept);
-        }
-        Ok(())
+            file.write()?;
+            if let Some(kept) = file.kept.take() {
+                keep(&file.path, &kept);
+            }
+            Ok(())
+        })
     }
 
     /// Appends a checkpoint if anything was written since the last.

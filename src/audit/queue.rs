@@ -16,6 +16,9 @@ use super::file::File;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 
+/// How often a writer lets others go first.
+const MOST_TURNS: usize = 6;
+
 /// Lines on their way into a file.
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -55,9 +58,8 @@ impl Queue {
             if self.blocking && tokio::runtime::Handle::try_current().is_ok() {
                 drop(tokio::task::spawn_blocking(move || drop(writer)));
             } else {
-                if self.running.load(Ordering::Relaxed) > 1 {
-                    tokio::task::yield_now().await;
-                }
+                // Dropped while it gathers, the writer writes at once.
+                self.gather().await;
                 drop(writer);
             }
         }
@@ -86,6 +88,22 @@ impl Queue {
         waiting.lines.push_back(Pending { members, written });
         let somebody_writes = std::mem::replace(&mut waiting.somebody_writes, true);
         (!somebody_writes).then(|| Writer(Arc::clone(self)))
+    }
+
+    /// Lets others leave their lines first, as long as more come and not every call that runs is waiting already.
+    async fn gather(&self) {
+        let mut queued = 0;
+        for _ in 0..MOST_TURNS {
+            if self.running.load(Ordering::Relaxed) <= 1 {
+                return;
+            }
+            tokio::task::yield_now().await;
+            let now = self.waiting().lines.len();
+            if now == queued {
+                return;
+            }
+            queued = now;
+        }
     }
 
     fn drain(&self) {

@@ -94,8 +94,7 @@ class Bench:
 
     def key(self) -> str:
         """Return the API key that the server minted."""
-        files = list((self.scratch / "state").glob("http*key*"))
-        return files[0].read_text().strip().splitlines()[-1] if files else ""
+        return (self.scratch / "state" / "http.key").read_text().strip()
 
     def wrk(self, port: int, *, key: str = "", seconds: int | None = None) -> dict[str, float]:
         """Load an endpoint and return requests a second and latencies in milliseconds."""
