@@ -94,6 +94,10 @@ pub struct Introduction {
     pub instructions: Option<String>,
     /// Where to read more.
     pub website_url: Option<String>,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// Pictures, as `https:` or `data:` addresses.
+    pub icons: Vec<crate::protocol::types::Icon>,
 }
 
 impl Default for Introduction {
@@ -104,6 +108,8 @@ impl Default for Introduction {
             version: String::from(env!("CARGO_PKG_VERSION")),
             instructions: None,
             website_url: None,
+            description: None,
+            icons: Vec::new(),
         }
     }
 }

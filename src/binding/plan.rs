@@ -74,6 +74,9 @@ fn introduction(plan: &Bound<'_, PyDict>) -> PyResult<Introduction> {
         version: need(plan, "version")?.extract::<Option<String>>()?.unwrap_or(named.version),
         instructions: need(plan, "instructions")?.extract()?,
         website_url: need(plan, "websiteUrl")?.extract()?,
+        description: need(plan, "description")?.extract()?,
+        icons: serde_json::from_value(convert::from_python(&need(plan, "icons")?)?)
+            .map_err(|_| pyo3::exceptions::PyValueError::new_err("icons are addresses or bartizan.Icon"))?,
     })
 }
 

@@ -101,6 +101,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "connectors",
             "telemetry",
             "server",
+            "protocol",
         ],
     ),
     ("app", ANY_BELOW),
