@@ -21,6 +21,7 @@ mod audit;
 mod client;
 mod connectors;
 mod conversations;
+mod documentation;
 mod equinix;
 mod http;
 mod limits;
