@@ -10,6 +10,10 @@ use super::looks::{is_code, is_placeholder, is_plain_word, is_random};
 use super::names::{Telling, telling};
 use super::scan::Found;
 
+/// A value is judged by so many of its bytes; one that goes on is taken whole, but not looked at whole, so that a text
+/// full of names costs what its length says.
+pub(super) const LONG: usize = 1024;
+
 /// Looks for a value after the name around `at..end`. Also returns where the name ends, so that other telling words
 /// in the same name are not tried again.
 pub(super) fn beside(text: &str, at: usize, end: usize) -> (Option<Found>, usize) {
@@ -142,7 +146,8 @@ fn take(text: &str, mut at: usize, told: Telling, joint: Joint) -> Option<Found>
     if kind == "authorization" || kind == "cookie" {
         return header(text, at, quote, kind);
     }
-    let end = end_of(bytes, at, quote, joint);
+    let near = end_of(bytes, at, quote, joint, LONG);
+    let end = near.unwrap_or_else(|| text.floor_char_boundary(at + LONG));
     let value = text[at..end].trim_end_matches('\\');
     let end = at + value.len();
     if value.is_empty() || is_placeholder(value) {
@@ -179,11 +184,15 @@ fn take(text: &str, mut at: usize, told: Telling, joint: Joint) -> Option<Found>
     } else {
         joint != Joint::Weak && is_random(value, 16) && !value.contains(' ') && !is_code(value)
     };
-    good.then_some(Found { start: at, end, kind })
+    good.then(|| {
+        let whole = || end_of(bytes, at, quote, joint, bytes.len()).unwrap_or(bytes.len());
+        Found { start: at, end: if near.is_some() { end } else { whole() }, kind }
+    })
 }
 
-fn end_of(bytes: &[u8], at: usize, quote: Option<u8>, joint: Joint) -> usize {
-    let rest = &bytes[at..];
+/// Where the value at `at` ends; nothing if it goes on for more than `most` bytes.
+fn end_of(bytes: &[u8], at: usize, quote: Option<u8>, joint: Joint, most: usize) -> Option<usize> {
+    let rest = &bytes[at..bytes.len().min(at.saturating_add(most))];
     let length = match quote {
         Some(quote) => rest.iter().position(|byte| *byte == quote || matches!(byte, b'\n' | b'\r')),
         None if joint == Joint::Tag => rest.iter().position(|byte| matches!(byte, b'<' | b'\n' | b'\r')),
@@ -195,17 +204,17 @@ fn end_of(bytes: &[u8], at: usize, quote: Option<u8>, joint: Joint) -> usize {
                 )
         }),
     };
-    at + length.unwrap_or(rest.len())
+    let last = at + rest.len() == bytes.len();
+    length.or(last.then_some(rest.len())).map(|length| at + length)
 }
 
 /// The value of a header: a scheme is kept, and what follows it is the secret.
 fn header(text: &str, at: usize, quote: Option<u8>, kind: &'static str) -> Option<Found> {
     let bytes = text.as_bytes();
+    let ends = |byte: &u8| matches!(byte, b'\n' | b'\r' | b'"' | b'\'' | b'`' | b'<') || Some(*byte) == quote;
     let rest = &bytes[at..];
-    let stop = rest
-        .iter()
-        .position(|byte| matches!(byte, b'\n' | b'\r' | b'"' | b'\'' | b'`' | b'<') || Some(*byte) == quote)
-        .unwrap_or(rest.len());
+    let near = rest.iter().take(LONG).position(ends).or((rest.len() <= LONG).then_some(rest.len()));
+    let stop = near.unwrap_or_else(|| text.floor_char_boundary(at + LONG) - at);
     let value = text[at..at + stop].trim_end_matches('\\').trim_end();
     let scheme = value.split(' ').next().unwrap_or_default();
     let has_scheme = scheme.len() < value.len()
@@ -227,5 +236,10 @@ fn header(text: &str, at: usize, quote: Option<u8>, kind: &'static str) -> Optio
         && (odd
             || (has_scheme && known_scheme && secret.len() >= 8 && quote.is_some())
             || secret.ends_with('='));
-    good.then_some(Found { start, end: start + secret.len(), kind })
+    good.then(|| {
+        // What goes on beyond the part that was looked at is secret too.
+        let whole = || at + rest.iter().position(ends).unwrap_or(rest.len());
+        let cut = near.is_none() && start + secret.len() == at + value.len();
+        Found { start, end: if cut { whole() } else { start + secret.len() }, kind }
+    })
 }

@@ -44,6 +44,30 @@ fn run_back(bytes: &[u8], to: usize, fits: impl Fn(u8) -> bool) -> usize {
     to - bytes[..to].iter().rev().take_while(|byte| fits(**byte)).count()
 }
 
+/// A run that is of no interest beyond `most`: marks may follow each other closely, and none may cost the whole text.
+fn run_up_to(bytes: &[u8], from: usize, most: usize, fits: impl Fn(u8) -> bool) -> usize {
+    run(&bytes[..bytes.len().min(from + most)], from, fits)
+}
+
+/// The same, backwards.
+fn run_back_up_to(bytes: &[u8], to: usize, most: usize, fits: impl Fn(u8) -> bool) -> usize {
+    let left = to.saturating_sub(most);
+    left + run_back(&bytes[left..], to - left, fits)
+}
+
+/// Where `-----END` is, in any case of letters.
+fn end_line(text: &str) -> Option<usize> {
+    let mut from = 0;
+    while let Some(offset) = text[from..].find("-----") {
+        let at = from + offset;
+        if text.as_bytes().get(at + 5..at + 8).is_some_and(|word| word.eq_ignore_ascii_case(b"END")) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
 fn is_url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
@@ -55,7 +79,7 @@ fn private_key(text: &str, at: usize, end: usize) -> Option<Found> {
         return None;
     }
     let body = end + title.len();
-    let close = text[body..].to_ascii_uppercase().find("-----END").map(|offset| body + offset);
+    let close = end_line(&text[body..]).map(|offset| body + offset);
     let stop = match close {
         Some(close) => text[close + 8..].find("-----").map_or(text.len(), |offset| close + 8 + offset + 5),
         None => text.len(),
@@ -159,7 +183,7 @@ fn azure_secret(text: &str, at: usize, end: usize) -> Option<Found> {
     let bytes = text.as_bytes();
     let fits = |byte: u8| is_url(byte) || matches!(byte, b'.' | b'~');
     let start = at.checked_sub(4)?;
-    let stop = run(bytes, end, fits);
+    let stop = run_up_to(bytes, end, 35, fits);
     let good = text[at..].starts_with("Q~")
         && bytes[at - 1].is_ascii_digit()
         && bytes[start..at - 1].iter().all(|byte| fits(*byte))
@@ -174,9 +198,10 @@ fn azure_secret(text: &str, at: usize, end: usize) -> Option<Found> {
 fn curl(text: &str, _at: usize, end: usize) -> Option<Found> {
     let rest = text.get(end..)?;
     let rest = &rest[..rest.char_indices().nth(2000).map_or(rest.len(), |(offset, _)| offset)];
+    let spaced = format!(" {rest}");
     let (flag, length) = [" -u ", " --user ", " -u=", " --user=", "\t-u ", " -u\t"]
         .iter()
-        .filter_map(|flag| format!(" {rest}").find(flag).map(|offset| (offset, flag.len())))
+        .filter_map(|flag| spaced.find(flag).map(|offset| (offset, flag.len())))
         .min()?;
     let start = end + flag + length - 1;
     let bytes = text.as_bytes();
@@ -205,15 +230,15 @@ fn curl(text: &str, _at: usize, end: usize) -> Option<Found> {
 
 fn mailchimp(text: &str, at: usize, end: usize) -> Option<Found> {
     let bytes = text.as_bytes();
-    let start = run_back(bytes, at, |byte| byte.is_ascii_hexdigit());
-    let stop = run(bytes, end, |byte| byte.is_ascii_digit());
+    let start = run_back_up_to(bytes, at, 33, |byte| byte.is_ascii_hexdigit());
+    let stop = run_up_to(bytes, end, 3, |byte| byte.is_ascii_digit());
     (at - start == 32 && (1..=2).contains(&(stop - end)) && variety(&bytes[start..at]) > 6).then_some(())?;
     Some(found(start, stop, "mailchimp"))
 }
 
 fn terraform(text: &str, at: usize, end: usize) -> Option<Found> {
     let bytes = text.as_bytes();
-    let start = run_back(bytes, at, |byte| byte.is_ascii_alphanumeric());
+    let start = run_back_up_to(bytes, at, 15, |byte| byte.is_ascii_alphanumeric());
     let stop = run(bytes, end, is_url);
     (at - start == 14 && stop - end >= 50).then_some(())?;
     Some(found(start, stop, "terraform"))
@@ -221,26 +246,26 @@ fn terraform(text: &str, at: usize, end: usize) -> Option<Found> {
 
 fn airtable(text: &str, at: usize, end: usize) -> Option<Found> {
     let bytes = text.as_bytes();
-    let dot = run(bytes, end, |byte| byte.is_ascii_alphanumeric());
+    let dot = run_up_to(bytes, end, 15, |byte| byte.is_ascii_alphanumeric());
     if dot - end != 14 || bytes.get(dot) != Some(&b'.') || at > 0 && is_url(bytes[at - 1]) {
         return None;
     }
-    let stop = run(bytes, dot + 1, |byte| byte.is_ascii_hexdigit());
+    let stop = run_up_to(bytes, dot + 1, 65, |byte| byte.is_ascii_hexdigit());
     (stop - dot == 65).then_some(())?;
     Some(found(at, stop, "airtable"))
 }
 
 fn telegram(text: &str, at: usize, end: usize) -> Option<Found> {
     let bytes = text.as_bytes();
-    let start = run_back(bytes, at, |byte| byte.is_ascii_digit());
-    let stop = run(bytes, end, is_url);
+    let start = run_back_up_to(bytes, at, 11, |byte| byte.is_ascii_digit());
+    let stop = run_up_to(bytes, end, 35, is_url);
     ((8..=10).contains(&(at - start)) && (32..=34).contains(&(stop - end))).then_some(())?;
     Some(found(start, stop, "telegram"))
 }
 
 fn maxmind(text: &str, at: usize, end: usize) -> Option<Found> {
     let bytes = text.as_bytes();
-    let start = run_back(bytes, at, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let start = run_back_up_to(bytes, at, 37, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let boundary = bytes.get(end).is_none_or(|byte| !is_url(*byte));
     (at - start == 36 && boundary).then_some(())?;
     Some(found(start, end, "maxmind"))

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
-use super::context::beside;
+use super::context::{LONG, beside};
 use super::looks::{is_placeholder, variety};
 use super::marks::{MARKS, is_escape};
 use super::rules::{SHAPES, Shape};
@@ -68,16 +68,30 @@ pub(super) fn scan(text: &str) -> Vec<Found> {
     };
     let mut found = Vec::new();
     let mut name_end = 0;
+    // A place that a rule has claimed is not read by the same rule again: the time has to grow with the text alone.
+    let mut claimed = [0; MARKS.len()];
+    let mut long_end = 0;
     for hit in automaton.find_overlapping_iter(text.as_bytes()) {
         let index = hit.pattern().as_usize();
         if let Some(shape) = SHAPES.get(index) {
             found.extend(token(text, hit.start(), shape));
         } else if let Some((_, rule)) = MARKS.get(index - SHAPES.len()) {
-            found.extend(rule(text, hit.start(), hit.end()));
-        } else if hit.end() > name_end {
+            let claimed = &mut claimed[index - SHAPES.len()];
+            if hit.start() >= *claimed
+                && let Some(secret) = rule(text, hit.start(), hit.end())
+            {
+                *claimed = secret.end;
+                found.push(secret);
+            }
+        } else if hit.end() > name_end && hit.start() >= long_end {
             let (secret, end) = beside(text, hit.start(), hit.end());
             name_end = end;
-            found.extend(secret);
+            if let Some(secret) = secret {
+                if secret.end - secret.start > LONG {
+                    long_end = secret.end;
+                }
+                found.push(secret);
+            }
         }
     }
     found

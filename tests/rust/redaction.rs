@@ -325,3 +325,40 @@ proptest! {
         prop_assert_eq!(once, twice);
     }
 }
+
+/// Whoever sends arguments or answers chooses the text; marks in a row must not cost the square of its length.
+#[test]
+fn no_text_takes_more_time_than_its_length_deserves() {
+    let redactor = redactor();
+    let starts = [
+        "Q~",
+        "pat",
+        "_mmk",
+        "-----BEGIN PRIVATE KEY",
+        "-----BEGIN PRIVATE KEY-----END ",
+        "curl ",
+        "eyJhbGciOiJIUzI1NiJ9.",
+        "password=",
+        "pass:",
+        "cookie=",
+        "authorization: ",
+    ];
+    for start in starts {
+        let text = start.repeat((128 << 10) / start.len());
+        let begun = std::time::Instant::now();
+        let _ = redactor.text(&text);
+        assert!(begun.elapsed().as_secs() < 20, "{start} took {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_very_long_secret_goes_whole() {
+    let redactor = redactor();
+    let long = "a1B2c3D4e5".repeat(1000);
+    for text in
+        [format!("password={long}"), format!("cookie: {long}\n"), format!("{{\"token\": \"{long}\"}}")]
+    {
+        let out = redactor.text(&text);
+        assert!(out.contains("[redacted:") && !out.contains("a1B2"), "{}", &out[..out.len().min(200)]);
+    }
+}
