@@ -180,7 +180,7 @@ impl Config {
         for text in std::iter::once(&mut config.policy.set).chain(&mut config.tools) {
             let is_file = [".cedar", ".py"].iter().any(|ending| text.ends_with(ending));
             if let Some(path) = folder.join(&text).to_str().filter(|_| is_file) {
-                *text = path.to_owned();
+                *text = String::from(path);
             }
         }
         Ok(config)

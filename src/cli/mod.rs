@@ -132,6 +132,7 @@ fn myself(first: Option<&OsString>) -> String {
 }
 
 /// A token that fires on Ctrl-C and on SIGTERM; a second one ends the process at once.
+#[allow(clippy::exit, reason = "whoever signals twice does not want to wait for anything")]
 fn stop_on_signal() -> CancellationToken {
     let token = CancellationToken::new();
     let fires = token.clone();
