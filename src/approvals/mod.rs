@@ -239,8 +239,20 @@ impl Approvals {
         Ok(Answer::Pending(Box::new(record)))
     }
 
-    /// Takes a grant that the caller's own client gave; the line calls this only where configuration trusts it.
+    /// Takes a grant that the caller's own client gave; the line calls this only where configuration trusts it. What
+    /// an operator has refused meanwhile stays refused.
     pub fn agreed_by_client(&self, id: &str, wish: &Wish<'_>) -> Result<Grant> {
+        let _lock = self.files.lock("approvals")?;
+        let binding = self.binding(wish);
+        if is_id(id)
+            && let Some(record) = self.record(&Named { id, binding: &binding, state: "pending" })?
+            && let Some((Decision::Refuse, _)) = self.decision(&record, wish, &binding, self.now())?
+        {
+            return Err(Error::new(
+                Kind::Declined,
+                "An operator has refused this call; do not try it again.",
+            ));
+        }
         self.open_take(id, wish, "pending", "client")
     }
 

@@ -17,7 +17,7 @@ use super::{Server, faults, headers};
 use crate::catalog::List;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Answers, Client, Context, Outcome, Proposed, Reply, Tool, Voice, unknown};
+use crate::pipeline::{Answers, Client, Context, Outcome, Proposed, Reply, Tool, ToolSpec, Voice, unknown};
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
 use crate::protocol::shape::{self, Completed, Contents, Freshness, Nothing, Prompted};
@@ -150,7 +150,9 @@ impl Server {
             }
             headers::params(facts, entry.mirrors(), &arguments)?;
         }
-        let answers = self.incoming(visit, method, &name, &mut params, &arguments)?;
+        let answers = self
+            .incoming(visit, method, &name, &mut params, &arguments)
+            .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
         match self.walk(visit, entry.tool(), (method, &name), arguments, answers).await {
             Ok(Walked::Reply(Reply::Tool(result))) => {
                 Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
@@ -173,7 +175,10 @@ impl Server {
         let now = self.catalog.now();
         let (entry, arguments) = now.resource(&uri).ok_or_else(|| self.no_such_resource(&uri))?;
         let method = Method::ResourcesRead.name();
-        let answers = self.incoming(visit, method, &uri, params, &arguments)?;
+        let answers = self.incoming(visit, method, &uri, params, &arguments).map_err(|error| {
+            let hidden = self.line.hides(&visit.principal, entry.spec());
+            if hidden { self.no_such_resource(&uri) } else { error }
+        })?;
         match self.walk(visit, entry.tool(), (method, &uri), arguments, answers).await {
             Ok(Walked::Reply(Reply::Resource(contents))) => {
                 let body = Contents { contents: &contents };
@@ -200,7 +205,9 @@ impl Server {
         let now = self.catalog.now();
         let method = Method::PromptsGet.name();
         let entry = now.prompt(&name).ok_or_else(|| unknown(method))?;
-        let answers = self.incoming(visit, method, &name, params, &arguments)?;
+        let answers = self
+            .incoming(visit, method, &name, params, &arguments)
+            .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
         match self.walk(visit, entry.tool(), (method, &name), arguments, answers).await? {
             Walked::Reply(Reply::Prompt(prompt)) => {
                 let body = Prompted::from(&prompt);
@@ -231,10 +238,12 @@ impl Server {
             |value: &Value| value.as_object().is_some_and(|known| known.values().all(Value::is_string));
         let (Some(Value::String(_)), Some(Value::String(_))) = (argument.get("name"), argument.get("value"))
         else {
-            return Err(faults::bad_params("`argument` needs `name` and `value`, both strings."));
+            let error = faults::bad_params("`argument` needs `name` and `value`, both strings.");
+            return Err(self.unless_hidden(visit, entry.spec(), method, error));
         };
         if !known.as_ref().is_none_or(strings) {
-            return Err(faults::bad_params("`context.arguments` has to be an object of strings."));
+            let error = faults::bad_params("`context.arguments` has to be an object of strings.");
+            return Err(self.unless_hidden(visit, entry.spec(), method, error));
         }
         let mut arguments = Map::new();
         arguments.insert(String::from("argument"), argument);
@@ -304,6 +313,11 @@ impl Server {
             next = Some(again);
         }
         Err(Error::new(Kind::ToolFailed, "The call asked more often than a call may; it was given up."))
+    }
+
+    /// What was wrong before the line was reached; what is hidden is not told apart from what is not there by it.
+    fn unless_hidden(&self, visit: &Visit, spec: &ToolSpec, method: &str, error: Error) -> Error {
+        if self.line.hides(&visit.principal, spec) { unknown(method) } else { error }
     }
 
     /// No resource there, with the address as the specification wants it.

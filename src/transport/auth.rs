@@ -1,7 +1,8 @@
 //! Who is calling, over HTTP.
 //!
 //! Owns the [`Authenticator`] port and [`Attempts`], the brake on guessing. The idea: the transport asks, `identity`
-//! answers; an address that keeps presenting refused credentials is turned away before the next one is even looked at.
+//! answers; an address that keeps presenting refused credentials has to wait before another guess is told apart from
+//! noise.
 //!
 //! Must not: know a kind of credential.
 

@@ -225,12 +225,17 @@ impl Shared {
         response
     }
 
-    /// Who is it? Addresses that keep guessing are not even asked.
+    /// Who is it? An address that keeps guessing is told to wait. What can be checked at once is checked all the same,
+    /// or one guesser would shut out everybody who shares its address: behind a proxy that is everybody.
     async fn admit(
         &self,
         headers: &HeaderMap,
         remote: SocketAddr,
     ) -> Result<Arc<Principal>, Response<Reply>> {
+        let verdict = match self.authenticator.authenticate(headers) {
+            Verdict::Now(Ok(principal)) => return Ok(principal),
+            verdict => verdict,
+        };
         if let Some(wait) = self.attempts.wait(remote.ip()) {
             let refusal =
                 Refused { status: StatusCode::TOO_MANY_REQUESTS, what: "too many refused credentials" };
@@ -239,7 +244,7 @@ impl Shared {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             return Err(response);
         }
-        let verdict = match self.authenticator.authenticate(headers) {
+        let verdict = match verdict {
             Verdict::Now(verdict) => verdict,
             Verdict::Later(verdict) => verdict.await,
         };

@@ -406,6 +406,18 @@ fn a_clients_agreement_is_taken_once_and_only_for_its_call() {
 }
 
 #[test]
+fn a_client_cannot_agree_to_what_an_operator_refused() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    office.decide(&id, Decision::Refuse, &operator);
+    let refusal = office.approvals.agreed_by_client(&id, &case.wish()).unwrap_err();
+    assert_eq!(refusal.kind(), Kind::Declined);
+    assert_eq!(office.approvals.show(&id).unwrap().status, Status::Refused);
+}
+
+#[test]
 fn no_more_may_wait_than_configured() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::at(Duration::from_hours(500_000));

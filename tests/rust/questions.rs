@@ -290,3 +290,21 @@ async fn an_answer_from_another_session_does_not_count() {
     alice.send(right).await;
     assert_eq!(call.heard().await.result()["content"][0]["text"], "Hello, Ann!");
 }
+
+#[tokio::test]
+async fn a_bad_state_or_answer_does_not_tell_what_is_hidden() {
+    let world = world_with(vec![stage::echo(), stage::writer()], "read-only", Config::default());
+    for channel in CHANNELS {
+        let client = newer(&world, channel).await;
+        for extra in [json!({"requestState": "x"}), json!({"requestState": 7}), json!({"inputResponses": 7})]
+        {
+            let mut said = Vec::new();
+            for name in ["writer", "nothing"] {
+                let mut params = json!({"name": name, "arguments": {}});
+                params.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+                said.push(client.ask("tools/call", params).await.body["error"].clone());
+            }
+            assert!(said[0].is_object() && said[0] == said[1], "{said:?}");
+        }
+    }
+}

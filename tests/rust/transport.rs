@@ -369,10 +369,12 @@ async fn only_keys_open_the_door_and_guessing_is_slowed_down() {
         assert_eq!(refused.status, 401);
         assert!(refused.head.contains("invalid_token"));
     }
-    let slowed = site.send(&[("Authorization", &good)], &body).await;
+    let slowed = site.send(&[("Authorization", "Bearer bz_guess_guess")], &body).await;
     assert_eq!(slowed.status, 429);
     assert!(slowed.head.contains("retry-after: "));
-    assert_eq!(site.server.peers.lock().unwrap().len(), 1);
+    // A guesser does not shut out who shares its address.
+    assert_eq!(site.send(&[("Authorization", &good)], &body).await.json()["result"], "key:ci");
+    assert_eq!(site.server.peers.lock().unwrap().len(), 2);
     assert_eq!(
         site.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.status,
         200
