@@ -282,7 +282,7 @@ impl App {
             }
             Arc::new(trust::Trusting::new(keys, &self.config.approvals.trust_clients))
         };
-        let watch = Arc::new(trust::Refusals::new(self.audit.clone()));
+        let watch = Arc::new(trust::Refusals::new(self.audit.clone(), self.clock.clone()));
         let endpoint =
             crate::transport::http::Endpoint::new(self.handler(), authenticator, self.config.http.clone())
                 .watched_by(watch)

@@ -7,12 +7,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ::http::HeaderMap;
 
 use crate::audit::Audit;
+use crate::clock::SharedClock;
 use crate::identity::keys::KeyStore;
 use crate::json::json;
+use crate::limits::{Decision, Quota, decide};
 use crate::principal::Principal;
 use crate::transport::Watch;
 use crate::transport::auth::{Authenticator, Refusal, Verdict};
@@ -35,8 +38,12 @@ impl Trusting {
         }
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         match raised.get(&principal.id) {
-            // Scopes and roles of a key may change while we run; then what was remembered is out of date.
-            Some(known) if known.scopes == principal.scopes && known.roles == principal.roles => {
+            // What a key grants may change while we run; then what was remembered is out of date.
+            Some(known)
+                if known.scopes == principal.scopes
+                    && known.roles == principal.roles
+                    && known.tenant == principal.tenant =>
+            {
                 known.clone()
             }
             _ => {
@@ -61,19 +68,75 @@ impl Authenticator for Trusting {
     }
 }
 
-/// Writes a transport's refusals into the audit.
+/// Lines for refusals in a minute, and at once. Who is refused need not be anybody, and may not fill the disk: without
+/// room for a line there is no call either.
+const LINES: Quota = Quota::new(60, 120);
+
+/// Writes a transport's refusals into the audit: each of them while they are few, else how many there were.
 pub(super) struct Refusals {
     audit: Arc<Audit>,
+    clock: SharedClock,
+    state: Mutex<Flow>,
+}
+
+#[derive(Default)]
+struct Flow {
+    full_at: Duration,
+    left_out: u64,
 }
 
 impl Refusals {
-    pub(super) fn new(audit: Arc<Audit>) -> Self {
-        Self { audit }
+    pub(super) fn new(audit: Arc<Audit>, clock: SharedClock) -> Self {
+        Self { audit, clock, state: Mutex::default() }
+    }
+
+    /// How many were left out before this one; none if this one is left out too.
+    fn turn(&self) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (decision, full_at) = decide(state.full_at, LINES, 1, self.clock.monotonic());
+        if matches!(decision, Decision::Refused { .. }) {
+            state.left_out += 1;
+            return None;
+        }
+        state.full_at = full_at;
+        Some(std::mem::take(&mut state.left_out))
     }
 }
 
 impl Watch for Refusals {
     fn refused(&self, what: &'static str, peer: &str) {
-        self.audit.note("refused", &json!({"what": what, "peer": peer}));
+        match self.turn() {
+            None => {}
+            Some(0) => self.audit.note("refused", &json!({"what": what, "peer": peer})),
+            Some(left_out) => {
+                self.audit.note("refused", &json!({"what": what, "peer": peer, "left_out_before": left_out}));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::redaction::Redactor;
+
+    #[test]
+    fn refusals_cannot_fill_the_audit_and_none_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Duration::from_secs(1_000_000));
+        let config =
+            crate::audit::Config { state: folder.path().to_path_buf(), ..crate::audit::Config::default() };
+        let redactor = Redactor::new(&crate::redaction::Config::default()).unwrap();
+        let audit = Audit::open(&config, redactor, clock.clone()).unwrap();
+        let refusals = Refusals::new(audit.clone(), clock.clone());
+        for _ in 0..10_000 {
+            refusals.refused("no credential", "192.0.2.1:1");
+        }
+        clock.advance(Duration::from_mins(1));
+        refusals.refused("no credential", "192.0.2.1:1");
+        let text = std::fs::read_to_string(audit.path()).unwrap();
+        assert_eq!(text.matches("no credential").count(), 121);
+        assert!(text.contains("\"left_out_before\":9880"));
     }
 }

@@ -16,8 +16,9 @@ use crate::json::{Map, Value, json};
 /// Parameters of one operation.
 const PARAMETERS: usize = 200;
 
-/// Headers that belong to us, to the credentials, or to the connection.
-const OURS: [&str; 18] = [
+/// Headers that belong to us, to the credentials, or to the connection; and those that make another method of a request
+/// than the one its effect was judged by.
+const OURS: [&str; 21] = [
     "accept",
     "accept-encoding",
     "authorization",
@@ -36,6 +37,9 @@ const OURS: [&str; 18] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
 ];
 
 /// The version of OpenAPI, as far as it changes how a document is read.
