@@ -7,6 +7,7 @@
 //! Must not: descend for ever (the depth of a value is bounded where it is parsed).
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::known::Known;
 use super::{Redactor, looks, marker};
@@ -57,14 +58,16 @@ impl Walk<'_> {
             keys_changed |= matches!(self.redactor.text_with(name, self.known), Cow::Owned(_));
         }
         if keys_changed {
+            // The next number of each key, so that a thousand secrets as keys are not counted a million times.
+            let mut numbers: HashMap<String, usize> = HashMap::new();
             for (name, member) in std::mem::take(members) {
                 let clean = self.redactor.text_with(&name, self.known);
                 // Two different secrets as keys leave two members.
                 let mut free = clean.to_string();
-                let mut number = 2;
                 while members.contains_key(&free) {
+                    let number = numbers.entry(clean.to_string()).or_insert(1);
+                    *number += 1;
                     free = format!("{clean}#{number}");
-                    number += 1;
                 }
                 members.insert(free, member);
             }

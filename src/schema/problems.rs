@@ -18,6 +18,8 @@ use crate::json::Value;
 
 /// How many names or choices a sentence lists.
 const MOST_LISTED: usize = 12;
+/// Longest unknown name that is compared with the declared ones.
+const LONGEST_NAME: usize = 128;
 /// How long a quoted piece of the schema may be.
 const MOST_QUOTED: usize = 100;
 
@@ -143,7 +145,8 @@ impl Facts<'_> {
             siblings
         };
         let mut near: Vec<&str> = Vec::new();
-        for name in unexpected {
+        // Who sends names by the thousand, or long ones, was not close to any.
+        for name in unexpected.iter().filter(|name| name.len() <= LONGEST_NAME).take(MOST_LISTED) {
             if let Some(best) = nearest(name, &known)
                 && !near.contains(&best)
             {
