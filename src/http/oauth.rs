@@ -209,10 +209,13 @@ impl Fetcher {
                     return Err(last.into_error(Some(state.closed_until.saturating_sub(now))));
                 }
                 // a task of its own: a caller who gives up does not leave a login half done
-                let (this, redactor) = (Arc::clone(self), redactor.clone());
+                let (this, redactor, after) = (Arc::clone(self), redactor.clone(), Arc::downgrade(self));
                 let task = tokio::spawn(async move { this.fetch(&redactor).await });
                 let running = async move {
                     task.await.unwrap_or_else(|_| {
+                        if let Some(fetcher) = after.upgrade() {
+                            fetcher.lock().running = None;
+                        }
                         let message = String::from("fetching a token was interrupted; try again");
                         Err(Failed { kind: Kind::Internal, message, source: None })
                     })

@@ -171,6 +171,12 @@ fn refused_address(cause: &reqwest::Error) -> bool {
 
 fn proxy_host(proxy: &str) -> Result<String> {
     let parsed = Url::parse(proxy).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    if parsed.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+        return Err(Error::new(
+            Kind::BadConfig,
+            "[egress] proxy holds a user name or a password; a secret is never written into the configuration",
+        ));
+    }
     let host = parsed.and_then(|url| url.host_str().map(str::to_owned));
     host.ok_or_else(|| {
         Error::new(Kind::BadConfig, "[egress] proxy is not an address such as http://HOST:PORT")

@@ -588,6 +588,7 @@ async fn a_nonsensical_configuration_is_refused() {
         Config { read_timeout: f64::NAN, ..Config::default() },
         Config { connect_timeout: -1.0, ..Config::default() },
         Config { proxy: Some(String::from("not a proxy")), ..Config::default() },
+        Config { proxy: Some(String::from("http://user:hunter2@127.0.0.1:9")), ..Config::default() },
         Config { ca_file: Some("/does/not/exist.pem".into()), ..Config::default() },
         Config { allow_private: vec![String::from("https://x")], ..Config::default() },
     ] {

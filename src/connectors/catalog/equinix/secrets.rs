@@ -62,7 +62,12 @@ pub(super) fn conceal_outcome(run: Run<'_>, outcome: Outcome, within: Within, kn
     match outcome {
         Ok(value) => Ok(conceal(run, value, within, known)?),
         Err(Stop::Refused(mut refused)) => {
-            let pairs = pairs(run, known.to_vec())?;
+            // A refusal may name other tokens than the caller did.
+            let mut ids = known.to_vec();
+            if let Some(value) = &refused.structured_content {
+                collect(value, matches!(within, Within::Tokens), &mut ids);
+            }
+            let pairs = pairs(run, ids)?;
             if let Some(value) = &mut refused.structured_content {
                 replace(value, &pairs);
             }
