@@ -69,7 +69,7 @@ impl CallContext {
     #[pyo3(signature = (name, /))]
     fn api(&self, py: Python<'_>, name: &str) -> PyResult<Connection> {
         let app = self.home.app().ok_or_else(|| Error::new(Kind::Cancelled, "The server has ended."));
-        app.and_then(|app| Connection::within(app, &self.context, name))
+        app.and_then(|app| Connection::within(app, &self.context, self.over.clone(), name))
             .map_err(|error| errors::raised(py, &error))
     }
 

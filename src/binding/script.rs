@@ -10,6 +10,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use tokio_util::sync::CancellationToken;
 
 use super::runtime::{self, Cancel};
 use super::{convert, errors, plan};
@@ -28,14 +29,22 @@ pub(super) struct Connection {
     app: Arc<App>,
     context: Context,
     source: String,
+    // fires when the tool that was handed this has ended: what it left running may not go on calling in its name
+    over: CancellationToken,
     // ends the app when it was made for this connection alone
     owned: bool,
 }
 
 impl Connection {
     /// The connector of that name, for calls from within a tool: they share its context and so its cap.
-    pub(super) fn within(app: Arc<App>, context: &Context, source: &str) -> Result<Self> {
-        let connection = Self { app, context: context.clone(), source: source.to_owned(), owned: false };
+    pub(super) fn within(
+        app: Arc<App>,
+        context: &Context,
+        over: CancellationToken,
+        source: &str,
+    ) -> Result<Self> {
+        let connection =
+            Self { app, context: context.clone(), source: source.to_owned(), over, owned: false };
         if connection.each(|_| ()).is_empty() {
             return Err(Error::new(
                 Kind::BadConfig,
@@ -61,6 +70,10 @@ impl Connection {
         tool: &str,
         given: &Bound<'_, PyDict>,
     ) -> PyResult<Map<String, Value>> {
+        if self.over.is_cancelled() {
+            let error = Error::new(Kind::Cancelled, "The call that this connection belongs to has ended.");
+            return Err(errors::raised(py, &error));
+        }
         let now = self.app.catalog().now();
         if !now.tool(tool).is_some_and(|entry| self.is_mine(entry.spec())) {
             let error =
@@ -189,13 +202,21 @@ pub(super) fn connect(
         "destroy" => Effect::Destroy,
         _ => return Err(PyAttributeError::new_err("allow is 'read', 'write' or 'destroy'")),
     };
+    // A configuration that names a policy keeps it, read-only too.
+    let says_policy = match (&config_path, config) {
+        (Some(path), _) => std::fs::read_to_string(path)
+            .ok()
+            .and_then(|text| text.parse::<toml::Table>().ok())
+            .is_some_and(|table| table.contains_key("policy")),
+        (None, Some(given)) => given.contains("policy")?,
+        (None, None) => false,
+    };
     let given = match (&config_path, config) {
         (Some(path), _) => Config::load(path),
         (None, Some(given)) => plan::configuration(&convert::from_python(given)?),
         (None, None) => Ok(Config::default()),
     };
     let mut config = given.map_err(|error| errors::raised(py, &error))?;
-    let says_policy = config.policy != crate::policy::Config::default();
     if !says_policy && effect > Effect::Read {
         // `allow` is the caller's own decision, and caps every call below
         config.policy = crate::policy::Config::of("admin");
@@ -211,6 +232,7 @@ pub(super) fn connect(
     }
     let app = runtime::wait(py, App::build(config, Extra::default()))?;
     let context = Context { within: Some(effect), ..app.context() };
-    let connection = Connection::within(app, &context, name).map_err(|error| errors::raised(py, &error))?;
+    let connection = Connection::within(app, &context, CancellationToken::new(), name)
+        .map_err(|error| errors::raised(py, &error))?;
     Ok(Connection { owned: true, ..connection })
 }

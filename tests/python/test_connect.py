@@ -57,6 +57,29 @@ def test_reading_is_all_that_is_allowed_unless_more_is_said(api: bartizan.API) -
             api.call(name)
 
 
+def test_a_policy_that_is_named_holds_whatever_is_allowed(state: Path) -> None:
+    assert state.name
+    with bartizan.connect("equinix", allow="destroy", practice=True, config={"policy": "read-only"}) as api:
+        with pytest.raises((bartizan.Forbidden, bartizan.ProtocolError)):
+            api.call("delete_fabric_router", router_uuid="3fa85f64-5717-4562-b3fc-2c963f66afa6")
+        assert api.call(readable(api))
+
+
+async def test_a_connection_ends_with_the_call_it_belongs_to() -> None:
+    kept: list[bartizan.API] = []
+    server = Server("keeper", config={"connector": [{"name": "equinix"}], "practice": True})
+
+    @server.tool(effect="read")
+    def keep(ctx: Context) -> str:
+        kept.append(ctx.api("equinix"))
+        return readable(kept[0])
+
+    async with server.test_client() as client:
+        result = await client.call("keep")
+        with pytest.raises(bartizan.Cancelled):
+            kept[0].call(result.text)
+
+
 def test_wrong_calls_raise_typed_exceptions(api: bartizan.API) -> None:
     with pytest.raises(bartizan.ProtocolError) as unknown:
         api.call("no_such_operation")
