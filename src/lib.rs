@@ -10,6 +10,7 @@
 //! identity  transport  catalog  connectors  diagnostics  practice  client    what comes in; what can be called
 //!        pipeline        vault                                  the line; where credentials come from
 //!                        http                                   the way out
+//!                     approvals                                 a person's word, durable
 //! policy   limits   redaction   audit   telemetry   state       engines
 //!      protocol       schema                                    words and shapes
 //!             json
