@@ -1,7 +1,7 @@
 //! A small MCP client.
 //!
 //! Owns [`Client`]: it opens a conversation, calls methods, answers what the server asks and follows pages. The idea:
-//! one loop for both doors; how a message travels is a [`Link`](link::Link)'s business, over HTTP or any pair of
+//! one loop for both doors; how a message travels is a [`Link`]'s business, over HTTP or any pair of
 //! streams. Used by the demo, `bartizan call`, the Python test client and tests.
 //!
 //! Must not: apply a policy, or interpret results beyond what the protocol demands.
