@@ -99,16 +99,9 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    // One core is left to what is not ours: tools in Python, files, the kernel's network. With more threads than that
-    // they mostly wake one another.
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.saturating_sub(1).max(1))
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Error::new(Kind::Internal, "The operating system gave no threads to run on.").with_source(error)
-        })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Error::new(Kind::Internal, "The operating system gave no threads to run on.").with_source(error)
+    })?;
     let done = runtime.block_on(work);
     // Whatever still blocks (a read of standard input, a keyring) is not waited for.
     runtime.shutdown_background();
