@@ -25,7 +25,7 @@ use super::error::{Error, Result};
 use super::headers::Head;
 use super::link::{Link, answers};
 use super::sse::Events;
-use crate::protocol::Door;
+use crate::protocol::{Door, Revision};
 
 /// Bytes of one message.
 const LIMIT: usize = 64 << 20;
@@ -207,8 +207,10 @@ impl Link for HttpLink {
         }
     }
 
-    fn opened(&self, revision: &'static str) {
-        let _ = self.0.agreed.set(revision);
+    fn opened(&self, revision: Revision) {
+        if revision.revision_header() {
+            let _ = self.0.agreed.set(revision.name());
+        }
         tokio::spawn(self.0.closed.clone().run_until_cancelled_owned(self.0.clone().listen()));
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::error::Result;
 use super::headers::Head;
-use crate::protocol::Door;
+use crate::protocol::{Door, Revision};
 
 /// Carries messages to a server and back.
 pub(super) trait Link: Send + Sync {
@@ -24,7 +24,7 @@ pub(super) trait Link: Send + Sync {
     fn cancel(&self, message: Value, door: Door);
 
     /// The handshake is done.
-    fn opened(&self, revision: &'static str);
+    fn opened(&self, revision: Revision);
 
     /// Ends the conversation.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -165,7 +165,7 @@ impl Client {
         if opened["protocolVersion"] != self.options.revision.name() {
             return Err(Error::Malformed("the server chose a revision that was not asked for"));
         }
-        self.link.opened(self.options.revision.name());
+        self.link.opened(self.options.revision);
         self.notify("notifications/initialized", json!({})).await?;
         if let Some(level) = &self.options.log_level {
             self.request("logging/setLevel", json!({"level": level}), &CallOptions::default()).await?;

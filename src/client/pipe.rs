@@ -19,7 +19,7 @@ use super::ears::Ears;
 use super::error::{Error, Result};
 use super::headers::Head;
 use super::link::Link;
-use crate::protocol::Door;
+use crate::protocol::{Door, Revision};
 
 /// Who waits for which answer; nobody may wait once the server is gone.
 type Waiting = Mutex<Option<HashMap<u64, oneshot::Sender<Value>>>>;
@@ -157,7 +157,7 @@ impl Link for PipeLink {
         let _ = self.out.send(format!("{message}\n"));
     }
 
-    fn opened(&self, _revision: &'static str) {}
+    fn opened(&self, _revision: Revision) {}
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {

@@ -49,7 +49,7 @@ const fn row<T>(name: &'static str, what: T, first: Revision, last: Option<Revis
     Row { name, what, first, last }
 }
 
-const OLDEST: Revision = Revision::V2025_11_25;
+const OLDEST: Revision = Revision::ALL[0];
 const STATELESS: Revision = Revision::V2026_07_28;
 const STATEFUL_END: Option<Revision> = Some(Revision::V2025_11_25);
 
@@ -150,7 +150,9 @@ mod tests {
             ("tools/call", true, true),
             ("tools/Call", false, false),
         ] {
-            assert_eq!(Method::find(name, Revision::V2025_11_25).is_some(), older, "{name}");
+            for revision in &Revision::ALL[..4] {
+                assert_eq!(Method::find(name, *revision).is_some(), older, "{revision} {name}");
+            }
             assert_eq!(Method::find(name, Revision::V2026_07_28).is_some(), newer, "{name}");
         }
         assert_eq!(Method::ToolsCall.name(), "tools/call");

@@ -5,6 +5,7 @@
 pub mod message;
 pub mod meta;
 mod methods;
+mod older;
 mod revision;
 pub mod shape;
 pub mod types;

@@ -1,9 +1,11 @@
 //! Revisions of the protocol, and every fact that differs between them.
 //!
 //! Owns [`Revision`]. The idea: an unknown string is not ordered, it is unsupported; each difference is one method
-//! here and nowhere else, so that another revision is one variant and the compiler lists the facts to decide.
+//! here and nowhere else, and says from which revision on, or through which, something holds.
 //!
 //! Must not: be compared by anybody outside this folder.
+//!
+//! Source: the specification's schemas and changelogs, 2024-11-05 to 2026-07-28.
 
 use std::fmt;
 
@@ -12,7 +14,13 @@ use crate::error::Kind;
 /// A revision this server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Revision {
-    /// 2025-11-25: handshake, sessions.
+    /// 2024-11-05: the first; its transport of two HTTP endpoints is not spoken, all else is.
+    V2024_11_05,
+    /// 2025-03-26: streamable HTTP, sounds, tool annotations, and, in this revision alone, batches.
+    V2025_03_26,
+    /// 2025-06-18: structured content, resource links, elicitation, titles.
+    V2025_06_18,
+    /// 2025-11-25: icons, elicitation by address, sampling with tools.
     V2025_11_25,
     /// 2026-07-28: stateless.
     V2026_07_28,
@@ -29,7 +37,8 @@ pub enum Door {
 
 impl Revision {
     /// Every revision, oldest first.
-    pub const ALL: &'static [Self] = &[Self::V2025_11_25, Self::V2026_07_28];
+    pub const ALL: &'static [Self] =
+        &[Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25, Self::V2026_07_28];
     /// The newest of the stateful revisions: what `initialize` answers when it is asked for something unknown.
     pub const NEWEST_HANDSHAKE: Self = Self::V2025_11_25;
     /// The newest of all.
@@ -43,6 +52,9 @@ impl Revision {
     /// The date that names it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::V2024_11_05 => "2024-11-05",
+            Self::V2025_03_26 => "2025-03-26",
+            Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",
             Self::V2026_07_28 => "2026-07-28",
         }
@@ -51,7 +63,7 @@ impl Revision {
     /// How a conversation is opened.
     pub const fn door(self) -> Door {
         match self {
-            Self::V2025_11_25 => Door::Handshake,
+            Self::V2024_11_05 | Self::V2025_03_26 | Self::V2025_06_18 | Self::V2025_11_25 => Door::Handshake,
             Self::V2026_07_28 => Door::Envelope,
         }
     }
@@ -59,69 +71,155 @@ impl Revision {
     /// Its place in [`Revision::ALL`]: tables that hold one thing for each revision are indexed with it.
     pub const fn index(self) -> usize {
         match self {
-            Self::V2025_11_25 => 0,
-            Self::V2026_07_28 => 1,
+            Self::V2024_11_05 => 0,
+            Self::V2025_03_26 => 1,
+            Self::V2025_06_18 => 2,
+            Self::V2025_11_25 => 3,
+            Self::V2026_07_28 => 4,
         }
+    }
+
+    const fn since(self, first: Self) -> bool {
+        self.index() >= first.index()
+    }
+
+    const fn through(self, last: Self) -> bool {
+        self.index() <= last.index()
     }
 
     /// Whether several messages may travel in one array.
     pub const fn batches(self) -> bool {
-        match self {
-            Self::V2025_11_25 | Self::V2026_07_28 => false,
-        }
+        self.since(Self::V2025_03_26) && self.through(Self::V2025_03_26)
     }
 
-    /// Whether every result says its `resultType`, and names the server in its `_meta`.
-    pub const fn result_type(self) -> bool {
-        match self {
-            Self::V2025_11_25 => false,
-            Self::V2026_07_28 => true,
-        }
+    /// Whether tools carry hints about what they do.
+    pub const fn tool_annotations(self) -> bool {
+        self.since(Self::V2025_03_26)
     }
 
-    /// Whether lists and resources say how long they stay fresh.
-    pub const fn cache_hints(self) -> bool {
-        match self {
-            Self::V2025_11_25 => false,
-            Self::V2026_07_28 => true,
-        }
+    /// Whether content may be a sound.
+    pub const fn audio(self) -> bool {
+        self.since(Self::V2025_03_26)
     }
 
-    /// Whether HTTP headers repeat parts of the body and have to agree with it.
-    pub const fn standard_headers(self) -> bool {
-        match self {
-            Self::V2025_11_25 => false,
-            Self::V2026_07_28 => true,
-        }
+    /// Whether progress may come with words.
+    pub const fn progress_words(self) -> bool {
+        self.since(Self::V2025_03_26)
+    }
+
+    /// Whether a server that can complete arguments says so among its capabilities.
+    pub const fn completions_capability(self) -> bool {
+        self.since(Self::V2025_03_26)
+    }
+
+    /// Whether a completion is asked for together with the arguments that are known already.
+    pub const fn completion_context(self) -> bool {
+        self.since(Self::V2025_06_18)
+    }
+
+    /// Whether tools describe their results, and give them as data beside the content.
+    pub const fn structured_content(self) -> bool {
+        self.since(Self::V2025_06_18)
     }
 
     /// Whether structured content, and the schema that describes it, may be other than an object.
     pub const fn any_structured_content(self) -> bool {
-        match self {
-            Self::V2025_11_25 => false,
-            Self::V2026_07_28 => true,
-        }
+        self.since(Self::V2026_07_28)
+    }
+
+    /// Whether content may be a link to a resource.
+    pub const fn resource_links(self) -> bool {
+        self.since(Self::V2025_06_18)
+    }
+
+    /// Whether things have a title beside their name.
+    pub const fn titles(self) -> bool {
+        self.since(Self::V2025_06_18)
+    }
+
+    /// Whether blocks of content, contents of resources and entries of lists carry a `_meta` of their own; results
+    /// always did.
+    pub const fn inner_meta(self) -> bool {
+        self.since(Self::V2025_06_18)
+    }
+
+    /// Whether annotations say when something was last modified.
+    pub const fn last_modified(self) -> bool {
+        self.since(Self::V2025_06_18)
+    }
+
+    /// Whether a client can be asked to fill in a form.
+    pub const fn elicitation(self) -> bool {
+        self.since(Self::V2025_06_18)
+    }
+
+    /// Whether an elicitation says its mode, and can send a person to an address; and whether forms have defaults for
+    /// everything, choices with titles and choices of several.
+    pub const fn elicitation_modes(self) -> bool {
+        self.since(Self::V2025_11_25)
     }
 
     /// Whether a URL elicitation carries an id of its own.
     pub const fn elicitation_ids(self) -> bool {
-        match self {
-            Self::V2025_11_25 => true,
-            Self::V2026_07_28 => false,
-        }
+        self.since(Self::V2025_11_25) && self.through(Self::V2025_11_25)
+    }
+
+    /// Whether a model can be asked with tools at hand, and a message to it may have several blocks and a `_meta`.
+    pub const fn sampling_tools(self) -> bool {
+        self.since(Self::V2025_11_25)
+    }
+
+    /// Whether things have icons, and a server a description and a web site.
+    pub const fn icons(self) -> bool {
+        self.since(Self::V2025_11_25)
+    }
+
+    /// Whether the schemas of a tool may name their dialect, and are of 2020-12 where they do not.
+    pub const fn schema_dialect(self) -> bool {
+        self.since(Self::V2025_11_25)
+    }
+
+    /// Whether a property of a tool's schema may be `true` or `false` instead of an object.
+    pub const fn boolean_schemas(self) -> bool {
+        self.since(Self::V2026_07_28)
+    }
+
+    /// Whether a client repeats the agreed revision in a header of every request over HTTP. Where it need not, and where
+    /// it forgets, its session knows.
+    pub const fn revision_header(self) -> bool {
+        self.since(Self::V2025_06_18)
+    }
+
+    /// Whether every result says its `resultType`, and names the server in its `_meta`.
+    pub const fn result_type(self) -> bool {
+        self.since(Self::V2026_07_28)
+    }
+
+    /// Whether lists and resources say how long they stay fresh.
+    pub const fn cache_hints(self) -> bool {
+        self.since(Self::V2026_07_28)
+    }
+
+    /// Whether HTTP headers repeat parts of the body and have to agree with it.
+    pub const fn standard_headers(self) -> bool {
+        self.since(Self::V2026_07_28)
     }
 
     /// The JSON-RPC code of a kind. Kinds that are not faults of the protocol have numbers outside of the range that
     /// JSON-RPC and MCP reserve.
     pub const fn code(self, kind: Kind) -> i32 {
         match kind {
-            Kind::NoSuchResource => match self {
-                Self::V2025_11_25 => -32002,
-                Self::V2026_07_28 => -32602,
+            Kind::NoSuchResource => match self.door() {
+                Door::Handshake => -32002,
+                Door::Envelope => -32602,
             },
-            Kind::HeaderMismatch | Kind::MissingCapability => match self {
-                Self::V2025_11_25 => -32600,
-                Self::V2026_07_28 => kind.code(),
+            Kind::HeaderMismatch | Kind::MissingCapability => match self.door() {
+                Door::Handshake => -32600,
+                Door::Envelope => kind.code(),
+            },
+            Kind::UnsupportedRevision => match self.door() {
+                Door::Handshake => -32602,
+                Door::Envelope => kind.code(),
             },
             Kind::BadArguments => -32602,
             Kind::BadConfig => -32603,
@@ -140,7 +238,6 @@ impl Revision {
             | Kind::NoSuchMethod
             | Kind::BadParams
             | Kind::NoSuchTool
-            | Kind::UnsupportedRevision
             | Kind::Internal => kind.code(),
         }
     }
@@ -217,7 +314,9 @@ mod tests {
 
     #[test]
     fn a_missing_resource_has_the_code_of_its_time() {
-        assert_eq!(Revision::V2025_11_25.code(Kind::NoSuchResource), -32002);
+        for older in &Revision::ALL[..4] {
+            assert_eq!(older.code(Kind::NoSuchResource), -32002);
+        }
         assert_eq!(Revision::V2026_07_28.code(Kind::NoSuchResource), -32602);
     }
 }

@@ -1,19 +1,21 @@
 //! On the way out: a result in the newest vocabulary becomes what one revision allows.
 //!
 //! Owns the result shapes and the reading of client capabilities. The idea: shapes borrow what they show and are
-//! written once; what an older client may not see is left out here, in one pass.
+//! written once; what an older client may not see is said otherwise (`older.rs`) or left out, in one pass.
 //!
 //! Must not: know where a result came from.
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Revision;
 use super::meta::ResultMeta;
 use super::types::{
-    Ask, Asks, ClientCapabilities, Completion, Content, PromptMessage, PromptResult, ResourceContents,
-    ToolResult,
+    Annotations, Ask, Asks, ClientCapabilities, Completion, Content, Implementation, PromptArgument,
+    PromptMessage, PromptResult, ResourceContents, ToolResult,
 };
+use super::{Revision, older};
 use crate::json::{Map, Value, json};
 
 /// What every result of a revision carries beside its own members.
@@ -80,7 +82,7 @@ pub fn complete<'a, T: Serialize>(
 pub struct Called<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     result_type: Option<&'static str>,
-    content: &'a [Content],
+    content: Cow<'a, [Content]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     structured_content: Option<&'a Value>,
     is_error: bool,
@@ -88,14 +90,13 @@ pub struct Called<'a> {
     meta: ResultMeta<'a>,
 }
 
-/// A tool's result. Structured content that is no object is left out where the revision allows only objects: it is in
-/// the text as well.
+/// A tool's result. Structured content that the revision does not allow is given as text.
 pub fn called<'a>(frame: Frame<'a>, result: &'a ToolResult) -> Called<'a> {
-    let fits = |value: &&Value| frame.revision.any_structured_content() || value.is_object();
+    let (content, structured_content) = older::result(frame.revision, result);
     Called {
         result_type: frame.result_type("complete"),
-        content: &result.content,
-        structured_content: result.structured_content.as_ref().filter(fits),
+        content,
+        structured_content,
         is_error: result.is_error,
         meta: frame.meta(result.meta.as_ref()),
     }
@@ -104,8 +105,12 @@ pub fn called<'a>(frame: Frame<'a>, result: &'a ToolResult) -> Called<'a> {
 /// `ReadResourceResult`, without hints.
 #[derive(Serialize)]
 pub struct Contents<'a> {
-    /// The contents.
-    pub contents: &'a [ResourceContents],
+    contents: Cow<'a, [ResourceContents]>,
+}
+
+/// What a resource holds.
+pub fn contents<'a>(frame: Frame<'a>, contents: &'a [ResourceContents]) -> Contents<'a> {
+    Contents { contents: older::all_contents(frame.revision, contents) }
 }
 
 /// `GetPromptResult`, without hints.
@@ -113,13 +118,42 @@ pub struct Contents<'a> {
 pub struct Prompted<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    messages: &'a [PromptMessage],
+    messages: Cow<'a, [PromptMessage]>,
 }
 
-impl<'a> From<&'a PromptResult> for Prompted<'a> {
-    fn from(result: &'a PromptResult) -> Self {
-        Self { description: result.description.as_deref(), messages: &result.messages }
+/// What a prompt says.
+pub fn prompted<'a>(frame: Frame<'a>, result: &'a PromptResult) -> Prompted<'a> {
+    Prompted {
+        description: result.description.as_deref(),
+        messages: older::messages(frame.revision, &result.messages),
     }
+}
+
+/// How the server describes itself.
+pub fn implementation(revision: Revision, whole: &Implementation) -> Implementation {
+    older::implementation(revision, whole)
+}
+
+/// The schema of a tool's arguments.
+pub fn input_schema(revision: Revision, schema: &Value) -> Cow<'_, Value> {
+    older::schema(revision, schema)
+}
+
+/// The schema of a tool's results, where the revision shows one.
+pub fn output_schema(revision: Revision, schema: &Value) -> Option<Cow<'_, Value>> {
+    let object = || schema.get("type").and_then(Value::as_str) == Some("object");
+    let shown = revision.any_structured_content() || (revision.structured_content() && object());
+    shown.then(|| older::schema(revision, schema))
+}
+
+/// Hints about an entry of a list; nothing if the revision has none of them.
+pub fn annotations(revision: Revision, hints: &Annotations) -> Option<Annotations> {
+    older::annotations(revision, hints)
+}
+
+/// The arguments of a prompt.
+pub fn prompt_arguments(revision: Revision, arguments: &[PromptArgument]) -> Cow<'_, [PromptArgument]> {
+    older::prompt_arguments(revision, arguments)
 }
 
 /// `CompleteResult`, without hints.
@@ -162,7 +196,11 @@ pub fn input_required<'a>(frame: Frame<'a>, asks: &Asks, state: &'a str) -> Inpu
 pub fn ask_params(ask: &Ask, revision: Revision, fresh: impl FnOnce() -> String) -> Value {
     match ask {
         Ask::Form { message, schema } => {
-            json!({"mode": "form", "message": message, "requestedSchema": schema})
+            if revision.elicitation_modes() {
+                json!({"mode": "form", "message": message, "requestedSchema": schema})
+            } else {
+                json!({"message": message, "requestedSchema": older::form(schema)})
+            }
         }
         Ask::Url { message, url } => {
             let mut params = json!({"mode": "url", "message": message, "url": url});
@@ -171,14 +209,15 @@ pub fn ask_params(ask: &Ask, revision: Revision, fresh: impl FnOnce() -> String)
             }
             params
         }
-        Ask::Sample(params) => params.clone(),
+        Ask::Sample(params) => older::sample(revision, params),
         Ask::Roots => json!({}),
     }
 }
 
 /// What a client has to declare before it can be asked, in the form of its own capabilities.
-pub fn needed(ask: &Ask) -> Value {
+pub fn needed(revision: Revision, ask: &Ask) -> Value {
     match ask {
+        Ask::Form { .. } if !revision.elicitation_modes() => json!({"elicitation": {}}),
         Ask::Form { .. } => json!({"elicitation": {"form": {}}}),
         Ask::Url { .. } => json!({"elicitation": {"url": {}}}),
         Ask::Sample(params) if wants_tools(params) => json!({"sampling": {"tools": {}}}),
@@ -187,12 +226,18 @@ pub fn needed(ask: &Ask) -> Value {
     }
 }
 
-/// Whether a client that declared these capabilities can be asked that.
-pub fn can_answer(capabilities: &ClientCapabilities, ask: &Ask) -> bool {
+/// Whether a client that declared these capabilities can be asked that, in words that its revision has.
+pub fn can_answer(revision: Revision, capabilities: &ClientCapabilities, ask: &Ask) -> bool {
     match ask {
-        Ask::Form { .. } => capabilities.elicit_form,
+        Ask::Form { schema, .. } => {
+            capabilities.elicit_form && (revision.elicitation_modes() || older::can_be_a_form(schema))
+        }
         Ask::Url { .. } => capabilities.elicit_url,
-        Ask::Sample(params) => capabilities.sampling && (capabilities.sampling_tools || !wants_tools(params)),
+        Ask::Sample(params) => {
+            capabilities.sampling
+                && (capabilities.sampling_tools || !wants_tools(params))
+                && older::can_be_sampled(revision, params)
+        }
         Ask::Roots => capabilities.roots,
     }
 }
@@ -201,17 +246,19 @@ fn wants_tools(params: &Value) -> bool {
     params.get("tools").is_some() || params.get("toolChoice").is_some()
 }
 
-/// Reads what a client declares; members that are no objects declare nothing.
-pub fn client_capabilities(declared: &Map<String, Value>) -> ClientCapabilities {
+/// Reads what a client declares; members that are no objects declare nothing, nor does what its revision lacks.
+pub fn client_capabilities(revision: Revision, declared: &Map<String, Value>) -> ClientCapabilities {
     let object = |name: &str| declared.get(name).and_then(Value::as_object);
-    let elicitation = object("elicitation");
+    let elicitation = object("elicitation").filter(|_| revision.elicitation());
+    let modes = revision.elicitation_modes();
     let has = |mode: &str| elicitation.is_some_and(|modes| modes.get(mode).is_some_and(Value::is_object));
     ClientCapabilities {
         // an empty object means forms: URLs came later
-        elicit_form: has("form") || elicitation.is_some_and(|modes| !modes.contains_key("url")),
-        elicit_url: has("url"),
+        elicit_form: has("form") || elicitation.is_some_and(|named| !modes || !named.contains_key("url")),
+        elicit_url: modes && has("url"),
         sampling: object("sampling").is_some(),
-        sampling_tools: object("sampling").is_some_and(|sampling| sampling.contains_key("tools")),
+        sampling_tools: revision.sampling_tools()
+            && object("sampling").is_some_and(|sampling| sampling.contains_key("tools")),
         roots: object("roots").is_some(),
         extensions: object("extensions").map(|map| map.keys().cloned().collect()).unwrap_or_default(),
     }
@@ -242,7 +289,8 @@ mod tests {
 
     #[test]
     fn capabilities_are_what_was_declared_and_no_more() {
-        let read = |value: Value| client_capabilities(value.as_object().unwrap());
+        let newest = Revision::NEWEST;
+        let read = |value: Value| client_capabilities(newest, value.as_object().unwrap());
         assert!(read(json!({"elicitation": {}})).elicit_form);
         assert!(!read(json!({"elicitation": {}})).elicit_url);
         assert!(!read(json!({"elicitation": {"url": {}}})).elicit_form);
@@ -251,7 +299,13 @@ mod tests {
         assert!(!read(json!({"sampling": {}})).sampling_tools);
         assert_eq!(read(json!({"sampling": true, "roots": null})), ClientCapabilities::default());
         let ask = Ask::Sample(json!({"tools": []}));
-        assert!(!can_answer(&read(json!({"sampling": {}})), &ask));
-        assert!(can_answer(&read(json!({"sampling": {"tools": {}}})), &ask));
+        assert!(!can_answer(newest, &read(json!({"sampling": {}})), &ask));
+        let tools = json!({"sampling": {"tools": {}}, "elicitation": {"url": {}}});
+        assert!(can_answer(newest, &read(tools.clone()), &ask));
+        let older = |revision| client_capabilities(revision, tools.as_object().unwrap());
+        let middle = older(Revision::V2025_06_18);
+        assert!(middle.elicit_form && !middle.elicit_url && !middle.sampling_tools && middle.sampling);
+        let first = older(Revision::V2024_11_05);
+        assert!(!first.elicit_form && first.sampling);
     }
 }

@@ -198,8 +198,9 @@ impl Drop for Withdraw<'_> {
 /// Whether the client declared everything that is asked of it.
 fn can_be_asked(visit: &Visit, asks: &Asks) -> Result<()> {
     let mut needed = Map::new();
-    for ask in asks.values().filter(|ask| !shape::can_answer(&visit.client.capabilities, ask)) {
-        if let Value::Object(one) = shape::needed(ask) {
+    for ask in asks.values().filter(|ask| !shape::can_answer(visit.revision, &visit.client.capabilities, ask))
+    {
+        if let Value::Object(one) = shape::needed(visit.revision, ask) {
             for (name, modes) in one {
                 match (needed.get_mut(&name), modes) {
                     (Some(Value::Object(known)), Value::Object(modes)) => known.extend(modes),

@@ -20,7 +20,7 @@ use crate::json::{Map, Value, json};
 use crate::pipeline::{Answers, Client, Context, Outcome, Proposed, Reply, Tool, ToolSpec, Voice, unknown};
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
-use crate::protocol::shape::{self, Completed, Contents, Freshness, Nothing, Prompted};
+use crate::protocol::shape::{self, Completed, Freshness, Nothing};
 use crate::protocol::types::{ClientCapabilities, LogLevel};
 use crate::protocol::{Door, Method, Revision};
 use crate::transport::{HeaderFacts, Outlet};
@@ -181,7 +181,7 @@ impl Server {
         })?;
         match self.walk(visit, entry.tool(), (method, &uri), arguments, answers).await {
             Ok(Walked::Reply(Reply::Resource(contents))) => {
-                let body = Contents { contents: &contents };
+                let body = shape::contents(self.frame(visit.revision), &contents);
                 let fresh = Freshness { ttl_ms: self.config.resource_ttl_ms, cache_scope: "private" };
                 let result = shape::complete(self.frame(visit.revision), body, Some(fresh), None);
                 Ok(message::result(&visit.id, result))
@@ -210,7 +210,7 @@ impl Server {
             .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
         match self.walk(visit, entry.tool(), (method, &name), arguments, answers).await? {
             Walked::Reply(Reply::Prompt(prompt)) => {
-                let body = Prompted::from(&prompt);
+                let body = shape::prompted(self.frame(visit.revision), &prompt);
                 Ok(message::result(&visit.id, shape::complete(self.frame(visit.revision), body, None, None)))
             }
             Walked::Asked(answer) => Ok(answer),
@@ -232,8 +232,10 @@ impl Server {
             _ => return Err(faults::bad_params("`ref` has to name a prompt or the address of a resource.")),
         };
         let argument = params.remove("argument").unwrap_or_default();
-        let known =
-            params.remove("context").and_then(|mut context| context.get_mut("arguments").map(Value::take));
+        let known = params
+            .remove("context")
+            .filter(|_| visit.revision.completion_context())
+            .and_then(|mut context| context.get_mut("arguments").map(Value::take));
         let strings =
             |value: &Value| value.as_object().is_some_and(|known| known.values().all(Value::is_string));
         let (Some(Value::String(_)), Some(Value::String(_))) = (argument.get("name"), argument.get("value"))
@@ -278,8 +280,8 @@ impl Server {
         arguments: Map<String, Value>,
         mut answers: Answers,
     ) -> Result<Walked> {
-        let speaker = (visit.progress.is_some() || visit.level.is_some())
-            .then(|| Arc::new(Speaker::new(Arc::clone(&visit.outlet), visit.progress.clone(), visit.level)));
+        let speaker =
+            (visit.progress.is_some() || visit.level.is_some()).then(|| Arc::new(Speaker::new(visit)));
         let _hushed = speaker.clone().map(Hushed);
         let voice: Arc<dyn Voice> = match speaker {
             Some(speaker) => speaker,

@@ -106,7 +106,7 @@ pub(super) fn open(
     let Some(Value::Object(declared)) = meta.get(CLIENT_CAPABILITIES) else {
         return Err(missing("`_meta` needs `io.modelcontextprotocol/clientCapabilities`, an object."));
     };
-    let client = client(meta.get(CLIENT_INFO), shape::client_capabilities(declared))?;
+    let client = client(meta.get(CLIENT_INFO), shape::client_capabilities(revision, declared))?;
     let found = Method::find(method, revision);
     if let Some(parameter) = found.and_then(Method::name_parameter)
         && mirrored
@@ -138,7 +138,8 @@ impl Server {
     /// `server/discover`.
     pub(super) fn discover(&self, id: &Id, frame: Frame<'_>) -> String {
         let supported: Vec<_> = Revision::ALL.iter().rev().map(|revision| revision.name()).collect();
-        let mut body = json!({"supportedVersions": supported, "capabilities": self.capabilities()});
+        let mut body =
+            json!({"supportedVersions": supported, "capabilities": self.capabilities(frame.revision)});
         if let Some(instructions) = &self.instructions {
             body["instructions"] = instructions.as_str().into();
         }

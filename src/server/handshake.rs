@@ -35,14 +35,14 @@ impl Server {
         let info = params.get("clientInfo").ok_or_else(|| {
             faults::bad_params("`initialize` needs `clientInfo` with `name` and `version`.")
         })?;
-        let client = envelope::client(Some(info), shape::client_capabilities(declared))?;
         let revision = Revision::parse(requested)
             .filter(|revision| revision.door() == Door::Handshake)
             .unwrap_or(Revision::NEWEST_HANDSHAKE);
+        let client = envelope::client(Some(info), shape::client_capabilities(revision, declared))?;
         let mut result = json!({
             "protocolVersion": revision.name(),
-            "capabilities": self.capabilities(),
-            "serverInfo": self.implementation,
+            "capabilities": self.capabilities(revision),
+            "serverInfo": shape::implementation(revision, &self.implementation),
         });
         if let Some(instructions) = &self.instructions {
             result["instructions"] = instructions.as_str().into();

@@ -6,6 +6,7 @@
 //!
 //! Must not: decide what is visible; the line does.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +22,7 @@ use crate::pipeline::{Family, ToolSpec};
 use crate::protocol::Revision;
 use crate::protocol::message;
 use crate::protocol::meta::ResultMeta;
+use crate::protocol::shape;
 use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations};
 
 /// Pages that are kept ready; beyond that they are made again.
@@ -131,7 +133,7 @@ impl Server {
     }
 
     /// What this server can do: only what it can do now.
-    pub(super) fn capabilities(&self) -> Value {
+    pub(super) fn capabilities(&self, revision: Revision) -> Value {
         let now = self.catalog.now();
         let mut capabilities = json!({"logging": {}, "tools": {"listChanged": true}});
         if has_resources(&now) {
@@ -140,7 +142,7 @@ impl Server {
         if has(&now, List::Prompts) {
             capabilities["prompts"] = json!({"listChanged": true});
         }
-        if has_completions(&now) {
+        if has_completions(&now) && revision.completions_capability() {
             capabilities["completions"] = json!({});
         }
         capabilities
@@ -187,11 +189,11 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    arguments: Option<&'a [PromptArgument]>,
+    arguments: Option<Cow<'a, [PromptArgument]>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    input_schema: Option<&'a Value>,
+    input_schema: Option<Cow<'a, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    output_schema: Option<&'a Value>,
+    output_schema: Option<Cow<'a, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<Hints<'a>>,
     #[serde(skip_serializing_if = "<[Icon]>::is_empty")]
@@ -204,14 +206,14 @@ struct Shown<'a> {
 #[serde(untagged)]
 enum Hints<'a> {
     Tool(&'a ToolAnnotations),
-    Resource(&'a Annotations),
+    Resource(Annotations),
 }
 
 /// How an entry looks in a list of that revision.
 fn shown(spec: &ToolSpec, revision: Revision) -> String {
     let mut shown = Shown {
         name: &spec.name,
-        title: spec.title.as_deref(),
+        title: spec.title.as_deref().filter(|_| revision.titles()),
         uri: None,
         uri_template: None,
         description: spec.description.as_deref(),
@@ -220,21 +222,22 @@ fn shown(spec: &ToolSpec, revision: Revision) -> String {
         arguments: None,
         input_schema: None,
         output_schema: None,
-        annotations: spec.resource_annotations.as_ref().map(Hints::Resource),
-        icons: &spec.icons,
-        meta: spec.meta.as_ref(),
+        annotations: spec
+            .resource_annotations
+            .as_ref()
+            .and_then(|hints| shape::annotations(revision, hints))
+            .map(Hints::Resource),
+        icons: if revision.icons() { &spec.icons } else { &[] },
+        meta: spec.meta.as_ref().filter(|_| revision.inner_meta()),
     };
     match &spec.family {
         Family::Tool => {
-            let object = |schema: &&Value| schema.get("type").and_then(Value::as_str) == Some("object");
-            shown.input_schema = Some(spec.input.source());
-            shown.output_schema = spec
-                .output
-                .as_ref()
-                .map(|output| &**output.source())
-                .filter(|schema| revision.any_structured_content() || object(schema));
+            shown.input_schema = Some(shape::input_schema(revision, spec.input.source()));
+            let output = spec.output.as_ref();
+            shown.output_schema = output.and_then(|schema| shape::output_schema(revision, schema.source()));
             let hints = &spec.annotations;
-            shown.annotations = (*hints != ToolAnnotations::default()).then_some(Hints::Tool(hints));
+            let any = revision.tool_annotations() && *hints != ToolAnnotations::default();
+            shown.annotations = any.then_some(Hints::Tool(hints));
         }
         Family::Resource { uri, mime_type, size } => {
             shown.uri = Some(uri);
@@ -246,7 +249,7 @@ fn shown(spec: &ToolSpec, revision: Revision) -> String {
             shown.mime_type = mime_type.as_deref();
         }
         Family::Prompt { arguments } => {
-            shown.arguments = Some(arguments);
+            shown.arguments = Some(shape::prompt_arguments(revision, arguments));
             shown.annotations = None;
         }
     }

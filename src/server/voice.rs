@@ -1,7 +1,8 @@
 //! What a tool says on the way.
 //!
 //! Owns [`Speaker`]. The idea: a client hears progress only under the token it gave, and log messages only from the
-//! level it asked for; nothing follows the answer.
+//! level it asked for; words of progress are a log message where progress has no room for them; nothing follows the
+//! answer.
 //!
 //! Must not: redact; the line does that before it is heard here.
 
@@ -9,14 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use super::dispatch::Visit;
 use crate::json::Value;
 use crate::pipeline::Voice;
+use crate::protocol::Revision;
 use crate::protocol::message::{self, Id};
 use crate::protocol::types::LogLevel;
 use crate::transport::Outlet;
 
 /// The voice of one request.
 pub(super) struct Speaker {
+    revision: Revision,
     outlet: Arc<dyn Outlet>,
     token: Option<Id>,
     level: Option<LogLevel>,
@@ -45,8 +49,19 @@ struct Log<'a> {
 }
 
 impl Speaker {
-    pub(super) fn new(outlet: Arc<dyn Outlet>, token: Option<Id>, level: Option<LogLevel>) -> Self {
-        Self { outlet, token, level, last: Mutex::new(Some(f64::NEG_INFINITY)) }
+    /// The voice of a visit.
+    pub(super) fn new(visit: &Visit) -> Self {
+        let outlet = Arc::clone(&visit.outlet);
+        Self::speaking(visit.revision, outlet, visit.progress.clone(), visit.level)
+    }
+
+    fn speaking(
+        revision: Revision,
+        outlet: Arc<dyn Outlet>,
+        token: Option<Id>,
+        level: Option<LogLevel>,
+    ) -> Self {
+        Self { revision, outlet, token, level, last: Mutex::new(Some(f64::NEG_INFINITY)) }
     }
 
     /// Nothing is said from here on.
@@ -64,9 +79,14 @@ impl Voice for Speaker {
             return;
         }
         let total = total.filter(|total| total.is_finite());
-        let params = Progress { token, done: progress, total, message };
+        let words = message.filter(|_| self.revision.progress_words());
+        let params = Progress { token, done: progress, total, message: words };
         if self.outlet.send(message::notification("notifications/progress", Some(params))) {
             *last = Some(progress);
+        }
+        drop(last);
+        if let (Some(message), None) = (message, words) {
+            self.log(LogLevel::Info, Some("progress"), &message.into());
         }
     }
 
@@ -100,7 +120,8 @@ mod tests {
     #[test]
     fn progress_rises_and_ends_with_the_answer() {
         let heard = Arc::new(Heard::default());
-        let speaker = Speaker::new(heard.clone(), Some(Id::Text("t".into())), Some(LogLevel::Warning));
+        let token = Some(Id::Text("t".into()));
+        let speaker = Speaker::speaking(Revision::NEWEST, heard.clone(), token, Some(LogLevel::Warning));
         for progress in [0.0, 50.0, 50.0, f64::NAN, 20.0, 100.0] {
             speaker.progress(progress, Some(100.0), None);
         }
