@@ -1,14 +1,15 @@
-//! Many callers, one writer.
+//! Many callers, few writers.
 //!
 //! Owns [`Queue`]. The idea: a caller leaves its line and waits; whoever finds nobody writing writes everything that
 //! is queued, in one go, and tells all of them. Under load that writer first lets the other tasks run that are ready,
-//! so that many lines share one lock and one write; a caller alone writes at once.
+//! so that many lines share one lock and one write; a caller alone writes at once. Each thread has a queue of its own,
+//! because to wake a caller on another thread costs more than a write.
 //!
 //! Must not: tell anybody that a line is written before it is.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use tokio::sync::oneshot;
 
@@ -18,10 +19,21 @@ use crate::error::{Error, Kind, Result};
 
 /// How often a writer lets others go first.
 const MOST_TURNS: usize = 6;
+/// Most queues; more threads than that share.
+const MOST_QUEUES: usize = 16;
+
+/// The queue of this thread, of so many.
+fn mine(queues: usize) -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    THREAD.with(|thread| thread % queues.max(1))
+}
 
 /// Lines on their way into a file.
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Vec<Mutex<Waiting>>,
     file: Mutex<File>,
     clock: SharedClock,
     /// Calls that have begun and not ended.
@@ -42,8 +54,9 @@ struct Pending {
 
 impl Queue {
     pub(super) fn new(file: File, clock: SharedClock, blocking: bool) -> Arc<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
-            waiting: Mutex::default(),
+            waiting: (0..cores.min(MOST_QUEUES)).map(|_| Mutex::default()).collect(),
             file: Mutex::new(file),
             clock,
             running: AtomicUsize::new(0),
@@ -59,7 +72,7 @@ impl Queue {
                 drop(tokio::task::spawn_blocking(move || drop(writer)));
             } else {
                 // Dropped while it gathers, the writer writes at once.
-                self.gather().await;
+                self.gather(writer.queue).await;
                 drop(writer);
             }
         }
@@ -76,7 +89,9 @@ impl Queue {
 
     /// Writes what is queued and a checkpoint.
     pub(super) fn close(&self) {
-        self.drain();
+        for queue in 0..self.waiting.len() {
+            self.drain(queue);
+        }
         if self.file().checkpoint(self.clock.wall()).is_err() {
             tracing::error!("the last audit checkpoint could not be written");
         }
@@ -84,32 +99,34 @@ impl Queue {
 
     /// Queues a line. If nobody writes, the caller does: by dropping what it gets.
     fn push(self: &Arc<Self>, members: String, written: Option<oneshot::Sender<bool>>) -> Option<Writer> {
-        let mut waiting = self.waiting();
+        let queue = mine(self.waiting.len());
+        let mut waiting = self.waiting(queue);
         waiting.lines.push_back(Pending { members, written });
         let somebody_writes = std::mem::replace(&mut waiting.somebody_writes, true);
-        (!somebody_writes).then(|| Writer(Arc::clone(self)))
+        (!somebody_writes).then(|| Writer { all: Arc::clone(self), queue })
     }
 
     /// Lets others leave their lines first, as long as more come and not every call that runs is waiting already.
-    async fn gather(&self) {
+    async fn gather(&self, queue: usize) {
         let mut queued = 0;
         for _ in 0..MOST_TURNS {
             if self.running.load(Ordering::Relaxed) <= 1 {
                 return;
             }
             tokio::task::yield_now().await;
-            let now = self.waiting().lines.len();
-            if now == queued {
+            let now = self.waiting(queue).lines.len();
+            let free = !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock));
+            if now == queued && free {
                 return;
             }
             queued = now;
         }
     }
 
-    fn drain(&self) {
+    fn drain(&self, queue: usize) {
         loop {
             let batch = {
-                let mut waiting = self.waiting();
+                let mut waiting = self.waiting(queue);
                 if waiting.lines.is_empty() {
                     waiting.somebody_writes = false;
                     return;
@@ -130,8 +147,8 @@ impl Queue {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self, queue: usize) -> MutexGuard<'_, Waiting> {
+        self.waiting[queue].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn file(&self) -> MutexGuard<'_, File> {
@@ -140,11 +157,14 @@ impl Queue {
 }
 
 /// Writes when it is dropped: also when the caller that holds it is dropped while it waits its turn.
-struct Writer(Arc<Queue>);
+struct Writer {
+    all: Arc<Queue>,
+    queue: usize,
+}
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.0.drain();
+        self.all.drain(self.queue);
     }
 }
 

@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use super::auth::{Attempts, Authenticator, Refusal, Verdict};
 use super::exchange::{Exchange, First, Guarded};
 use super::guard::{self, Guard, Refused, Route};
+use super::lanes::Lanes;
 use super::queue::Queue;
 use super::sse::{EventStream, Reply};
 use super::{Answer, Channel, Config, Delivery, Handler, HeaderFacts, Outlet, Peer, Watch, stdio};
@@ -89,6 +90,7 @@ impl Endpoint {
             shutdown: shutdown.clone(),
             config: self.config,
         });
+        let lanes = Lanes::start()?;
         let connections = TaskTracker::new();
         let accept = async {
             loop {
@@ -96,8 +98,12 @@ impl Endpoint {
                 match listener.accept().await {
                     Ok((stream, remote)) => {
                         let shared = shared.clone();
-                        connections.spawn(async move {
-                            converse(stream, remote, shared).await;
+                        // A stream that cannot change its lane is closed: the descriptor has gone.
+                        let Ok(stream) = stream.into_std() else { continue };
+                        lanes.spawn(&connections, move || async move {
+                            if let Ok(stream) = TcpStream::from_std(stream) {
+                                converse(stream, remote, shared).await;
+                            }
                             drop(place);
                         });
                     }

@@ -10,6 +10,7 @@ mod config;
 mod exchange;
 mod guard;
 pub mod http;
+mod lanes;
 mod lines;
 mod queue;
 mod sse;
