@@ -14,7 +14,7 @@
 //! policy   limits   redaction   audit   telemetry   state       engines
 //!      protocol       schema                                    words and shapes
 //!             json
-//!      error   secret   clock   principal                       bedrock
+//!      error   secret   clock   principal   ownership           bedrock
 //! ```
 
 #[cfg(feature = "mimalloc")]
@@ -23,6 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod clock;
 pub mod error;
+mod ownership;
 pub mod principal;
 pub mod secret;
 

@@ -7,7 +7,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -16,6 +15,7 @@ use super::operator::{self, Decision, Operator, Signed};
 use super::record::{Record, Status};
 use super::{Approvals, is_id, named};
 use crate::error::{Error, Kind, Result};
+use crate::ownership;
 use crate::secret::Secret;
 
 /// An approval and where it stands.
@@ -194,6 +194,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
         };
         Error::new(Kind::BadConfig, message).with_source(cause)
     };
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(fail)?;
+    let mut file =
+        ownership::private(OpenOptions::new().create_new(true).write(true)).open(path).map_err(fail)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)
 }

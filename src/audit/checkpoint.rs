@@ -6,7 +6,7 @@
 //!
 //! Must not: claim more than it can: who can read the private half can sign anything.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Hash, hash_of, text};
+use crate::ownership::private;
 
 /// What is kept beside the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -121,25 +122,6 @@ pub(super) fn beside(file: &Path, extension: &str) -> PathBuf {
     name.push(".");
     name.push(extension);
     PathBuf::from(name)
-}
-
-/// Options for a file that only its owner can read.
-pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
-}
-
-/// Makes an existing file readable by its owner alone.
-pub(super) fn make_private(file: &File) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        if file.metadata()?.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        }
-    }
-    Ok(())
 }
 
 fn message(seq: u64, prev: &Hash) -> Vec<u8> {

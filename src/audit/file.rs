@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::chain::{Head, Link, hash_of, text};
-use super::checkpoint::{Kept, Signer, keep, make_private, private};
+use super::checkpoint::{Kept, Signer, keep};
 use super::line::Members;
 use super::process;
+use crate::ownership::{make_private, private};
 
 /// How far back the last good line is looked for.
 const TAIL: u64 = 1 << 20;

@@ -38,6 +38,8 @@ const STRIKES: u32 = 3;
 const COOL_DOWN: Duration = Duration::from_mins(30);
 /// Refused logins in a row with the same secret before it is given up: vendors lock accounts at five.
 const OUT: u32 = 4;
+/// What is said when a fetch ends without an answer of its own.
+const INTERRUPTED: &str = "fetching a token was interrupted; try again";
 
 /// How the token endpoint wants to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -109,23 +111,43 @@ struct Failed {
     kind: Kind,
     message: String,
     source: Option<Arc<Error>>,
+    wait: Option<Duration>,
 }
 
 impl Failed {
-    fn of(error: Error) -> Self {
-        Self { kind: error.kind(), message: error.message().to_owned(), source: Some(Arc::new(error)) }
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None, wait: None }
     }
 
-    fn into_error(self, wait: Option<Duration>) -> Error {
+    fn of(error: Error) -> Self {
+        let (kind, message) = (error.kind(), error.message().to_owned());
+        Self { kind, message, source: Some(Arc::new(error)), wait: None }
+    }
+
+    /// The fetch ended without a word.
+    fn interrupted() -> Self {
+        Self::new(Kind::Internal, INTERRUPTED)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.message == INTERRUPTED
+    }
+
+    /// The same, said again while nothing is asked.
+    fn until(self, wait: Duration) -> Self {
+        Self { wait: Some(wait), ..self }
+    }
+
+    fn into_error(self) -> Error {
         let mut message = self.message;
-        if let Some(wait) = wait {
+        if let Some(wait) = self.wait {
             message = format!("{message}; it is not asked again for {} seconds", wait.as_secs() + 1);
         }
         let mut error = Error::new(self.kind, message);
         if let Some(source) = self.source {
             error = error.with_source(source);
         }
-        match wait {
+        match self.wait {
             Some(wait) => error.with_retry_after(wait),
             None => error,
         }
@@ -194,19 +216,31 @@ impl Fetcher {
 
     /// The token; fetched by whoever comes first, shared by all who come meanwhile.
     async fn token(self: &Arc<Self>, redactor: &Redactor) -> Result<Token> {
-        let running = {
+        let (done, joined) = self.shared_fetch(redactor).await;
+        match done {
+            // it died with whoever began it (a runtime that ended, say), and that is not this caller's loss
+            Err(failed) if joined && failed.is_interrupted() => {
+                self.shared_fetch(redactor).await.0.map_err(Failed::into_error)
+            }
+            done => done.map_err(Failed::into_error),
+        }
+    }
+
+    /// One look at the kept token, or one fetch; and whether somebody else had begun that fetch.
+    async fn shared_fetch(self: &Arc<Self>, redactor: &Redactor) -> (Result<Token, Failed>, bool) {
+        let (running, joined) = {
             let now = self.clock.monotonic();
             let mut state = self.lock();
             if let Some(token) = state.token.as_ref().filter(|token| now + MARGIN < token.ends) {
-                return Ok(token.clone());
+                return (Ok(token.clone()), false);
             }
             if let Some(running) = &state.running {
-                running.clone()
+                (running.clone(), true)
             } else {
                 if now < state.closed_until
                     && let Some(last) = state.last.clone()
                 {
-                    return Err(last.into_error(Some(state.closed_until.saturating_sub(now))));
+                    return (Err(last.until(state.closed_until.saturating_sub(now))), false);
                 }
                 // a task of its own: a caller who gives up does not leave a login half done
                 let (this, redactor, after) = (Arc::clone(self), redactor.clone(), Arc::downgrade(self));
@@ -216,16 +250,15 @@ impl Fetcher {
                         if let Some(fetcher) = after.upgrade() {
                             fetcher.lock().running = None;
                         }
-                        let message = String::from("fetching a token was interrupted; try again");
-                        Err(Failed { kind: Kind::Internal, message, source: None })
+                        Err(Failed::interrupted())
                     })
                 };
                 let running = running.boxed().shared();
                 state.running = Some(running.clone());
-                running
+                (running, false)
             }
         };
-        running.await.map_err(|failed| failed.into_error(None))
+        (running.await, joined)
     }
 
     async fn fetch(&self, redactor: &Redactor) -> Result<Token, Failed> {
@@ -290,7 +323,7 @@ impl Fetcher {
                  vendor may lock the account: correct {} and try again",
                 self.secret.reference()
             );
-            return Attempt::Missing(Failed { kind: Kind::UpstreamRefused, message, source: None });
+            return Attempt::Missing(Failed::new(Kind::UpstreamRefused, message));
         }
         let (headers, body) = match self.question(id.expose(), secret.expose(), redactor) {
             Ok(question) => question,
@@ -302,11 +335,10 @@ impl Fetcher {
             Ok(Err(failure)) => return Attempt::Broken(Failed::of(failure.error)),
             Err(_) => {
                 let message = format!("{name}'s token endpoint did not answer in time");
-                return Attempt::Broken(Failed { kind: Kind::TimedOut, message, source: None });
+                return Attempt::Broken(Failed::new(Kind::TimedOut, message));
             }
         };
-        let broken =
-            |message: String| Attempt::Broken(Failed { kind: Kind::UpstreamFailed, message, source: None });
+        let broken = |message: String| Attempt::Broken(Failed::new(Kind::UpstreamFailed, message));
         match answer.status {
             200..=299 => match read_token(&answer.body) {
                 Some((token, lasts)) => {
@@ -322,7 +354,7 @@ impl Fetcher {
                     self.id.reference(),
                     self.secret.reference()
                 );
-                Attempt::Refused(secret, Failed { kind: Kind::UpstreamRefused, message, source: None })
+                Attempt::Refused(secret, Failed::new(Kind::UpstreamRefused, message))
             }
             status => {
                 let asked = retry::retry_after(&answer.headers, self.clock.wall());

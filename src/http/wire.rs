@@ -134,6 +134,16 @@ impl Wire {
             );
             return lasting(Error::new(Kind::Forbidden, message).with_source(cause));
         }
+        if let Some(tls) = find::<rustls::Error>(&cause) {
+            let message = match tls {
+                rustls::Error::InvalidCertificate(_) => format!(
+                    "{name} shows a certificate that is not trusted for its address; nothing was sent (a private \
+                     authority is named in [egress] ca_file)"
+                ),
+                _ => format!("no safe connection to {name} could be agreed on; TLS 1.2 is the least"),
+            };
+            return lasting(Error::new(Kind::UpstreamFailed, message).with_source(cause));
+        }
         let (connect, timeout) = (cause.is_connect(), cause.is_timeout());
         let (kind, message) = match (connect, timeout) {
             (true, true) => (Kind::TimedOut, format!("{name} could not be reached in time")),
@@ -159,14 +169,25 @@ fn lasting(error: Error) -> Failure {
 }
 
 fn refused_address(cause: &reqwest::Error) -> bool {
+    find::<AddressRefused>(cause).is_some()
+}
+
+/// The cause of that type, however deep it is wrapped.
+fn find<E: std::error::Error + 'static>(cause: &reqwest::Error) -> Option<&E> {
     let mut next = cause.source();
     while let Some(error) = next {
-        if error.is::<AddressRefused>() {
-            return true;
+        // an I/O error hides what it holds: its source is what its content's source is
+        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let found = error.downcast_ref().or_else(|| held?.downcast_ref());
+        if found.is_some() {
+            return found;
         }
-        next = error.source();
+        next = match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
     }
-    false
+    None
 }
 
 fn proxy_host(proxy: &str) -> Result<String> {

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::ownership::{self, Exposure};
 
 /// One key, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,9 +122,7 @@ impl KeyFile {
         let path = self.folder.join("keys.lock");
         let lock = || {
             let mut options = OpenOptions::new();
-            options.create(true).truncate(false).write(true);
-            private(&mut options);
-            let file = options.open(&path)?;
+            let file = ownership::private(options.create(true).truncate(false).write(true)).open(&path)?;
             file.lock()?;
             Ok(file)
         };
@@ -134,8 +133,9 @@ impl KeyFile {
 fn unusable(path: &Path, error: io::Error) -> Error {
     let said = match error.kind() {
         io::ErrorKind::PermissionDenied if error.get_ref().is_some() => {
-            format!("{} can be read by other users; run `chmod 600` on it.", path.display())
+            format!("{} can be read by other users; own it and run `chmod 600` on it.", path.display())
         }
+        io::ErrorKind::Unsupported => ownership::unknown(&path.display().to_string()),
         io::ErrorKind::AlreadyExists => format!("{} exists already; remove it first.", path.display()),
         _ => format!(
             "{} cannot be read or written; check that its folder exists and is yours.",
@@ -151,10 +151,7 @@ pub(super) fn create_private(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.create_new(true).write(true);
-    private(&mut options);
-    let mut file = options.open(path)?;
+    let mut file = ownership::private(OpenOptions::new().create_new(true).write(true)).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -171,30 +168,16 @@ fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn read_private(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
-    if is_shared(&file.metadata()?) {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "readable by others"));
+    match ownership::exposure(&file.metadata()?) {
+        None => {}
+        Some(Exposure::Foreign | Exposure::Open) => {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "readable by others"));
+        }
+        Some(Exposure::Unknown) => {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "nobody knows who can read it"));
+        }
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o600);
-}
-
-#[cfg(not(unix))]
-fn private(_options: &mut OpenOptions) {}
-
-#[cfg(unix)]
-fn is_shared(about: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    about.permissions().mode() & 0o077 != 0
-}
-
-#[cfg(not(unix))]
-fn is_shared(_about: &std::fs::Metadata) -> bool {
-    false
 }

@@ -5,12 +5,12 @@
 //!
 //! Must not: know what is in the files, or read the environment; the path is handed in.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::ownership::{self, Exposure};
 
 /// A directory that only its owner can read.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl StateDir {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let shown = path.display();
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|cause| {
+        ownership::make_folder(&path).map_err(|cause| {
             Error::new(
                 Kind::BadConfig,
                 format!("The state directory {shown} cannot be made; choose another place."),
@@ -62,19 +62,17 @@ impl StateDir {
                 format!("The state directory {shown} is not a directory."),
             ));
         }
-        if facts.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Error::new(
-                Kind::BadConfig,
-                format!("The state directory {shown} belongs to another user; choose another place."),
-            ));
-        }
-        if facts.mode() & 0o077 != 0 {
-            return Err(Error::new(
-                Kind::BadConfig,
-                format!("The state directory {shown} is open to other users; run chmod 700 on it."),
-            ));
-        }
-        Ok(Self { path })
+        let message = match ownership::exposure(&facts) {
+            None => return Ok(Self { path }),
+            Some(Exposure::Foreign) => {
+                format!("The state directory {shown} belongs to another user; choose another place.")
+            }
+            Some(Exposure::Open) => {
+                format!("The state directory {shown} is open to other users; run chmod 700 on it.")
+            }
+            Some(Exposure::Unknown) => ownership::unknown(&format!("the state directory {shown}")),
+        };
+        Err(Error::new(Kind::BadConfig, message))
     }
 
     /// Where it is.
@@ -158,11 +156,7 @@ impl StateDir {
     /// Waits until no other holder, in this process or another, has the lock of that name.
     pub fn lock(&self, name: &str) -> Result<Lock> {
         let path = self.file(&format!(".{name}.lock"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
+        let file = ownership::private(OpenOptions::new().create(true).truncate(false).write(true))
             .open(path)
             .map_err(|cause| self.failed("lock", cause))?;
         file.lock().map_err(|cause| self.failed("lock", cause))?;
@@ -186,10 +180,7 @@ impl StateDir {
 
     fn fresh(&self, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.file(&format!(".{:032x}.new", rand::random::<u128>()));
-        let mut file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
+        let mut file = ownership::private(OpenOptions::new().create_new(true).write(true))
             .open(&path)
             .map_err(|cause| self.failed("write", cause))?;
         if let Err(cause) = file.write_all(bytes).and_then(|()| file.sync_all()) {

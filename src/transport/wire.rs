@@ -23,8 +23,8 @@ pub struct Wire {
 /// Takes standard input and output away from the rest of the process and gives them to the caller. To be called inside
 /// a tokio runtime, once.
 ///
-/// Where the operating system has no descriptors to move (other than Unix), the plain streams are returned, and what a
-/// tool prints is not kept off the wire.
+/// Where the operating system has no descriptors to move (other than Unix), this is refused: what a tool prints could not
+/// be kept off the wire.
 pub fn take() -> Result<Wire> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst) {
@@ -34,8 +34,12 @@ pub fn take() -> Result<Wire> {
         ));
     }
     platform::take().map_err(|error| {
-        Error::new(Kind::BadConfig, "Standard input or output is closed; start the server with both.")
-            .with_source(error)
+        let message = if error.kind() == std::io::ErrorKind::Unsupported {
+            "What a tool prints cannot be kept off standard output on this system; serve HTTP with --http HOST:PORT."
+        } else {
+            "Standard input or output is closed; start the server with both."
+        };
+        Error::new(Kind::BadConfig, message).with_source(error)
     })
 }
 
@@ -100,6 +104,6 @@ mod platform {
     use super::Wire;
 
     pub(super) fn take() -> io::Result<Wire> {
-        Ok(Wire { input: Box::new(tokio::io::stdin()), output: Box::new(tokio::io::stdout()) })
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::http::Supply;
 use crate::json::json;
+use crate::ownership::{self, Exposure};
 use crate::secret::Secret;
 
 /// Longest secret that is read from a file.
@@ -165,22 +166,15 @@ fn from_file(path: &Path, place: &str) -> Result<Secret> {
 }
 
 /// Refuses a file of somebody else's, and one that others can read or write.
-#[cfg(unix)]
 fn private(known: &std::fs::Metadata, place: &str) -> Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-
-    if known.uid() != rustix::process::geteuid().as_raw() {
-        return Err(refused(format!("the secret at {place} belongs to another user; it is not used")));
-    }
-    if known.mode() & 0o077 != 0 {
-        return Err(refused(format!("the secret at {place} can be read by others; run chmod 600 on it")));
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn private(_known: &std::fs::Metadata, _place: &str) -> Result<()> {
-    Ok(())
+    Err(refused(match ownership::exposure(known) {
+        None => return Ok(()),
+        Some(Exposure::Foreign) => format!("the secret at {place} belongs to another user; it is not used"),
+        Some(Exposure::Open) => {
+            format!("the secret at {place} can be read by others; run chmod 600 on it")
+        }
+        Some(Exposure::Unknown) => ownership::unknown(&format!("the secret at {place}")),
+    }))
 }
 
 fn from_keyring(name: &str) -> Result<Secret> {

@@ -394,6 +394,83 @@ async fn a_broken_token_endpoint_is_left_alone_for_a_while() {
     assert_eq!(upstream.count("/oauth2/v1/token"), 2);
 }
 
+/// A thread pool that is gone, with all that ran on it, when it is dropped.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+#[test]
+fn a_token_fetch_that_dies_with_its_runtime_costs_the_next_call_nothing() {
+    let outside = runtime();
+    let upstream = outside.block_on(Upstream::start(|seen, before| match (seen.path(), before) {
+        ("/oauth2/v1/token", 0) => Act::Hang,
+        ("/oauth2/v1/token", _) => token(before),
+        _ => answer(200, "{}"),
+    }));
+    let client =
+        client_with(&upstream, &upstream.egress(), oauth(&upstream, Style::Json, SystemClock::shared()));
+    let first = runtime();
+    let (call, url) = (client.clone(), upstream.url("/x"));
+    first.spawn(async move { call.send(get(url)).await.map(|_| ()) });
+    outside.block_on(soon(upstream.arrived.notified()));
+    first.shutdown_background();
+    outside.block_on(soon(upstream.left.notified()));
+    let second = runtime();
+    let response = second.block_on(soon(client.send(get(upstream.url("/x"))))).unwrap();
+    assert_eq!(response.status, 200);
+    assert_eq!((upstream.count("/oauth2/v1/token"), upstream.count("/x")), (2, 1));
+}
+
+#[tokio::test]
+async fn a_caller_who_gives_up_leaves_the_token_to_those_who_wait() {
+    let released = Arc::new(std::sync::Barrier::new(2));
+    let gate = Arc::clone(&released);
+    let upstream = Upstream::start(move |seen, before| {
+        if seen.path() == "/oauth2/v1/token" {
+            gate.wait();
+            return token(before);
+        }
+        answer(200, "{}")
+    })
+    .await;
+    let client =
+        client_with(&upstream, &upstream.egress(), oauth(&upstream, Style::Json, SystemClock::shared()));
+    let mut calls: Vec<_> = (0..5)
+        .map(|_| {
+            let (client, url) = (client.clone(), upstream.url("/x"));
+            tokio::spawn(async move { client.send(get(url)).await.map(|response| response.status) })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    calls.remove(0).abort();
+    tokio::task::spawn_blocking(move || released.wait()).await.unwrap();
+    for call in calls {
+        assert_eq!(soon(call).await.unwrap().unwrap(), 200);
+    }
+    assert_eq!((upstream.count("/oauth2/v1/token"), upstream.count("/x")), (1, 4));
+}
+
+#[tokio::test]
+async fn a_token_answer_that_breaks_off_is_asked_for_again_after_a_pause() {
+    let half = "HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{\"access_token\": \"half-a-to";
+    let upstream = Upstream::start(move |seen, before| match (seen.path(), before) {
+        ("/oauth2/v1/token", 0) => Act::RawThenClose(half.to_owned()),
+        ("/oauth2/v1/token", _) => token(before),
+        _ => answer(200, "{}"),
+    })
+    .await;
+    let clock = ManualClock::at(Duration::from_secs(1_000_000));
+    let client = client_with(&upstream, &upstream.egress(), oauth(&upstream, Style::Json, clock.clone()));
+    let error = soon(client.send(get(upstream.url("/x")))).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::UpstreamFailed);
+    assert!(!shown(&error).contains("half-a-to"), "{error}");
+    let error = soon(client.send(get(upstream.url("/x")))).await.unwrap_err();
+    assert!(error.retry_after().is_some() && upstream.seen().len() == 1, "{error}");
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(soon(client.send(get(upstream.url("/x")))).await.unwrap().status, 200);
+    assert_eq!((upstream.count("/oauth2/v1/token"), upstream.count("/x")), (2, 1));
+}
+
 #[tokio::test]
 async fn a_redirect_of_the_token_endpoint_leads_the_secret_nowhere() {
     let other = Upstream::start(|_, _| token(0)).await;

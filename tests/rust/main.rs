@@ -40,4 +40,5 @@ mod scripted;
 mod stage;
 mod stdio;
 mod support;
+mod tls;
 mod transport;

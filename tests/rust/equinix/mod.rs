@@ -556,6 +556,40 @@ async fn a_tokens_id_never_leaves_and_its_handle_works_for_its_principal_only() 
 }
 
 #[tokio::test]
+async fn tokens_that_a_refusal_names_are_concealed_and_their_handles_work() {
+    const ANOTHER: &str = "9e3c2e0c-1111-4b5e-8a52-3d1f3c7d4b5a";
+    let said = json!([{
+        "errorCode": "EQ-3", "errorMessage": format!("token {TOKEN} clashes with {ANOTHER}"),
+        "additionalInfo": [{"property": "/zSide/serviceToken/uuid", "reason": ANOTHER}],
+        "details": {"connection": {"uuid": ID, "zSide": {"serviceToken": {"uuid": ANOTHER}}}}
+    }]);
+    let refusal = said.clone();
+    let rig = Rig::new(move |seen, _| match (seen.method.as_str(), seen.path()) {
+        ("POST", "/fabric/v4/connections") => answer(409, refusal.clone()),
+        ("GET", path) if path.ends_with(ANOTHER) => answer(404, json!([{"errorCode": "EQ-1"}])),
+        _ => answer(200, token()),
+    })
+    .await;
+    let z = json!({"type": "service_token", "service_token_uuid": rig.handle_of(TOKEN).await});
+    let refused = rig.call("create_fabric_connection", order(port(PORT, 5), z)).await.unwrap();
+    let shown = format!("{refused:?}");
+    assert!(
+        refused.is_error && shown.contains("EQ-3") && shown.contains("clashes with handle:st_"),
+        "{shown}"
+    );
+    assert!(!shown.contains(TOKEN) && !shown.contains(ANOTHER), "{shown}");
+    let answer = &data(&refused)["answer"][0];
+    let handle = answer["details"]["connection"]["zSide"]["serviceToken"]["uuid"].as_str().unwrap();
+    assert_eq!(answer["details"]["connection"]["uuid"], ID, "other ids stay");
+    assert_eq!(answer["additionalInfo"][0]["reason"], handle);
+    assert!(!rig.audit().contains(TOKEN) && !rig.audit().contains(ANOTHER), "{}", rig.audit());
+
+    let gone = rig.call("get_service_token", json!({"token_uuid": handle})).await.unwrap();
+    assert!(gone.is_error);
+    assert_eq!(rig.upstream.seen().last().unwrap().path(), format!("/fabric/v4/serviceTokens/{ANOTHER}"));
+}
+
+#[tokio::test]
 async fn keys_of_providers_are_redacted_in_results() {
     let connection =
         json!({"uuid": ID, "zSide": {"accessPoint": {"authenticationKey": "a-key-nobody-needs"}}});
