@@ -97,13 +97,7 @@ impl Message {
     pub fn read(value: Value) -> Result<Self, Refused> {
         let mut object = match value {
             Value::Object(object) => object,
-            Value::Array(_) => {
-                return Err(refused(
-                    None,
-                    "Batches are not part of this protocol; send one message at a time.",
-                ));
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 return Err(refused(None, "A message has to be a JSON object."));
             }
         };

@@ -7,6 +7,7 @@
 //! Must not: read bytes, or run a tool round the line.
 
 mod asks;
+mod batch;
 mod dispatch;
 mod envelope;
 mod faults;
@@ -73,6 +74,8 @@ pub struct Config {
     pub subscriptions_each: usize,
     /// Resources one stream or session may watch.
     pub watched_each: usize,
+    /// Messages in one batch; revision 2025-03-26 alone has batches.
+    pub batch: usize,
 }
 
 impl Default for Config {
@@ -90,6 +93,7 @@ impl Default for Config {
             subscriptions: 1024,
             subscriptions_each: 64,
             watched_each: 1024,
+            batch: 32,
         }
     }
 }
@@ -194,6 +198,7 @@ impl Server {
 
     async fn message(&self, delivery: Delivery, peer: Peer, outlet: Arc<dyn Outlet>) -> Answer {
         let read = match delivery.body {
+            Ok(Value::Array(values)) => return Box::pin(self.batch(values, peer, outlet)).await,
             Ok(value) => Message::read(value),
             Err(error) => return faults::answer(Revision::NEWEST, None, &error),
         };
@@ -201,15 +206,23 @@ impl Server {
             Ok(Message::Request { id, method, params }) => {
                 self.request(&method, Arrived { id, params, peer, outlet }).await
             }
-            Ok(Message::Notification { method, params }) => self.notification(&method, &params, &peer),
-            Ok(Message::Response { id, outcome }) => match self.heard_from(&peer) {
+            Ok(message) => self.heard(message, &peer),
+            Err(refused) => faults::answer(Revision::NEWEST, refused.id.as_ref(), &refused.error),
+        }
+    }
+
+    /// What wants no answer; a request, which does, goes through [`Server::request`].
+    fn heard(&self, message: Message, peer: &Peer) -> Answer {
+        match message {
+            Message::Notification { method, params } => self.notification(&method, &params, peer),
+            Message::Response { id, outcome } => match self.heard_from(peer) {
                 Ok(talk) => {
                     talk.answered(&id, outcome);
                     accepted()
                 }
                 Err(answer) => answer,
             },
-            Err(refused) => faults::answer(Revision::NEWEST, refused.id.as_ref(), &refused.error),
+            Message::Request { .. } => accepted(),
         }
     }
 

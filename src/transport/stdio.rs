@@ -344,9 +344,10 @@ fn understand(line: &[u8], bounds: &Bounds) -> Option<(Delivery, usize)> {
 
 /// Notifications and answers are never kept waiting: they may be what a running request waits for.
 fn takes_a_place(delivery: &Delivery) -> bool {
+    let asks = |value: &Value| value.get("method").is_some() && value.get("id").is_some();
     match &delivery.body {
-        Ok(Value::Object(message)) => message.contains_key("method") && message.contains_key("id"),
-        Ok(_) => true,
+        Ok(Value::Array(messages)) => messages.iter().any(asks),
+        Ok(message) => asks(message) || !message.is_object(),
         Err(_) => false,
     }
 }

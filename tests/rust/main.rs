@@ -18,6 +18,7 @@
 mod approvals;
 mod architecture;
 mod audit;
+mod batches;
 mod client;
 mod connectors;
 mod conversations;
@@ -40,5 +41,6 @@ mod scripted;
 mod stage;
 mod stdio;
 mod support;
+mod talk;
 mod tls;
 mod transport;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bartizan::error::{Error, Kind};
 use bartizan::json::{Value, json};
@@ -144,6 +145,17 @@ pub fn asking_all() -> Arc<dyn Tool> {
     })
 }
 
+/// A tool that asks where the client works, and says it.
+pub fn asking_roots() -> Arc<dyn Tool> {
+    played(spec("asking_roots", json!({})), |_, context| {
+        let question = (String::from("roots"), Ask::Roots);
+        match answer(context, &question)? {
+            None => Err(Halt::Ask(Asks::from_iter([question]))),
+            Some(answer) => text(answer["roots"][0]["uri"].as_str().unwrap_or_default()),
+        }
+    })
+}
+
 /// A tool that never has enough.
 pub fn asking_forever() -> Arc<dyn Tool> {
     played(spec("asking_forever", json!({})), |_, context| {
@@ -179,7 +191,16 @@ pub struct Hanging {
 
 impl Hanging {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { spec: spec("hanging", json!({})), started: Arc::default(), dropped: Arc::default() })
+        Self::of(spec("hanging", json!({})))
+    }
+
+    /// One that is given up after that time.
+    pub fn within(timeout: Duration) -> Arc<Self> {
+        Self::of(ToolSpec { timeout: Some(timeout), ..spec("hanging", json!({})) })
+    }
+
+    fn of(spec: ToolSpec) -> Arc<Self> {
+        Arc::new(Self { spec, started: Arc::default(), dropped: Arc::default() })
     }
 }
 

@@ -423,7 +423,7 @@ pub fn conforms(revision: Revision, definition: &str, value: &Value) {
     assert!(problems.is_empty(), "not a {definition} of {revision}: {problems:?}\n{value}");
 }
 
-fn check_message(revision: Revision, message: &Value) {
+pub fn check_message(revision: Revision, message: &Value) {
     let definition = match message["method"].as_str().unwrap_or_default() {
         "notifications/progress" => "ProgressNotification",
         "notifications/message" => "LoggingMessageNotification",
@@ -443,7 +443,7 @@ fn check_message(revision: Revision, message: &Value) {
     conforms(revision, definition, message);
 }
 
-fn check_answer(revision: Revision, method: &str, body: &Value) {
+pub fn check_answer(revision: Revision, method: &str, body: &Value) {
     if body.is_null() {
         return;
     }
