@@ -15,6 +15,7 @@ use super::operator::{self, Decision, Operator, Signed};
 use super::record::{Record, Status};
 use super::{Approvals, is_id, named};
 use crate::error::{Error, Kind, Result};
+use crate::json::Digest;
 use crate::ownership;
 use crate::secret::Secret;
 
@@ -28,6 +29,9 @@ pub struct Listed {
     pub status: Status,
     /// Who decided, if somebody did.
     pub by: Option<String>,
+    /// All the arguments, where one approval is shown: redacted, and what hides made visible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
 }
 
 /// Where the halves of a new key are.
@@ -124,10 +128,21 @@ impl Approvals {
         for file in self.files.names()? {
             let Some(one) = named(&file).filter(|one| one.id == id) else { continue };
             if let Some(record) = self.record(&one)? {
-                return self.listed(record, one.state);
+                let mut listed = self.listed(record, one.state)?;
+                listed.arguments = self.arguments(&listed.record)?;
+                return Ok(listed);
             }
         }
         Err(unknown())
+    }
+
+    /// All the arguments; none if what lies beside the record is not what belongs to it.
+    fn arguments(&self, record: &Record) -> Result<Option<String>> {
+        let Some(whole) = &record.shown.whole else { return Ok(Some(record.shown.arguments.clone())) };
+        let text = self.files.read(&format!("{}.arguments", record.id))?;
+        Ok(text
+            .filter(|text| Digest::of(text).hex() == whole.digest)
+            .and_then(|text| String::from_utf8(text).ok()))
     }
 
     fn listed(&self, record: Record, state: &str) -> Result<Listed> {
@@ -150,16 +165,24 @@ impl Approvals {
             ("pending" | "refused", _) => Status::Refused,
             ("used", _) => Status::Used,
             ("carried", _) => Status::Carried,
+            ("void", _) => Status::Void,
             _ => Status::Unknown,
         };
         let by = signed.map(|signed| signed.operator);
-        Ok(Listed { record, status, by })
+        Ok(Listed { record, status, by, arguments: None })
     }
 
     /// Signs a decision about exactly the record that was shown. Only what is pending or decided otherwise, and has
-    /// not expired, can be decided.
+    /// not expired, can be decided; and nothing can be agreed to that could not be shown in full.
     pub fn decide(&self, shown: &Listed, decision: Decision, operator: &Operator) -> Result<()> {
         let record = &shown.record;
+        if decision == Decision::Approve && shown.arguments.is_none() {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "The arguments of this approval cannot be shown in full (their file is missing or was changed), so \
+                 nobody can agree to them; refuse it, and let the call be made again.",
+            ));
+        }
         let _lock = self.files.lock("approvals")?;
         let current = self.show(&record.id)?;
         if current.record != *record {

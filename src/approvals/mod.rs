@@ -13,6 +13,8 @@
 //! ID.BINDING.carried   a call took it and asks its client something before it goes on
 //! ID.BINDING.used      the call has ended
 //! ID.BINDING.refused   the client's user said no
+//! ID.BINDING.void      what it would have changed has changed since it was shown
+//! ID.arguments         all the arguments, where they are too long for the record
 //! ```
 //!
 //! Everything here blocks on files for a moment; the line calls it from a blocking thread.
@@ -31,10 +33,11 @@ use serde::{Deserialize, Serialize};
 
 pub use desk::{Enrolled, Listed};
 pub use operator::{Decision, Operator};
-pub use record::{Record, Shown, Status, Wish, render, visible};
+pub use record::{Destination, Record, Seen, Shown, Status, Whole, Wish, render, visible};
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
+use crate::json::json;
 use crate::state::StateDir;
 use operator::Signed;
 use record::millis;
@@ -50,8 +53,11 @@ pub struct Config {
     pub operators: Option<PathBuf>,
     /// The profile that approvals are bound to; unset is production.
     pub profile: String,
-    /// How many approvals may wait at once.
+    /// How many approvals may wait at once. One with long arguments counts for several.
     pub most_pending: usize,
+    /// Whether what a call would change is read and shown first, where the upstream has a read for it. The approval is
+    /// then void as soon as that changes.
+    pub show_state: bool,
     /// Principals whose own client may answer approval questions, such as `local:alice` or `key:alice`; everybody
     /// else's calls wait for an operator.
     pub trust_clients: Vec<String>,
@@ -64,6 +70,7 @@ impl Default for Config {
             operators: None,
             profile: String::from("production"),
             most_pending: 1000,
+            show_state: true,
             trust_clients: Vec::new(),
         }
     }
@@ -94,6 +101,8 @@ pub enum Answer {
     Pending(Box<Record>),
     /// A person refused.
     Refused(String),
+    /// A person agreed to something that has changed since.
+    Void(String),
 }
 
 /// A grant in the hands of the one call that may use it. Dropped without a word it stays `unknown`.
@@ -160,6 +169,22 @@ fn gone() -> Error {
     )
 }
 
+fn void(id: &str) -> Error {
+    Error::new(
+        Kind::NeedsApproval,
+        "What this call would change has changed since it was shown to the person who agreed, so the approval is void; \
+         make the call again to ask anew.",
+    )
+    .with_detail(json!({"approval": id, "void": true}))
+}
+
+impl Answer {
+    /// The error for an approval that the world has overtaken.
+    pub fn voided(id: &str) -> Error {
+        void(id)
+    }
+}
+
 impl Approvals {
     /// Opens the approvals of a state directory, which is made if it is not there.
     pub fn open(config: &Config, state: &Path, clock: SharedClock) -> Result<Arc<Self>> {
@@ -181,43 +206,57 @@ impl Approvals {
         millis(self.clock.wall())
     }
 
-    fn binding(&self, wish: &Wish<'_>) -> String {
-        record::binding(&self.instance, &self.config.profile, wish)
+    /// Whether what a call would change is to be read and shown.
+    pub fn shows_state(&self) -> bool {
+        self.config.show_state
+    }
+
+    /// A digest that nobody without this installation's key can try values against.
+    pub fn keyed(&self, bytes: &[u8]) -> String {
+        record::keyed(&self.instance, bytes)
+    }
+
+    /// What is shown of a wish, all of its arguments, and what it is bound to.
+    fn weigh(&self, wish: &Wish<'_>) -> (Shown, String, String) {
+        let (shown, whole) = Shown::of(wish);
+        let binding = record::binding(&self.instance, &self.config.profile, wish, &shown);
+        (shown, whole, binding)
     }
 
     /// Takes a grant that an operator gave for exactly this call, or says that one is awaited.
     pub fn settle(&self, wish: &Wish<'_>) -> Result<Answer> {
-        let binding = self.binding(wish);
+        let (shown, whole, binding) = self.weigh(wish);
         let _lock = self.files.lock("approvals")?;
-        let names = self.tidy()?;
+        let (names, waiting) = self.tidy()?;
         let now = self.now();
-        let mut waiting = 0;
         let mut open = None;
         for one in names.iter().filter_map(|name| named(name)) {
-            if one.state == "pending" {
-                waiting += 1;
-            }
-            if one.binding != binding {
+            if one.binding != binding || one.state != "pending" {
                 continue;
             }
             let Some(record) = self.record(&one)? else { continue };
-            if one.state != "pending" {
-                continue;
-            }
-            match self.decision(&record, wish, &binding, now)? {
-                Some((Decision::Approve, by)) => {
+            let same = record.shown == shown;
+            match self.decision(&record, &binding, now)? {
+                Some((Decision::Refuse, _)) => return Ok(Answer::Refused(record.id)),
+                Some((Decision::Approve, by)) if same => {
                     if let Some(grant) = self.take(&record.id, &binding, "pending", by)? {
                         return Ok(Answer::Taken(grant));
                     }
                 }
-                Some((Decision::Refuse, _)) => return Ok(Answer::Refused(record.id)),
-                None => open = Some(record),
+                // What the person saw is no more: nothing that was said about it holds.
+                Some((Decision::Approve, _)) => {
+                    self.void(&record.id, &binding)?;
+                    return Ok(Answer::Void(record.id));
+                }
+                None if same => open = Some(record),
+                None => self.void(&record.id, &binding)?,
             }
         }
         if let Some(record) = open {
             return Ok(Answer::Pending(Box::new(record)));
         }
-        if waiting >= self.config.most_pending {
+        let places = record::places(&shown);
+        if waiting + places > self.config.most_pending {
             return Err(Error::new(
                 Kind::RateLimited,
                 "Too many approvals are waiting already; decide or let expire some of them first.",
@@ -227,7 +266,7 @@ impl Approvals {
             id: fresh_id(),
             created: now,
             expires: now.saturating_add(millis(self.config.expires())),
-            shown: Shown::of(wish),
+            shown,
             fingerprint: wish.fingerprint.hex(),
             binding: binding.clone(),
             policy: wish.policy.to_owned(),
@@ -235,23 +274,35 @@ impl Approvals {
         let bytes = serde_json::to_vec_pretty(&record).map_err(|cause| {
             Error::new(Kind::Internal, "An approval could not be written down.").with_source(cause)
         })?;
+        if record.shown.whole.is_some() {
+            self.files.write(&format!("{}.arguments", record.id), whole.as_bytes())?;
+        }
         self.files.write(&name(&record.id, &binding, "pending"), &bytes)?;
         Ok(Answer::Pending(Box::new(record)))
     }
 
     /// Takes a grant that the caller's own client gave; the line calls this only where configuration trusts it. What
-    /// an operator has refused meanwhile stays refused.
+    /// an operator has refused meanwhile stays refused, and what no client could show in full is not the client's to
+    /// agree to.
     pub fn agreed_by_client(&self, id: &str, wish: &Wish<'_>) -> Result<Grant> {
         let _lock = self.files.lock("approvals")?;
-        let binding = self.binding(wish);
+        let (shown, _, binding) = self.weigh(wish);
         if is_id(id)
             && let Some(record) = self.record(&Named { id, binding: &binding, state: "pending" })?
-            && let Some((Decision::Refuse, _)) = self.decision(&record, wish, &binding, self.now())?
         {
-            return Err(Error::new(
-                Kind::Declined,
-                "An operator has refused this call; do not try it again.",
-            ));
+            if let Some((Decision::Refuse, _)) = self.decision(&record, &binding, self.now())? {
+                return Err(Error::new(
+                    Kind::Declined,
+                    "An operator has refused this call; do not try it again.",
+                ));
+            }
+            if record.shown.version != shown.version {
+                self.void(id, &binding)?;
+                return Err(void(id));
+            }
+            if shown.whole.is_some() {
+                return Err(gone());
+            }
         }
         self.open_take(id, wish, "pending", "client")
     }
@@ -263,20 +314,20 @@ impl Approvals {
 
     /// The caller's own client said no.
     pub fn declined_by_client(&self, id: &str, wish: &Wish<'_>) -> Result<()> {
-        let binding = self.binding(wish);
+        let (_, _, binding) = self.weigh(wish);
         let moved =
             is_id(id) && self.files.rename(&name(id, &binding, "pending"), &name(id, &binding, "refused"))?;
         if moved { Ok(()) } else { Err(gone()) }
     }
 
     fn open_take(&self, id: &str, wish: &Wish<'_>, from: &str, by: &str) -> Result<Grant> {
-        let binding = self.binding(wish);
+        let (shown, _, binding) = self.weigh(wish);
         if !is_id(id) {
             return Err(gone());
         }
         let one = Named { id, binding: &binding, state: from };
         match self.record(&one)? {
-            Some(record) if record.expires > self.now() && record.shown == Shown::of(wish) => {}
+            Some(record) if record.expires > self.now() && record.shown == shown => {}
             _ => return Err(gone()),
         }
         self.take(id, &binding, from, by.to_owned())?.ok_or_else(gone)
@@ -292,6 +343,11 @@ impl Approvals {
         }))
     }
 
+    /// Nobody can decide about it or use it any more.
+    fn void(&self, id: &str, binding: &str) -> Result<()> {
+        self.files.rename(&name(id, binding, "pending"), &name(id, binding, "void")).map(|_| ())
+    }
+
     fn record(&self, one: &Named<'_>) -> Result<Option<Record>> {
         let Some(bytes) = self.files.read(&name(one.id, one.binding, one.state))? else { return Ok(None) };
         Ok(serde_json::from_slice::<Record>(&bytes)
@@ -299,20 +355,15 @@ impl Approvals {
             .filter(|record| record.id == one.id && record.binding == one.binding))
     }
 
-    /// The decision of an enrolled operator, if there is one that means this call and holds now.
-    fn decision(
-        &self,
-        record: &Record,
-        wish: &Wish<'_>,
-        binding: &str,
-        now: u64,
-    ) -> Result<Option<(Decision, String)>> {
+    /// The decision of an enrolled operator about exactly this record, if there is one that holds now. Whether the
+    /// record shows the call at hand is for the caller to see.
+    fn decision(&self, record: &Record, binding: &str, now: u64) -> Result<Option<(Decision, String)>> {
         let Some(bytes) = self.files.read(&format!("{}.decision", record.id))? else { return Ok(None) };
         let Ok(signed) = serde_json::from_slice::<Signed>(&bytes) else { return Ok(None) };
         let public = operator::is_name(&signed.operator)
             .then(|| std::fs::read(self.operators.join(format!("{}.pub", signed.operator))).ok())
             .flatten();
-        let shown = Shown::of(wish).digest().hex();
+        let shown = record.shown.digest().hex();
         let holds = signed.id == record.id
             && signed.expires > now
             && signed.at <= now.saturating_add(60_000)
@@ -320,17 +371,17 @@ impl Approvals {
         Ok(holds.then_some((signed.decision, signed.operator)))
     }
 
-    /// Removes what is long over, and returns the names of the rest.
-    fn tidy(&self) -> Result<Vec<String>> {
+    /// Removes what is long over, and returns the names of the rest and how many places are taken by what waits.
+    fn tidy(&self) -> Result<(Vec<String>, usize)> {
         const KEPT: u64 = 24 * 3600 * 1000;
         const KEPT_UNKNOWN: u64 = 30 * KEPT;
         let now = self.now();
-        let mut left = Vec::new();
+        let (mut left, mut waiting) = (Vec::new(), 0);
         for file in self.files.names()? {
             let Some(one) = named(&file) else { continue };
             let Some(record) = self.record(&one)? else { continue };
             let over = match one.state {
-                "pending" | "refused" | "carried" => record.expires <= now,
+                "pending" | "refused" | "carried" | "void" => record.expires <= now,
                 "used" => record.expires.saturating_add(KEPT) <= now,
                 _ => record.expires.saturating_add(KEPT_UNKNOWN) <= now,
             };
@@ -338,11 +389,15 @@ impl Approvals {
             if over && (one.state != "pending" || record.expires.saturating_add(KEPT) <= now) {
                 self.files.remove(&file)?;
                 self.files.remove(&format!("{}.decision", record.id))?;
+                self.files.remove(&format!("{}.arguments", record.id))?;
             } else if !over {
+                if one.state == "pending" {
+                    waiting += record::places(&record.shown);
+                }
                 left.push(file);
             }
         }
-        Ok(left)
+        Ok((left, waiting))
     }
 }
 

@@ -36,6 +36,28 @@ pub struct Wish<'a> {
     pub redacted: &'a Value,
     /// The policies that asked for a person.
     pub policy: &'a str,
+    /// Where the call goes and as whom, if it goes anywhere.
+    pub upstream: Option<&'a Destination>,
+    /// What the call would change, as it is now, where that was read.
+    pub state: Option<&'a Seen>,
+}
+
+/// Where a call goes, and with which credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The base address and the credential's reference (`env:NAME`), for people.
+    pub shown: String,
+    /// A keyed fingerprint of the credential itself, where it has one: bound, never shown.
+    pub fingerprint: Option<String>,
+}
+
+/// What a call would change, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// A keyed digest of the entity tag, or of the content where there is none.
+    pub version: String,
+    /// For people: redacted, cut to a readable length.
+    pub summary: String,
 }
 
 /// What the person sees; the signature covers its digest.
@@ -51,29 +73,112 @@ pub struct Shown {
     pub effect: String,
     /// Method and address template of an upstream operation.
     pub target: Option<String>,
-    /// The arguments: redacted, cut to a readable length, control characters made visible.
+    /// The base address and the reference of the credential.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// The arguments: redacted, what hides made visible, and cut if they are long.
     pub arguments: String,
+    /// JSON Pointers of what was redacted: the person agrees to it unseen.
+    #[serde(default)]
+    pub unseen: Vec<String>,
+    /// Set where the arguments had to be cut: all of them lie in a file beside the record.
+    #[serde(default)]
+    pub whole: Option<Whole>,
+    /// What the call would change, as it is now.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// The keyed digest of that state.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// Arguments that are too long for a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// How many bytes the whole text has.
+    pub bytes: u64,
+    /// Its SHA-256, which the signature covers.
+    pub digest: String,
 }
 
 impl Shown {
-    /// What is shown of a wish.
-    pub fn of(wish: &Wish<'_>) -> Self {
-        Self {
+    /// What is shown of a wish, and the whole text of its arguments.
+    pub(super) fn of(wish: &Wish<'_>) -> (Self, String) {
+        let whole = render(wish.redacted);
+        let end = whole.floor_char_boundary(LONGEST);
+        let cut = whole.len() - end;
+        let (arguments, known) = if cut == 0 {
+            (whole.clone(), None)
+        } else {
+            let bytes = u64::try_from(whole.len()).unwrap_or(u64::MAX);
+            let known = Whole { bytes, digest: Digest::of(whole.as_bytes()).hex() };
+            (format!("{}\n[cut: {cut} more bytes are not shown]", &whole[..end]), Some(known))
+        };
+        let mut unseen = Vec::new();
+        redacted(wish.redacted, &mut String::new(), &mut unseen);
+        let shown = Self {
             principal: visible(&wish.principal.id),
             tool: visible(wish.tool),
             source: visible(wish.source),
             effect: wish.effect.to_owned(),
             target: wish.target.map(visible),
-            arguments: render(wish.redacted),
-        }
+            upstream: wish.upstream.map(|upstream| visible(&upstream.shown)),
+            arguments,
+            unseen,
+            whole: known,
+            state: wish.state.map(|state| state.summary.clone()),
+            version: wish.state.map(|state| state.version.clone()),
+        };
+        (shown, whole)
     }
 
     /// The digest that is signed.
     pub fn digest(&self) -> Digest {
         digest(&json!({
-            "principal": self.principal, "tool": self.tool, "source": self.source, "effect": self.effect,
-            "target": self.target, "arguments": self.arguments
+            "call": self.call().hex(), "state": self.state, "version": self.version
         }))
+    }
+
+    /// The digest of everything but the state, which may change while nobody decides.
+    fn call(&self) -> Digest {
+        digest(&json!({
+            "principal": self.principal, "tool": self.tool, "source": self.source, "effect": self.effect,
+            "target": self.target, "upstream": self.upstream, "arguments": self.arguments,
+            "unseen": self.unseen, "whole": self.whole.as_ref().map(|whole| &whole.digest)
+        }))
+    }
+}
+
+/// Where a redacted value lost something, as JSON Pointers; a long list ends with how many more there are.
+fn redacted(value: &Value, at: &mut String, found: &mut Vec<String>) {
+    const MOST: usize = 100;
+    let mut note = |at: &str| match found.len() {
+        0..MOST => found.push(visible(at)),
+        MOST => found.push(String::from("(and more)")),
+        _ => {}
+    };
+    match value {
+        Value::String(text) if text.contains("[redacted:") => note(at),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                let length = at.len();
+                let _ = write!(at, "/{index}");
+                redacted(item, at, found);
+                at.truncate(length);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                let length = at.len();
+                let _ = write!(at, "/{}", name.replace('~', "~0").replace('/', "~1"));
+                if name.contains("[redacted:") {
+                    redacted(&Value::String(name.clone()), at, found);
+                }
+                redacted(member, at, found);
+                at.truncate(length);
+            }
+        }
     }
 }
 
@@ -108,6 +213,8 @@ pub enum Status {
     Refused,
     /// Its time is over.
     Expired,
+    /// What it would have changed has changed since a person saw it.
+    Void,
     /// The call took it and has ended.
     Used,
     /// The call took it and asks something else of its client before it goes on.
@@ -124,6 +231,7 @@ impl Status {
             Self::Approved => "approved",
             Self::Refused => "refused",
             Self::Expired => "expired",
+            Self::Void => "void",
             Self::Used => "used",
             Self::Carried => "carried",
             Self::Unknown => "unknown",
@@ -132,7 +240,7 @@ impl Status {
 }
 
 /// The keyed digest of everything that must not change between the question and the call.
-pub(super) fn binding(key: &[u8; 32], profile: &str, wish: &Wish<'_>) -> String {
+pub(super) fn binding(key: &[u8; 32], profile: &str, wish: &Wish<'_>, shown: &Shown) -> String {
     let principal = wish.principal;
     let whole = json!({
         "profile": profile,
@@ -146,54 +254,42 @@ pub(super) fn binding(key: &[u8; 32], profile: &str, wish: &Wish<'_>) -> String 
         "fingerprint": wish.fingerprint.hex(),
         "policy": wish.policy,
         "arguments": wish.arguments,
-        "shown": Shown::of(wish).digest().hex(),
+        "credential": wish.upstream.and_then(|upstream| upstream.fingerprint.as_deref()),
+        "shown": shown.call().hex(),
     });
+    keyed(key, canonical(&whole).as_bytes())
+}
+
+/// A digest that nobody without the installation's key can try values against.
+pub(super) fn keyed(key: &[u8; 32], bytes: &[u8]) -> String {
     // HMAC pads a key to the block of its hash with zeros.
     let mut block = [0; 64];
     block[..32].copy_from_slice(key);
     let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
-    mac.update(canonical(&whole).as_bytes());
+    mac.update(bytes);
     Digest(mac.finalize().into_bytes().into()).hex()
+}
+
+/// How many of the waiting places an approval takes: one, and one more for every 64 KiB that lie beside it.
+pub(super) fn places(shown: &Shown) -> usize {
+    let beside = shown.whole.as_ref().map_or(0, |whole| whole.bytes.div_ceil(64 << 10));
+    usize::try_from(beside).unwrap_or(usize::MAX).saturating_add(1)
 }
 
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Longest text that is shown of one value, and of all.
-const LONGEST_VALUE: usize = 400;
+/// How much of the arguments a record holds, and a client's question can show. What is longer lies beside the record,
+/// and only an operator can agree to it.
 const LONGEST: usize = 16_000;
 
-/// Arguments for a person's eyes: indented JSON, long texts cut (and saying so), and every character that could hide
-/// or rearrange something written as its number.
+/// A value for a person's eyes: indented JSON, whole, with every character that could hide or rearrange something
+/// written as its number.
 pub fn render(redacted: &Value) -> String {
     // The order of keys and the spelling of numbers are the caller's whim; the same call is shown in the same words.
-    let mut value = serde_json::from_str(&canonical(redacted)).unwrap_or(Value::Null);
-    shorten(&mut value);
-    let text = serde_json::to_string_pretty(&value).unwrap_or_default();
-    let mut shown = visible(&text);
-    if shown.len() > LONGEST {
-        let end = shown.floor_char_boundary(LONGEST);
-        let left = shown.len() - end;
-        shown.truncate(end);
-        let _ = write!(shown, "\n[cut: {left} more bytes are not shown]");
-    }
-    shown
-}
-
-fn shorten(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            let length = text.chars().count();
-            if length > LONGEST_VALUE {
-                let start: String = text.chars().take(LONGEST_VALUE).collect();
-                *text = format!("{start} [cut: {} more characters]", length - LONGEST_VALUE);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(shorten),
-        Value::Object(object) => object.values_mut().for_each(shorten),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+    let value: Value = serde_json::from_str(&canonical(redacted)).unwrap_or(Value::Null);
+    visible(&serde_json::to_string_pretty(&value).unwrap_or_default())
 }
 
 /// The text with every control, invisible or direction-changing character written as `<U+XXXX>`; line feeds stay.
@@ -224,13 +320,22 @@ mod tests {
 
     #[test]
     fn nothing_hides_from_the_person() {
-        let value = json!({"name": "a\u{202e}b\u{200b}c\u{7f}\u{1b}[2J", "note": "x".repeat(500), "n": "line\nbreak"});
+        let value = json!({"name": "a\u{202e}b\u{200b}c\u{7f}\u{1b}[2J", "n": "line\nbreak"});
         let shown = render(&value);
         assert!(shown.contains("a<U+202E>b<U+200B>c<U+007F>"), "{shown}");
         assert!(!shown.contains('\u{1b}') && shown.contains("\\u001b") && shown.contains("line\\nbreak"));
-        assert!(shown.contains("[cut: 100 more characters]"));
-        let long = render(&Value::Array(vec![json!("y".repeat(300)); 100]));
-        assert!(long.len() < LONGEST + 100 && long.contains("more bytes are not shown"));
+    }
+
+    #[test]
+    fn what_was_redacted_is_named() {
+        let value =
+            json!({"a/b": [{"password": "[redacted:password]"}, "x"], "c": "key [redacted:token] end"});
+        let mut found = Vec::new();
+        redacted(&value, &mut String::new(), &mut found);
+        assert_eq!(found, ["/a~1b/0/password", "/c"]);
+        found.clear();
+        redacted(&Value::Array(vec![json!("[redacted:x]"); 300]), &mut String::new(), &mut found);
+        assert_eq!((found.len(), found.last().map(String::as_str)), (101, Some("(and more)")));
     }
 
     #[test]
@@ -249,7 +354,11 @@ mod tests {
             arguments,
             redacted: &Value::Null,
             policy,
+            upstream: None,
+            state: None,
         };
+        let binding =
+            |key: &[u8; 32], profile: &str, wish: &Wish<'_>| binding(key, profile, wish, &Shown::of(wish).0);
         let key = [7; 32];
         let first = binding(&key, "p", &wish(&principal, &one, "v1"));
         assert_eq!(first, binding(&key, "p", &wish(&principal, &one, "v1")));
@@ -260,5 +369,21 @@ mod tests {
         assert_ne!(first, binding(&key, "p", &wish(&principal, &one, "v2")));
         let changed = Wish { fingerprint: Digest([2; 32]), ..wish(&principal, &one, "v1") };
         assert_ne!(first, binding(&key, "p", &changed));
+        let at = |shown: &str, fingerprint: &str| Destination {
+            shown: shown.into(),
+            fingerprint: Some(fingerprint.into()),
+        };
+        let (here, there, rotated) = (at("a", "1"), at("b", "1"), at("a", "2"));
+        let to =
+            |upstream| binding(&key, "p", &Wish { upstream: Some(upstream), ..wish(&principal, &one, "v1") });
+        let same = here.clone();
+        assert_eq!(to(&here), to(&same));
+        assert_ne!(first, to(&here));
+        assert_ne!(to(&here), to(&there));
+        assert_ne!(to(&here), to(&rotated));
+        let seen = Seen { version: "1".into(), summary: "now".into() };
+        let with_state = Wish { state: Some(&seen), ..wish(&principal, &one, "v1") };
+        assert_eq!(first, binding(&key, "p", &with_state), "the state has a place of its own");
+        assert_ne!(Shown::of(&with_state).0.digest(), Shown::of(&wish(&principal, &one, "v1")).0.digest());
     }
 }

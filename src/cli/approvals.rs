@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::args::{ApprovalAction, Approvals as Typed, OperatorFlags};
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::approvals::{Approvals, Decision, Listed, Status};
+use crate::approvals::{Approvals, Decision, Listed, Status, visible};
 use crate::clock::{SystemClock, rfc3339};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
@@ -42,22 +42,22 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
 fn list(approvals: &Approvals, as_json: bool, screen: Screen) -> Result<()> {
     let all = approvals.list()?;
     if as_json {
-        screen.json(&json!({"approvals": all}));
+        screen.json(&readable(json!({"approvals": all})));
         return Ok(());
     }
     for one in &all {
         let tone = match one.status {
             Status::Pending => Tone::Strong,
             Status::Approved | Status::Used | Status::Carried => Tone::Good,
-            Status::Refused | Status::Expired | Status::Unknown => Tone::Note,
+            Status::Refused | Status::Expired | Status::Void | Status::Unknown => Tone::Note,
         };
         let shown = &one.record.shown;
         screen.line(&format!(
             "{}  {}  {} by {}",
-            screen.paint(Tone::Strong, &one.record.id),
+            screen.paint(Tone::Strong, &plain(&one.record.id)),
             screen.paint(tone, &format!("{:<8}", one.status.name())),
-            shown.tool,
-            shown.principal
+            plain(&shown.tool),
+            plain(&shown.principal)
         ));
     }
     if all.is_empty() {
@@ -66,14 +66,41 @@ fn list(approvals: &Approvals, as_json: bool, screen: Screen) -> Result<()> {
     Ok(())
 }
 
+/// A text of a record in one line: whoever could write the record cannot write to the terminal.
+fn plain(text: &str) -> String {
+    visible(text).replace('\n', "<U+000A>")
+}
+
+/// The same for every text of a JSON document.
+fn readable(mut value: Value) -> Value {
+    fn walk(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = visible(text),
+            Value::Array(items) => items.iter_mut().for_each(walk),
+            Value::Object(members) => {
+                *members = std::mem::take(members)
+                    .into_iter()
+                    .map(|(name, mut member)| {
+                        walk(&mut member);
+                        (visible(&name), member)
+                    })
+                    .collect();
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    walk(&mut value);
+    value
+}
+
 fn show(one: &Listed, as_json: bool, screen: Screen) {
     if as_json {
-        screen.json(&serde_json::to_value(one).unwrap_or(Value::Null));
+        screen.json(&readable(serde_json::to_value(one).unwrap_or(Value::Null)));
         return;
     }
     let shown = &one.record.shown;
     let row = |name: &str, value: &str| {
-        screen.line(&format!("{} {value}", screen.paint(Tone::Note, &format!("{name:<10}"))));
+        screen.line(&format!("{} {}", screen.paint(Tone::Note, &format!("{name:<10}")), plain(value)));
     };
     row("id", &one.record.id);
     row("status", one.status.name());
@@ -82,12 +109,34 @@ fn show(one: &Listed, as_json: bool, screen: Screen) {
     if let Some(target) = &shown.target {
         row("sends", target);
     }
+    if let Some(upstream) = &shown.upstream {
+        row("as", upstream);
+    }
     row("until", &rfc3339(Duration::from_millis(one.record.expires)));
     row("policy", &one.record.policy);
     if let Some(by) = &one.by {
         row("decided by", by);
     }
-    screen.line(&shown.arguments);
+    if !shown.unseen.is_empty() {
+        row(
+            "unseen",
+            &format!("{} (redacted: you would agree to it without seeing it)", shown.unseen.join(", ")),
+        );
+    }
+    if let Some(state) = &shown.state {
+        screen.line(&screen.paint(Tone::Note, "what it would change, as it was when this was asked:"));
+        screen.line(&visible(state));
+    }
+    screen.line(&screen.paint(Tone::Note, "arguments:"));
+    match &one.arguments {
+        Some(all) => screen.line(&visible(all)),
+        None => {
+            screen.line(&visible(&shown.arguments));
+            screen.line(
+                &screen.paint(Tone::Bad, "The rest is missing or was changed, so this can only be refused."),
+            );
+        }
+    }
 }
 
 fn decide(
@@ -108,7 +157,7 @@ fn decide(
     approvals.decide(&listed, decision, &operator)?;
     let done = approvals.show(id)?;
     if as_json {
-        screen.json(&serde_json::to_value(&done).unwrap_or(Value::Null));
+        screen.json(&readable(serde_json::to_value(&done).unwrap_or(Value::Null)));
     } else {
         let (tone, word) = match decision {
             Decision::Approve => (Tone::Good, "approved: the caller may repeat exactly this call, once"),
@@ -192,4 +241,19 @@ fn ask(prompt: &str) -> Result<Secret> {
     rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| {
         Error::new(Kind::BadConfig, "The passphrase could not be read from the terminal.").with_source(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_cannot_write_to_the_terminal() {
+        assert_eq!(
+            plain("a\u{1b}[2J\nstatus   approved\u{202e}"),
+            "a<U+001B>[2J<U+000A>status   approved<U+202E>"
+        );
+        let shown = readable(json!({"to\u{200b}ol": ["x\u{202e}y", 1, {"z": "\u{7f}"}]})).to_string();
+        assert_eq!(shown, r#"{"to<U+200B>ol":["x<U+202E>y",1,{"z":"<U+007F>"}]}"#);
+    }
 }

@@ -14,7 +14,7 @@ use super::response;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, HeaderValue, Method, Request, Response};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply, Tool, ToolSpec};
+use crate::pipeline::{Approved, BoxFuture, Context, Destination, Halt, Reply, Tool, ToolSpec};
 use crate::policy::Effect;
 use crate::principal::Principal;
 use crate::protocol::types::{ToolAnnotations, ToolResult};
@@ -115,6 +115,10 @@ fn target(template: &str, base: &Url) -> String {
 impl Tool for Flow {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn destination(&self) -> BoxFuture<'_, Option<Destination>> {
+        Box::pin(async { Some(super::destination(&self.upstream.client).await) })
     }
 
     fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {

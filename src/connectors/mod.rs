@@ -36,7 +36,7 @@ use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, Config, Credentials, HeaderName, HeaderValue, Settings};
 use crate::json::{Map, Value};
-use crate::pipeline::Tool;
+use crate::pipeline::{Destination, Tool};
 use crate::redaction::Redactor;
 
 /// A connector that comes with the program.
@@ -256,6 +256,12 @@ pub fn document_at(path: &Path) -> Result<Document> {
         let message = format!("{}: {}", path.display(), error.message());
         Error::new(error.kind(), message).with_source(error)
     })
+}
+
+/// Where the requests of a client go and as whom, for an approval to be bound to.
+async fn destination(client: &Client) -> Destination {
+    let (base, identity) = client.identity().await;
+    Destination { shown: format!("{base} as {}", identity.reference), fingerprint: identity.fingerprint }
 }
 
 /// What the tools of a stand-in say in their `_meta`; the line repeats it in results and in the audit.

@@ -5,7 +5,11 @@
 //!
 //! Must not: sign, retry or pace (`http/` does), or redact (the line does).
 
-use std::sync::Arc;
+mod glance;
+
+use std::sync::{Arc, OnceLock};
+
+use self::glance::Glance;
 
 use super::document::{Document, Operation, Parameter, Place, Refusal};
 use super::manifest::{Override, Pages};
@@ -16,7 +20,7 @@ use super::{pages, response};
 use crate::error::Result;
 use crate::http::{Client, HeaderName, HeaderValue};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply, Tool, ToolSpec};
+use crate::pipeline::{Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec};
 use crate::policy::Effect;
 use crate::protocol::types::{Content, ToolAnnotations, ToolResult};
 use crate::schema::{LazySchema, Schema};
@@ -49,6 +53,8 @@ pub(super) struct Call {
     client: Client,
     pages: Option<Pages>,
     expects_json: bool,
+    /// Set once every operation is known: the read of what this one would change.
+    glance: OnceLock<Glance>,
 }
 
 impl Call {
@@ -82,11 +88,15 @@ impl Call {
             .and_then(|opinion| opinion.idempotent)
             .unwrap_or(plan.idempotent || spec.effect == Effect::Read);
         let pages = opinion.and_then(|opinion| opinion.pages.clone());
-        Ok(Self { spec, plan, client: shared.client.clone(), pages, expects_json })
+        let glance = OnceLock::new();
+        Ok(Self { spec, plan, client: shared.client.clone(), pages, expects_json, glance })
     }
 
-    async fn run(&self, arguments: &Map<String, Value>) -> Result<ToolResult> {
-        let request = self.plan.request(arguments)?;
+    async fn run(&self, arguments: &Map<String, Value>, tag: Option<&str>) -> Result<ToolResult> {
+        let mut request = self.plan.request(arguments)?;
+        if let Some(tag) = tag {
+            glance::condition(&mut request, tag);
+        }
         let first = request.clone();
         let response = self.client.send(request).await?;
         let result = response::result(&response, self.client.name(), self.expects_json)?;
@@ -114,7 +124,15 @@ impl Tool for Call {
     }
 
     fn call<'a>(&'a self, call: &'a Approved, _context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
-        Box::pin(async move { Ok(Reply::Tool(self.run(call.arguments()).await?)) })
+        Box::pin(async move { Ok(Reply::Tool(self.run(call.arguments(), call.shown_tag()).await?)) })
+    }
+
+    fn destination(&self) -> BoxFuture<'_, Option<Destination>> {
+        Box::pin(async { Some(super::destination(&self.client).await) })
+    }
+
+    fn sight(&self, arguments: &Map<String, Value>) -> Option<Sight> {
+        self.glance.get().and_then(|glance| glance.sight(arguments))
     }
 }
 
@@ -125,7 +143,7 @@ pub(super) fn tools(
     only_listed: bool,
     shared: &Shared,
 ) -> (Vec<Arc<dyn Tool>>, Vec<Refusal>) {
-    let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(document.operations.len());
+    let mut calls: Vec<Arc<Call>> = Vec::with_capacity(document.operations.len());
     let mut refused = Vec::new();
     let mut spent = 0;
     for operation in document.operations {
@@ -139,12 +157,13 @@ pub(super) fn tools(
         match Call::new(operation, opinion.as_ref(), shared, budget) {
             Ok(call) => {
                 spent += measure(call.spec.input.source()).0;
-                tools.push(Arc::new(call));
+                calls.push(Arc::new(call));
             }
             Err(error) => refused.push(Refusal { place, reason: error.message().to_owned() }),
         }
     }
-    (tools, refused)
+    glance::pair(&calls);
+    (calls.into_iter().map(|call| call as Arc<dyn Tool>).collect(), refused)
 }
 
 fn spec(operation: &Operation, opinion: Option<&Override>, shared: &Shared, budget: usize) -> ToolSpec {

@@ -37,10 +37,22 @@ impl Supply for Secret {
     }
 }
 
+/// Who signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The kind of credential and where it comes from, for people.
+    pub reference: String,
+    /// A keyed fingerprint of the secret itself; none where there is no secret, or it is too short or plain for one.
+    pub fingerprint: Option<String>,
+}
+
 /// A way of signing requests. Shared by all calls to one upstream.
 pub trait Credentials: Send + Sync + 'static {
     /// Signs a request whose destination was checked.
     fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>>;
+
+    /// Who it signs as, read anew: a secret that was changed is the one that is used from then on.
+    fn identity<'a>(&'a self, redactor: &'a Redactor) -> BoxFuture<'a, Identity>;
 
     /// The upstream answered 401 to a request that was signed with this `generation` (see [`Signing::generation`]).
     /// True if a new credential can be had, so that one more try is worth it.
@@ -132,6 +144,17 @@ impl Kept {
         Ok(secret)
     }
 
+    /// The secret as it is now; the one that is kept if it cannot be read.
+    async fn fresh(&self, redactor: &Redactor) -> Option<Secret> {
+        let found = read(&self.supply).await.ok();
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret) = found {
+            redactor.learn(&secret, self.label);
+            *value = Some(secret);
+        }
+        value.clone()
+    }
+
     /// Forgets the value, so that a changed one is read next time.
     fn forget(&self) {
         *self.value.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -161,6 +184,10 @@ pub(super) fn missing(error: Error) -> Error {
 pub struct Open;
 
 impl Credentials for Open {
+    fn identity<'a>(&'a self, _redactor: &'a Redactor) -> BoxFuture<'a, Identity> {
+        Box::pin(async { Identity { reference: String::from("nobody (unsigned)"), fingerprint: None } })
+    }
+
     fn apply<'a>(&'a self, _signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { Ok(()) })
     }
@@ -190,6 +217,16 @@ impl Credentials for Header {
         Box::pin(async move {
             let secret = self.secret.get(signing.redactor()).await?;
             signing.set(self.name.clone(), &format!("{}{}", self.prefix, secret.expose()))
+        })
+    }
+
+    fn identity<'a>(&'a self, redactor: &'a Redactor) -> BoxFuture<'a, Identity> {
+        Box::pin(async move {
+            let secret = self.secret.fresh(redactor).await;
+            Identity {
+                reference: format!("{} {}", self.name, self.secret.supply.reference()),
+                fingerprint: secret.and_then(|secret| redactor.fingerprint(secret.expose())),
+            }
         })
     }
 
@@ -227,6 +264,17 @@ impl Credentials for Basic {
         })
     }
 
+    fn identity<'a>(&'a self, redactor: &'a Redactor) -> BoxFuture<'a, Identity> {
+        Box::pin(async move {
+            let (user, password) = (read(&self.user).await.ok(), self.password.fresh(redactor).await);
+            let print = |secret: Option<Secret>| secret.and_then(|one| redactor.fingerprint(one.expose()));
+            Identity {
+                reference: format!("{} with {}", self.user.reference(), self.password.supply.reference()),
+                fingerprint: both(print(user), print(password)),
+            }
+        })
+    }
+
     fn rejected(&self, _generation: u64) -> bool {
         self.password.forget();
         false
@@ -235,6 +283,12 @@ impl Credentials for Basic {
     fn ready(&self) -> Result<()> {
         self.user.secret().and_then(|_| self.password.supply.secret()).map(|_| ())
     }
+}
+
+/// The fingerprints of a name and of its secret, as one.
+pub(super) fn both(name: Option<String>, secret: Option<String>) -> Option<String> {
+    (name.is_some() || secret.is_some())
+        .then(|| format!("{}:{}", name.unwrap_or_default(), secret.unwrap_or_default()))
 }
 
 /// The value of a basic credential.
@@ -281,6 +335,17 @@ impl Credentials for FirstReady {
             match self.ways.get(index) {
                 Some(way) => way.apply(signing).await,
                 None => Err(Error::new(Kind::ToolFailed, self.none)),
+            }
+        })
+    }
+
+    fn identity<'a>(&'a self, redactor: &'a Redactor) -> BoxFuture<'a, Identity> {
+        Box::pin(async move {
+            match self.choose().await.ok().and_then(|index| self.ways.get(index)) {
+                Some(way) => way.identity(redactor).await,
+                None => {
+                    Identity { reference: String::from("nobody (no credential is there)"), fingerprint: None }
+                }
             }
         })
     }

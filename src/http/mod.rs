@@ -24,7 +24,7 @@ use ::http::header::{
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-pub use credentials::{Credentials, Signing, Supply};
+pub use credentials::{Credentials, Identity, Signing, Supply};
 pub use message::{Body, Part, Request, Response};
 pub use settings::{Config, Pace, Settings};
 
@@ -50,6 +50,7 @@ pub struct Client {
 
 struct Inner {
     name: String,
+    base: String,
     wire: Wire,
     credentials: Arc<dyn Credentials>,
     redactor: Redactor,
@@ -86,6 +87,7 @@ impl Client {
         let inner = Inner {
             wire: Wire::new(&name, origin, &egress)?,
             name,
+            base: base.to_string(),
             credentials,
             redactor,
             clock,
@@ -101,6 +103,12 @@ impl Client {
     /// What the operator calls the upstream.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Where requests go, and as whom.
+    pub async fn identity(&self) -> (String, Identity) {
+        let inner = &*self.inner;
+        (inner.base.clone(), inner.credentials.identity(&inner.redactor).await)
     }
 
     /// Sends a request. Any status is an `Ok`, a redirect too; no answer at all is an error (`UpstreamFailed`,

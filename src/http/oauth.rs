@@ -16,7 +16,7 @@ use futures_util::future::{BoxFuture as Boxed, Shared};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::credentials::{basic, read};
+use super::credentials::{Identity, basic, both, read};
 use super::egress::{Exemptions, Origin};
 use super::wire::Wire;
 use super::{BoxFuture, Config, Credentials, Signing, Supply, retry, seconds};
@@ -91,6 +91,8 @@ struct State {
     /// Refused logins in a row, and the secret they were refused for.
     strikes: u32,
     refused: Option<Secret>,
+    /// The secret that the token was exchanged for.
+    exchanged: Option<Secret>,
     /// Failures of any kind in a row.
     failures: u32,
     /// No attempt before this; the sentence says why.
@@ -156,7 +158,11 @@ impl Failed {
 
 /// How an attempt ended.
 enum Attempt {
-    Token(Secret, u64),
+    Token {
+        token: Secret,
+        lasts: u64,
+        exchanged: Secret,
+    },
     /// The endpoint does not accept this secret.
     Refused(Secret, Failed),
     /// It could not be asked, or is out of order.
@@ -191,6 +197,30 @@ impl Credentials for ClientCredentials {
             let token = self.shared.token(signing.redactor()).await?;
             signing.generation(token.generation);
             signing.set(AUTHORIZATION, &format!("Bearer {}", token.secret.expose()))
+        })
+    }
+
+    fn identity<'a>(&'a self, redactor: &'a Redactor) -> BoxFuture<'a, Identity> {
+        Box::pin(async move {
+            let fetcher = &self.shared;
+            let (id, secret) = (read(&fetcher.id).await.ok(), read(&fetcher.secret).await.ok());
+            if let Some(secret) = &secret {
+                let mut state = fetcher.lock();
+                // A token that another secret was exchanged for is not this identity's.
+                if state.exchanged.as_ref().is_some_and(|used| used.expose() != secret.expose()) {
+                    (state.token, state.exchanged) = (None, None);
+                }
+            }
+            let print = |one: Option<Secret>| one.and_then(|one| redactor.fingerprint(one.expose()));
+            Identity {
+                reference: format!(
+                    "{} with {} at {}",
+                    fetcher.id.reference(),
+                    fetcher.secret.reference(),
+                    fetcher.endpoint.url
+                ),
+                fingerprint: both(print(id), print(secret)),
+            }
         })
     }
 
@@ -267,12 +297,13 @@ impl Fetcher {
         let mut state = self.lock();
         state.running = None;
         match attempt {
-            Attempt::Token(secret, lasts) => {
+            Attempt::Token { token: secret, lasts, exchanged } => {
                 state.generation += 1;
                 // a token that lasts no longer than the margin is still used once
                 let lasts = Duration::from_secs(lasts).max(MARGIN + Duration::from_secs(1));
                 let token = Token { secret, generation: state.generation, ends: now + lasts };
                 state.token = Some(token.clone());
+                state.exchanged = Some(exchanged);
                 (state.strikes, state.failures, state.refused, state.last) = (0, 0, None, None);
                 Ok(token)
             }
@@ -343,7 +374,7 @@ impl Fetcher {
             200..=299 => match read_token(&answer.body) {
                 Some((token, lasts)) => {
                     redactor.learn(&token, "access-token");
-                    Attempt::Token(token, lasts)
+                    Attempt::Token { token, lasts, exchanged: secret }
                 }
                 None => broken(format!("{name}'s token endpoint answered something that is not a token")),
             },

@@ -9,15 +9,15 @@
 //! ```compile_fail
 //! fn forge(call: bartizan::pipeline::Proposed) -> bartizan::pipeline::Approved {
 //!     let bartizan::pipeline::Proposed { tool, arguments, method } = call;
-//!     bartizan::pipeline::Approved { tool, arguments, method, grant: None }
+//!     bartizan::pipeline::Approved { tool, arguments, method, grant: None, tag: None }
 //! }
 //! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Aim, Context, LineParts, Notes, Permitted, Proposed, Question, Tool};
-use crate::approvals::{Answer, Approvals, Grant, Record, Wish, visible};
+use super::{Aim, Context, LineParts, Notes, Permitted, Proposed, Question, Tool, sight};
+use crate::approvals::{Answer, Approvals, Destination, Grant, Record, Seen, Wish, visible};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
 use crate::policy::{Effect, Verdict};
@@ -34,6 +34,7 @@ pub struct Approved {
     arguments: Map<String, Value>,
     method: &'static str,
     grant: Option<Grant>,
+    tag: Option<String>,
 }
 
 impl Approved {
@@ -45,6 +46,11 @@ impl Approved {
     /// The protocol method, such as `tools/call`.
     pub fn method(&self) -> &'static str {
         self.method
+    }
+
+    /// The entity tag of what a person was shown before agreeing: what has another one by now is not theirs to change.
+    pub fn shown_tag(&self) -> Option<&str> {
+        self.tag.as_deref()
     }
 
     /// The effect that the tool declares; what it calls in turn may not exceed it.
@@ -77,7 +83,7 @@ pub(super) async fn approve(
     let verdict = call.verdict();
     let call = call.into_call();
     if verdict == Verdict::Allow {
-        return Ok(Decided::Approved(stamp(call, None)));
+        return Ok(Decided::Approved(stamp(call, None, None)));
     }
     let approvals = match &parts.approvals {
         Some(approvals) if aim == Aim::Call => Arc::clone(approvals),
@@ -88,7 +94,10 @@ pub(super) async fn approve(
             ));
         }
     };
-    let desk = Desk::new(&call, parts, context);
+    // What it would change is read now, each time: just before the grant is taken too.
+    let looked = sight::look(&call, &approvals, parts, context).await?;
+    let tag = looked.as_ref().and_then(|looked| looked.tag.clone());
+    let desk = Desk::new(&call, looked.map(|looked| looked.seen), parts, context).await;
     let state = context.answers.state.as_ref();
     let kept = |key: &str| state.and_then(|state| state.get(key)?.as_str().map(String::from));
     let asks_client = context.principal.may_approve && context.client.capabilities.elicit_form;
@@ -96,7 +105,7 @@ pub(super) async fn approve(
     if let Some(id) = kept("grant") {
         notes.approval = Some(id.clone());
         let grant = desk.ask(approvals, move |approvals, wish| approvals.resume(&id, wish)).await?;
-        return Ok(Decided::Approved(stamp(call, Some(grant))));
+        return Ok(Decided::Approved(stamp(call, Some(grant), tag)));
     }
     if let (true, Some(id), Some(response)) =
         (asks_client, kept("approval"), context.answers.responses.get(KEY))
@@ -105,7 +114,7 @@ pub(super) async fn approve(
         if response["action"] == "accept" && response["content"]["approve"] == true {
             let grant =
                 desk.ask(approvals, move |approvals, wish| approvals.agreed_by_client(&id, wish)).await?;
-            return Ok(Decided::Approved(stamp(call, Some(grant))));
+            return Ok(Decided::Approved(stamp(call, Some(grant), tag)));
         }
         desk.ask(approvals, move |approvals, wish| approvals.declined_by_client(&id, wish)).await?;
         return Err(declined());
@@ -113,21 +122,28 @@ pub(super) async fn approve(
     match desk.ask(approvals, Approvals::settle).await? {
         Answer::Taken(grant) => {
             notes.approval = Some(grant.id().to_owned());
-            Ok(Decided::Approved(stamp(call, Some(grant))))
+            Ok(Decided::Approved(stamp(call, Some(grant), tag)))
         }
         Answer::Refused(id) => {
             notes.approval = Some(id);
             Err(declined())
         }
+        Answer::Void(id) => {
+            let error = Answer::voided(&id);
+            notes.approval = Some(id);
+            Err(error)
+        }
         Answer::Pending(record) => {
             notes.approval = Some(record.id.clone());
-            if asks_client { Ok(Decided::Asked(question(&record))) } else { Err(awaited(&record)) }
+            // What had to be cut is not the client's to agree to: its user would not see all of it.
+            let whole = record.shown.whole.is_none();
+            if asks_client && whole { Ok(Decided::Asked(question(&record))) } else { Err(awaited(&record)) }
         }
     }
 }
 
-fn stamp(call: Proposed, grant: Option<Grant>) -> Approved {
-    Approved { tool: call.tool, arguments: call.arguments, method: call.method, grant }
+pub(super) fn stamp(call: Proposed, grant: Option<Grant>, tag: Option<String>) -> Approved {
+    Approved { tool: call.tool, arguments: call.arguments, method: call.method, grant, tag }
 }
 
 /// What the files are asked about, in a form that can go to a blocking thread.
@@ -137,10 +153,12 @@ struct Desk {
     arguments: Value,
     redacted: Value,
     policy: String,
+    destination: Option<Destination>,
+    seen: Option<Seen>,
 }
 
 impl Desk {
-    fn new(call: &Proposed, parts: &LineParts, context: &Context) -> Self {
+    async fn new(call: &Proposed, seen: Option<Seen>, parts: &LineParts, context: &Context) -> Self {
         let arguments = Value::Object(call.arguments.clone());
         let mut redacted = arguments.clone();
         reveal(&mut redacted, &parts.redactor);
@@ -151,6 +169,8 @@ impl Desk {
             arguments,
             redacted,
             policy: parts.policy.version().to_owned(),
+            destination: call.tool.destination().await,
+            seen,
         }
     }
 
@@ -173,6 +193,8 @@ impl Desk {
                     arguments: &self.arguments,
                     redacted: &self.redacted,
                     policy: &self.policy,
+                    upstream: self.destination.as_ref(),
+                    state: self.seen.as_ref(),
                 },
             )
         };
@@ -184,7 +206,7 @@ impl Desk {
 
 /// Makes visible what hides in texts, before the redactor would strip it: the person has to see what will be sent. A
 /// text that turns out to be a secret once it is stripped is left to the redactor.
-fn reveal(value: &mut Value, redactor: &Redactor) {
+pub(super) fn reveal(value: &mut Value, redactor: &Redactor) {
     let seen = |text: &str| match redactor.clean(text) {
         Cow::Owned(stripped) if matches!(redactor.text(&stripped), Cow::Borrowed(_)) => Some(visible(text)),
         Cow::Owned(_) | Cow::Borrowed(_) => None,
@@ -234,8 +256,23 @@ fn question(record: &Record) -> Question {
         message.push_str(target);
         message.push('\n');
     }
+    if let Some(upstream) = &shown.upstream {
+        message.push_str("as: ");
+        message.push_str(upstream);
+        message.push('\n');
+    }
     for part in ["caller: ", &shown.principal, "\narguments: ", &shown.arguments, "\n"] {
         message.push_str(part);
+    }
+    if !shown.unseen.is_empty() {
+        message.push_str("unseen, because redacted: ");
+        message.push_str(&shown.unseen.join(", "));
+        message.push('\n');
+    }
+    if let Some(state) = &shown.state {
+        message.push_str("what it would change: ");
+        message.push_str(state);
+        message.push('\n');
     }
     let schema = json!({
         "type": "object",

@@ -14,6 +14,7 @@ mod execute;
 mod gate;
 mod permit;
 mod redact;
+mod sight;
 pub mod tool;
 mod validate;
 mod voice;
@@ -22,13 +23,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::approvals::Destination;
 pub use admit::Admitted;
 pub use approve::Approved;
 pub use call::{Answers, Client, Context, Halt, Outcome, Proposed, Question, Reply, Voice};
 pub use execute::Executed;
 pub use permit::{Guard, Guarded, Permitted};
 pub use redact::Redacted;
-pub use tool::{Family, Tool, ToolSpec};
+pub use tool::{Family, Sight, Tool, ToolSpec};
 pub use validate::Validated;
 
 use crate::approvals::Approvals;

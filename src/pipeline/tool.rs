@@ -6,8 +6,10 @@
 //! Must not: run anything; only `execute.rs` calls [`Tool::call`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::approvals::Destination;
 use crate::json::{Digest, Map, Value, digest, json};
 use crate::policy::{Effect, Resource};
 use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations};
@@ -150,6 +152,18 @@ impl ToolSpec {
     }
 }
 
+/// The read that shows what a call would change.
+pub struct Sight {
+    /// What reads. It answers with `{"status": …, "etag": … or null, "body": …}` as structured content.
+    pub tool: Arc<dyn Tool>,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// What the call would put there: an object of members, or the steps of a JSON Patch.
+    pub proposed: Option<Value>,
+    /// Whether that takes the place of everything that is there.
+    pub replaces: bool,
+}
+
 /// Something that can be called.
 pub trait Tool: Send + Sync + 'static {
     /// What is known about it.
@@ -159,6 +173,16 @@ pub trait Tool: Send + Sync + 'static {
     ///
     /// Dropping the future cancels the call: upstream requests are aborted, Python coroutines cancelled.
     fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>>;
+
+    /// Where its requests go and with which credential: an approval holds for that one alone. None where it sends none.
+    fn destination(&self) -> BoxFuture<'_, Option<Destination>> {
+        Box::pin(async { None })
+    }
+
+    /// The read that shows what a call with these arguments would change; none unless overridden.
+    fn sight(&self, _arguments: &Map<String, Value>) -> Option<Sight> {
+        None
+    }
 
     /// Suggestions for an argument of a prompt or a template (`completion/complete`); none unless overridden.
     /// `known` holds the arguments already chosen.

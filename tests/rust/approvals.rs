@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bartizan::approvals::{Answer, Approvals, Config, Decision, Operator, Status, Wish};
+use bartizan::approvals::{Answer, Approvals, Config, Decision, Destination, Operator, Seen, Status, Wish};
 use bartizan::clock::ManualClock;
 use bartizan::error::Kind;
 use bartizan::json::{Digest, Value, json};
@@ -60,6 +60,8 @@ struct Case {
     arguments: Value,
     policy: &'static str,
     fingerprint: Digest,
+    upstream: Option<Destination>,
+    state: Option<Seen>,
 }
 
 impl Case {
@@ -69,7 +71,19 @@ impl Case {
             arguments: json!({"name": "web", "size": 2}),
             policy: "v1",
             fingerprint: Digest([1; 32]),
+            upstream: None,
+            state: None,
         }
+    }
+
+    fn to(shown: &str, fingerprint: &str) -> Self {
+        let upstream = Destination { shown: shown.into(), fingerprint: Some(fingerprint.into()) };
+        Self { upstream: Some(upstream), ..Self::usual() }
+    }
+
+    fn of_state(version: &str) -> Self {
+        let state = Seen { version: version.into(), summary: format!("{{\"size\": {version}}}") };
+        Self { state: Some(state), ..Self::usual() }
     }
 
     fn wish(&self) -> Wish<'_> {
@@ -83,6 +97,8 @@ impl Case {
             arguments: &self.arguments,
             redacted: &self.arguments,
             policy: self.policy,
+            upstream: self.upstream.as_ref(),
+            state: self.state.as_ref(),
         }
     }
 }
@@ -100,7 +116,7 @@ fn taken(approvals: &Approvals, case: &Case) -> bool {
             grant.used().unwrap();
             true
         }
-        Answer::Pending(_) | Answer::Refused(_) => false,
+        Answer::Pending(_) | Answer::Refused(_) | Answer::Void(_) => false,
     }
 }
 
@@ -138,6 +154,7 @@ fn anything_that_changes_voids_it() {
         Case { policy: "v2", ..Case::usual() },
         Case { fingerprint: Digest([2; 32]), ..Case::usual() },
         Case { principal: principal("key:other"), ..Case::usual() },
+        Case::to("https://api.example.com", "a"),
         Case { principal: roles, ..Case::usual() },
     ] {
         assert!(!taken(&office.approvals, &changed));
@@ -415,6 +432,106 @@ fn a_client_cannot_agree_to_what_an_operator_refused() {
     let refusal = office.approvals.agreed_by_client(&id, &case.wish()).unwrap_err();
     assert_eq!(refusal.kind(), Kind::Declined);
     assert_eq!(office.approvals.show(&id).unwrap().status, Status::Refused);
+}
+
+#[test]
+fn another_upstream_or_another_credential_is_another_call() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::to("https://api.example.com as bearer env:TOKEN", "4711");
+    let id = pending(&office.approvals, &case);
+    office.decide(&id, Decision::Approve, &operator);
+    for changed in [
+        Case::usual(),
+        Case::to("https://api.example.com as bearer env:TOKEN", "4712"),
+        Case::to("https://eu.example.com as bearer env:TOKEN", "4711"),
+        Case::to("https://api.example.com as bearer env:OTHER", "4711"),
+    ] {
+        assert!(!taken(&office.approvals, &changed));
+    }
+    let record = std::fs::read_to_string(
+        office
+            .folder
+            .path()
+            .join("state/approvals")
+            .join(format!("{id}.{}.pending", office.approvals.show(&id).unwrap().record.binding)),
+    );
+    assert!(!record.unwrap().contains("4711"), "the fingerprint is bound and not written down");
+    assert!(taken(&office.approvals, &case));
+}
+
+#[test]
+fn what_changed_since_it_was_shown_voids_the_grant() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let (old, new) = (Case::of_state("1"), Case::of_state("2"));
+    let first = pending(&office.approvals, &old);
+    assert!(office.approvals.show(&first).unwrap().record.shown.state.unwrap().contains("\"size\": 1"));
+    // Nobody had decided: the question is asked anew, about what is there now.
+    let second = pending(&office.approvals, &new);
+    assert_ne!(first, second);
+    let gone = office.approvals.show(&first).unwrap();
+    assert_eq!(gone.status, Status::Void);
+    assert_eq!(
+        office.approvals.decide(&gone, Decision::Approve, &operator).unwrap_err().kind(),
+        Kind::Forbidden
+    );
+
+    office.decide(&second, Decision::Approve, &operator);
+    match office.approvals.settle(&old.wish()).unwrap() {
+        Answer::Void(id) => assert_eq!(id, second),
+        other => panic!("not void: {other:?}"),
+    }
+    assert_eq!(office.approvals.show(&second).unwrap().status, Status::Void);
+    assert!(!taken(&office.approvals, &new), "void is void, also when the old state is back");
+
+    // The same by way of the client.
+    let third = pending(&office.approvals, &new);
+    let refused = office.approvals.agreed_by_client(&third, &old.wish()).unwrap_err();
+    assert!(refused.message().contains("has changed since"), "{refused}");
+    assert!(office.approvals.agreed_by_client(&third, &new.wish()).is_err());
+}
+
+#[test]
+fn what_is_too_long_for_a_client_is_whole_for_the_operator() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let mut script = "x".repeat(100_000);
+    script.push_str("\u{202e}; rm -rf /");
+    let arguments = json!({"script": script, "password": "[redacted:password]"});
+    let case = Case { arguments, ..Case::usual() };
+    let id = pending(&office.approvals, &case);
+    let listed = office.approvals.show(&id).unwrap();
+    assert!(listed.record.shown.arguments.contains("[cut: "));
+    assert_eq!(listed.record.shown.unseen, ["/password"]);
+    let all = listed.arguments.clone().unwrap();
+    assert!(all.len() > 100_000 && all.contains("<U+202E>; rm -rf /"));
+    let refused = office.approvals.agreed_by_client(&id, &case.wish()).unwrap_err();
+    assert_eq!(refused.kind(), Kind::NeedsApproval);
+
+    // Without the whole text nobody can agree, but anybody can refuse.
+    let file = office.folder.path().join(format!("state/approvals/{id}.arguments"));
+    let kept = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "{}").unwrap();
+    let changed = office.approvals.show(&id).unwrap();
+    assert_eq!(changed.arguments, None);
+    assert!(office.approvals.decide(&changed, Decision::Approve, &operator).is_err());
+    std::fs::write(&file, kept).unwrap();
+    office.decide(&id, Decision::Approve, &operator);
+    assert!(taken(&office.approvals, &case));
+}
+
+#[test]
+fn long_arguments_take_more_of_the_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(Duration::from_hours(500_000));
+    let config = Config { most_pending: 40, ..Config::default() };
+    let approvals = Approvals::open(&config, &folder.path().join("state"), clock as _).unwrap();
+    let case =
+        |name: &str| Case { arguments: json!({"name": name, "text": "x".repeat(1 << 20)}), ..Case::usual() };
+    pending(&approvals, &case("one"));
+    pending(&approvals, &case("two"));
+    assert_eq!(approvals.settle(&case("three").wish()).unwrap_err().kind(), Kind::RateLimited);
 }
 
 #[test]

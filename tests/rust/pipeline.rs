@@ -566,6 +566,27 @@ async fn a_trusted_client_is_asked_and_its_yes_counts_once() {
 }
 
 #[tokio::test]
+async fn what_no_client_can_show_in_full_goes_to_the_operator() {
+    let setup = Options::new("standard").build();
+    let tool = Fake::plain(spec("ports_create", Effect::Write));
+    let (caller, arguments) = (trusted(), json!({"name": "n".repeat(20_000)}));
+    let waits = failed(setup.call(&tool, arguments.clone(), &caller).await);
+    assert_eq!(waits.kind(), Kind::NeedsApproval);
+    // The client says yes to a question it was never asked.
+    let state = Some(json!({"approval": waits.detail().unwrap()["approval"]}));
+    let next = answered(&caller, state, &[("bartizan.approval", YES())]);
+    assert_eq!(failed(setup.call(&tool, arguments.clone(), &next).await).kind(), Kind::NeedsApproval);
+    assert_eq!(tool.runs(), 0);
+    approve(&setup, &waits, "alice");
+    assert_eq!(setup.text(&tool, arguments, &caller).await.unwrap(), "done");
+    // What still fits is the client's to agree to, and it sees every character of it.
+    let name = "n".repeat(15_000);
+    let question = asked(setup.call(&tool, json!({"name": name}), &caller).await.unwrap());
+    let Some(Ask::Form { message, .. }) = question.asks.get("bartizan.approval") else { panic!("no form") };
+    assert!(message.contains(&name));
+}
+
+#[tokio::test]
 async fn a_trusted_clients_no_is_a_no() {
     let setup = Options::new("standard").build();
     let tool = Fake::plain(spec("ports_create", Effect::Write));

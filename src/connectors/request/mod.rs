@@ -93,6 +93,11 @@ impl Plan {
         Ok(Self { base, method, template, operation, headers, idempotent })
     }
 
+    /// The operation.
+    pub(super) fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
     /// The request for these arguments, which fit the tool's schema.
     pub(super) fn request(&self, arguments: &Map<String, Value>) -> Result<Request> {
         let mut segments = self.base.prefix.clone();

@@ -6,3 +6,4 @@ mod hostile;
 mod paging;
 mod practised;
 mod rig;
+mod shown;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bartizan::approvals::{self, Approvals};
 use bartizan::audit::Audit;
 use bartizan::clock::SystemClock;
 use bartizan::connectors::document::Document;
@@ -37,8 +38,32 @@ pub(crate) fn surroundings(egress: bartizan::http::Config) -> Surroundings {
 pub(crate) struct Rig {
     pub(crate) upstream: Upstream,
     pub(crate) connector: Connector,
+    pub(crate) approvals: Arc<Approvals>,
+    pub(crate) audit: std::path::PathBuf,
     line: Line,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+/// What a rig is made of, beside the document.
+pub(crate) struct Parts {
+    pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) policy: Policy,
+    pub(crate) approvals: approvals::Config,
+    pub(crate) redactor: Redactor,
+    pub(crate) limits: limits::Config,
+}
+
+impl Parts {
+    /// Everything is allowed.
+    pub(crate) fn open() -> Self {
+        Self {
+            credentials: Arc::new(Header::bearer(Arc::new(Secret::new(TOKEN)))),
+            policy: Policy::from_text("test", "permit(principal, action, resource);").unwrap(),
+            approvals: approvals::Config::default(),
+            redactor: Redactor::new(&redaction::Config::default()).unwrap(),
+            limits: limits::Config::default(),
+        }
+    }
 }
 
 impl Rig {
@@ -63,28 +88,40 @@ impl Rig {
 
     /// In front of something else that answers at `base`; the upstream then hears nothing.
     pub(crate) fn at(document: Document, manifest: &str, upstream: Upstream, base: url::Url) -> Self {
+        Self::made(document, manifest, upstream, base, Parts::open())
+    }
+
+    pub(crate) fn made(
+        document: Document,
+        manifest: &str,
+        upstream: Upstream,
+        base: url::Url,
+        parts: Parts,
+    ) -> Self {
         let address = format!("{}:{}", base.host_str().unwrap(), base.port().unwrap());
         let mut egress = upstream.egress().allowing(address);
         egress.retries = 0;
-        let around = surroundings(egress);
-        let token: Arc<dyn Credentials> = Arc::new(Header::bearer(Arc::new(Secret::new(TOKEN))));
-        let instead = Instead { base: Some(base), credentials: Some(token), ..Instead::default() };
+        let around = Surroundings { redactor: parts.redactor, ..surroundings(egress) };
+        let instead =
+            Instead { base: Some(base), credentials: Some(parts.credentials), ..Instead::default() };
         let manifest = Manifest::parse(&format!("name = 'acme'\n{manifest}"), "connector.toml").unwrap();
         let connector = Connector::new(&manifest, document, "openapi", &around, instead).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let audit = bartizan::audit::Config { state: folder.path().to_owned(), ..Default::default() };
+        let approvals =
+            Approvals::open(&parts.approvals, &folder.path().join("state"), around.clock.clone()).unwrap();
         let line = Line::new(LineParts {
             audit: Audit::open(&audit, around.redactor.clone(), around.clock.clone()).unwrap(),
-            limiter: Arc::new(Limiter::new(&limits::Config::default(), around.clock.clone())),
-            policy: Arc::new(Policy::from_text("test", "permit(principal, action, resource);").unwrap()),
+            limiter: Arc::new(Limiter::new(&parts.limits, around.clock.clone())),
+            policy: Arc::new(parts.policy),
             filter: Filter::default(),
             guards: Vec::new(),
             redactor: around.redactor,
-            approvals: None,
+            approvals: Some(Arc::clone(&approvals)),
             clock: around.clock,
             config: bartizan::pipeline::Config::default(),
         });
-        Self { upstream, connector, line, _folder: folder }
+        Self { upstream, connector, approvals, audit: audit.file(), line, folder }
     }
 
     pub(crate) fn tool(&self, name: &str) -> &Arc<dyn Tool> {

@@ -1,0 +1,214 @@
+//! What would a call change?
+//!
+//! Owns the stage before the question: [`look`] reads what a call would change, and says where the call goes and as
+//! whom. The idea: the read is a call of its own, with its own intent and outcome in the audit, its own quota, schema
+//! and policy, made for the same caller; what it brings is shown to nobody but the person who is asked.
+//!
+//! Must not: change anything, or read what policy does not let the caller read.
+
+use std::sync::Arc;
+
+use super::approve::{reveal, stamp};
+use super::{Aim, Context, LineParts, Notes, Proposed, Reply, Sight, record, redact};
+use super::{admit, execute, permit, validate};
+use crate::approvals::{Approvals, Seen, render};
+use crate::audit::{Finish, Step};
+use crate::error::{Error, Kind, Result};
+use crate::json::{Map, Value, canonical, json};
+use crate::policy::Verdict;
+use crate::redaction::Redactor;
+
+/// The method that the audit names for such a read.
+const METHOD: &str = "bartizan/state";
+/// How much of a state a person is shown.
+const LONGEST: usize = 4_000;
+
+/// What a call would change, as it is now.
+pub(super) struct Looked {
+    /// For the person, and for the approval to be bound to.
+    pub(super) seen: Seen,
+    /// The entity tag, to be sent along as a condition.
+    pub(super) tag: Option<String>,
+}
+
+/// Reads what the call would change, where the tool has a read for it and configuration wants it.
+pub(super) async fn look(
+    call: &Proposed,
+    approvals: &Approvals,
+    parts: &LineParts,
+    context: &Context,
+) -> Result<Option<Looked>> {
+    if !approvals.shows_state() {
+        return Ok(None);
+    }
+    let Some(sight) = call.tool.sight(&call.arguments) else { return Ok(None) };
+    let Sight { tool, arguments, proposed, replaces } = sight;
+    let pointers = tool.spec().redact.clone();
+    let read = Proposed { tool, arguments, method: METHOD };
+    let answer = match walk(read, parts, context).await {
+        Ok(answer) => answer,
+        // What policy or the upstream's own rules keep from the caller is not shown, and that it is not is.
+        Err(error) if matches!(error.kind(), Kind::Forbidden | Kind::NoSuchTool | Kind::BadArguments) => {
+            return Ok(Some(unread(approvals, "policy does not let the caller read it")));
+        }
+        Err(error) => return Err(error),
+    };
+    let status = answer["status"].as_u64().unwrap_or_default();
+    let tag = answer["etag"].as_str().map(String::from);
+    Ok(Some(match status {
+        200..=299 => {
+            let body = &answer["body"];
+            let version = match &tag {
+                Some(tag) => format!("etag {tag}"),
+                None => format!("body {}", canonical(body)),
+            };
+            let summary = summary(body, proposed.as_ref(), replaces, &pointers, &parts.redactor);
+            Looked { seen: Seen { version: approvals.keyed(version.as_bytes()), summary }, tag }
+        }
+        404 | 410 => {
+            let summary = String::from("There is nothing at this address now.");
+            Looked { seen: Seen { version: approvals.keyed(b"absent"), summary }, tag: None }
+        }
+        400..=499 if status != 408 && status != 429 => {
+            unread(approvals, &format!("the upstream refuses to show it, status {status}"))
+        }
+        _ => {
+            return Err(Error::new(
+                Kind::UpstreamFailed,
+                "What this call would change could not be read just now, so nobody was asked to agree; try again.",
+            )
+            .with_detail(json!({"status": status})));
+        }
+    }))
+}
+
+fn unread(approvals: &Approvals, why: &str) -> Looked {
+    let summary = format!("Not known: {why}.");
+    Looked { seen: Seen { version: approvals.keyed(summary.as_bytes()), summary }, tag: None }
+}
+
+/// The line in small: the same stages with the same engines, but nobody is asked, and the answer stays inside.
+async fn walk(call: Proposed, parts: &LineParts, context: &Context) -> Result<Value> {
+    let tool = Arc::clone(&call.tool);
+    let entry = parts.audit.intent(record(&call, tool.spec(), context)).await?;
+    let mut notes = Notes::default();
+    let stages = async {
+        let call = admit::admit(call, "read", &parts.limiter, context).await?;
+        entry.reached(Step::Admitted);
+        let call = validate::validate(call, Aim::Call, &parts.redactor)?;
+        entry.reached(Step::Validated);
+        let call = permit::permit(call, parts, context, &mut notes).await?;
+        entry.reached(Step::Permitted);
+        if call.verdict() != Verdict::Allow {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "A read before an approval would need an approval itself.",
+            ));
+        }
+        let call = stamp(call.into_call(), None, None);
+        entry.reached(Step::Approved);
+        let done = match execute::execute(call, Aim::Call, parts, context).await? {
+            execute::Ran::Executed(done) => done,
+            execute::Ran::Asked(_) => {
+                return Err(Error::new(
+                    Kind::ToolFailed,
+                    "A read before an approval asked something itself.",
+                ));
+            }
+        };
+        entry.reached(Step::Executed);
+        match done.into_reply() {
+            Reply::Tool(result) => Ok(result.structured_content.unwrap_or_default()),
+            Reply::Resource(_) | Reply::Prompt(_) | Reply::Completion(_) => Ok(Value::Null),
+        }
+    };
+    let result = stages.await;
+    let result = result.map_err(|error| redact::error(&error, &parts.redactor, &entry.id().to_string()));
+    let policy = notes.policies.as_ref().map(|policies| policies.join(" "));
+    let status = result.as_ref().ok().and_then(|answer| answer["status"].as_u64()).unwrap_or_default();
+    let finish = Finish {
+        result: match &result {
+            Ok(_) if (200..300).contains(&status) => "ok",
+            Ok(_) => "tool_error",
+            Err(error) => error.kind().name(),
+        },
+        verdict: notes.verdict.map(Verdict::name),
+        policy: policy.as_deref(),
+        upstream_status: u16::try_from(status).ok().filter(|status| *status > 0),
+        ..Finish::default()
+    };
+    entry.finish(finish).await?;
+    result
+}
+
+/// What a person reads: what would differ, or all of it where that cannot be said.
+fn summary(
+    body: &Value,
+    proposed: Option<&Value>,
+    replaces: bool,
+    pointers: &[String],
+    redactor: &Redactor,
+) -> String {
+    let clean = |value: &Value, pointers: &[String]| {
+        let mut value = value.clone();
+        reveal(&mut value, redactor);
+        redact::value(&mut value, pointers, redactor);
+        value
+    };
+    let now = clean(body, pointers);
+    let shown = match (body, proposed) {
+        (Value::Object(old), Some(Value::Object(new))) => {
+            let (now, then) = (members(&now), clean(&Value::Object(new.clone()), pointers));
+            let changed = |name: &&String| old.get(*name) != new.get(*name);
+            let names = new.keys().chain(old.keys().filter(|name| replaces && !new.contains_key(*name)));
+            let names: Vec<&String> = names.filter(changed).collect();
+            let only = |from: &Map<String, Value>| -> Map<String, Value> {
+                let known = names.iter().filter_map(|name| Some(((*name).clone(), from.get(*name)?.clone())));
+                known.collect()
+            };
+            json!({"now": only(&now), "then": only(&members(&then))})
+        }
+        (_, Some(Value::Array(steps))) if steps.iter().all(|step| step["path"].is_string()) => {
+            let at = |step: &Value| {
+                let path = step["path"].as_str().unwrap_or_default();
+                (path.to_owned(), now.pointer(path).cloned().unwrap_or_default())
+            };
+            json!({"now": steps.iter().map(at).collect::<Map<String, Value>>()})
+        }
+        _ => json!({"now": now}),
+    };
+    let text = render(&shown);
+    let end = text.floor_char_boundary(LONGEST);
+    match text.len() - end {
+        0 => text,
+        cut => format!("{}\n[cut: {cut} more bytes of the present state are not shown]", &text[..end]),
+    }
+}
+
+fn members(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redaction::Config;
+
+    #[test]
+    fn a_person_reads_what_would_differ_and_no_secret() {
+        let redactor = Redactor::new(&Config::default()).unwrap();
+        let old = json!({"name": "web", "size": 2, "password": "hunter2hunter2", "gone": 1});
+        let new = json!({"name": "web", "size": 3, "password": "hunter3hunter3"});
+        let text = summary(&old, Some(&new), false, &[], &redactor);
+        assert!(text.contains("\"size\": 2") && text.contains("\"size\": 3"), "{text}");
+        assert!(!text.contains("hunter") && text.contains("[redacted:"), "{text}");
+        assert!(!text.contains("web") && !text.contains("gone"), "{text}");
+        assert!(summary(&old, Some(&new), true, &[], &redactor).contains("gone"));
+        let steps = json!([{"op": "replace", "path": "/size", "value": 9}]);
+        let text = summary(&old, Some(&steps), false, &[], &redactor);
+        assert!(text.contains("\"/size\": 2") && !text.contains("web"), "{text}");
+        let long = json!({"list": vec!["x".repeat(100); 100]});
+        let text = summary(&long, None, false, &[], &redactor);
+        assert!(text.len() < LONGEST + 100 && text.contains("are not shown"), "{text}");
+    }
+}
