@@ -238,6 +238,9 @@ async fn what_is_no_message_is_told_so_under_its_id() {
             (json!({"jsonrpc": "2.0", "id": 9}), json!(9)),
             (json!({"jsonrpc": "2.0", "id": "nine", "method": 1}), json!("nine")),
         ] {
+            if value.get(0).is_some() && revision.batches() {
+                continue;
+            }
             let answer = client.send(value).await;
             let body: Value = serde_json::from_str(&answer.body.unwrap()).unwrap();
             assert_eq!((answer.status, body["error"]["code"].as_i64()), (400, Some(-32600)), "{body}");
