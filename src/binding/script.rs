@@ -6,6 +6,7 @@
 //! Must not: reach an upstream in any other way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
@@ -176,6 +177,10 @@ fn refused(py: Python<'_>, result: &ToolResult) -> PyErr {
     });
     let mut error = Error::new(kind, texts.collect::<Vec<_>>().join("\n"));
     if let Some(detail) = detail {
+        let wait = detail.get("retry_after_seconds").and_then(Value::as_f64);
+        if let Some(Ok(wait)) = wait.map(Duration::try_from_secs_f64) {
+            error = error.with_retry_after(wait);
+        }
         error = error.with_detail(detail);
     }
     errors::foreign(py, &error)

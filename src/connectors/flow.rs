@@ -219,8 +219,10 @@ impl Upstream {
         if let Some((media_type, body)) = &ask.body {
             request = request.json(media_type, body);
         }
-        let response = self.client.send(request).await?;
-        self.read(&response)
+        match self.client.send(request).await {
+            Ok(response) => self.read(&response),
+            Err(error) => Err(Stop::Refused(Box::new(response::unsent(error, &self.name)?))),
+        }
     }
 
     fn address(&self, path: &[&str], query: &[(&'static str, String)]) -> Result<Url> {

@@ -98,7 +98,10 @@ impl Call {
             glance::condition(&mut request, tag);
         }
         let first = request.clone();
-        let response = self.client.send(request).await?;
+        let response = match self.client.send(request).await {
+            Ok(response) => response,
+            Err(error) => return response::unsent(error, self.client.name()),
+        };
         let result = response::result(&response, self.client.name(), self.expects_json)?;
         let (Some(pages), false, Some(value)) = (&self.pages, result.is_error, &result.structured_content)
         else {
@@ -107,8 +110,7 @@ impl Call {
         let gathered =
             pages::gather(&self.client, &self.plan, pages, arguments, (first, value.clone())).await?;
         let mut result = ToolResult::structured(gathered.value);
-        if let Some(failed) = gathered.failed {
-            let failure = response::result(&failed, self.client.name(), true)?;
+        if let Some(failure) = gathered.failed {
             result.content.push(Content::text("The list is not whole: a later page could not be had."));
             result.content.extend(failure.content);
         } else if gathered.more {

@@ -8,10 +8,11 @@
 
 use super::manifest::{PageStyle, Pages};
 use super::request::Plan;
-use super::response::json_body;
+use super::response::{json_body, result, unsent};
 use crate::error::Result;
-use crate::http::{Client, Request, Response};
+use crate::http::{Client, Request};
 use crate::json::{Map, Value, json};
+use crate::protocol::types::ToolResult;
 
 /// Answers of several pages as one.
 pub(super) struct Gathered {
@@ -19,7 +20,7 @@ pub(super) struct Gathered {
     /// Whether more could have been had.
     pub(super) more: bool,
     /// An answer that was no success; what was gathered before it is in `value`.
-    pub(super) failed: Option<Response>,
+    pub(super) failed: Option<ToolResult>,
 }
 
 /// Follows the pages of a first answer.
@@ -52,9 +53,15 @@ pub(super) async fn gather(
         more = next.is_some();
         let Some(next) = next.filter(|_| count < pages.limit && seen < pages.most) else { break };
         request = next;
-        let response = client.send(request.clone()).await?;
+        let response = match client.send(request.clone()).await {
+            Ok(response) => response,
+            Err(error) => {
+                failed = Some(unsent(error, client.name())?);
+                break;
+            }
+        };
         if !(200..300).contains(&response.status) {
-            failed = Some(response);
+            failed = Some(result(&response, client.name(), true)?);
             break;
         }
         let mut page = json_body(&response, client.name())?;

@@ -6,6 +6,8 @@
 //!
 //! Must not: follow a redirect, or retry (`http/` did what is safe).
 
+use std::time::Duration;
+
 use base64::Engine as _;
 
 use super::openapi::{is_json, plain_text};
@@ -14,7 +16,8 @@ use crate::http::Response;
 use crate::json::{Map, Value, json};
 use crate::protocol::types::{Content, ResourceContents, ToolResult};
 
-/// Under this key of a failed result's `_meta`: `{"kind", "status", "retry_after_seconds"}`.
+/// Under this key of a failed result's `_meta`: `{"kind", "status", "retry_after_seconds"}`; no status where nothing was
+/// sent.
 pub const FAILURE: &str = "bartizan/failure";
 
 /// How much of an upstream's own words a failure carries.
@@ -34,6 +37,21 @@ pub(super) fn result(response: &Response, name: &str, expects_json: bool) -> Res
         .with_detail(json!({"status": response.status}))),
         _ => Ok(failure(response, name)),
     }
+}
+
+/// The result for a request that was not sent because the upstream wants to be left in peace: what a model reads after
+/// a 429 and what it reads until the pause is over say the same. Any other error stays one.
+pub(super) fn unsent(error: Error, name: &str) -> Result<ToolResult> {
+    if error.kind() != Kind::RateLimited {
+        return Err(error);
+    }
+    let wait = error.retry_after();
+    let text = format!("{name} has had too many requests; this one was not sent.{}", again(wait));
+    let mut result = ToolResult::failure(text);
+    let meta = meta(Kind::RateLimited, None, wait);
+    result.structured_content = meta.get(FAILURE).cloned();
+    result.meta = Some(meta);
+    Ok(result)
 }
 
 /// The body of a successful answer as JSON.
@@ -75,7 +93,7 @@ fn success(response: &Response, name: &str, expects_json: bool) -> Result<ToolRe
                 response.status
             ));
             result.content.extend(words.map(Content::text));
-            result.meta = Some(meta(Kind::UpstreamFailed, response));
+            result.meta = Some(meta(Kind::UpstreamFailed, Some(response.status), None));
             return Ok(result);
         }
         return Ok(ToolResult::text(words.unwrap_or_default()));
@@ -116,7 +134,11 @@ fn telling(response: &Response) -> Option<Content> {
 /// A refusal or failure, in a sentence of ours and then in the upstream's words.
 fn failure(response: &Response, name: &str) -> ToolResult {
     let status = response.status;
-    let kind = if (400..500).contains(&status) { Kind::UpstreamRefused } else { Kind::UpstreamFailed };
+    let kind = match status {
+        429 => Kind::RateLimited,
+        400..500 => Kind::UpstreamRefused,
+        _ => Kind::UpstreamFailed,
+    };
     let what = match status {
         400 => "refused the request as malformed",
         401 => "does not accept the credential; the operator must check it",
@@ -138,11 +160,10 @@ fn failure(response: &Response, name: &str) -> ToolResult {
         _ if kind == Kind::UpstreamRefused => "refused the request",
         _ => "failed",
     };
-    let wait = response.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-    let wait = wait.map(|seconds| format!(" Try again in {seconds} seconds.")).unwrap_or_default();
+    let wait = again(response.retry_after);
     let mut result = ToolResult::failure(format!("{name} {what} (HTTP {status}).{wait}"));
     result.content.extend(words(response).map(Content::text));
-    let meta = meta(kind, response);
+    let meta = meta(kind, Some(status), response.retry_after);
     let mut structured = meta.get(FAILURE).cloned().unwrap_or_default();
     if let Ok(answer @ (Value::Object(_) | Value::Array(_))) = serde_json::from_slice::<Value>(&response.body)
     {
@@ -153,12 +174,21 @@ fn failure(response: &Response, name: &str) -> ToolResult {
     result
 }
 
-fn meta(kind: Kind, response: &Response) -> Map<String, Value> {
-    let mut failure = json!({"kind": kind.name(), "status": response.status});
-    if let Some(wait) = response.retry_after {
+fn meta(kind: Kind, status: Option<u16>, retry_after: Option<Duration>) -> Map<String, Value> {
+    let mut failure = json!({"kind": kind.name()});
+    if let Some(status) = status {
+        failure["status"] = json!(status);
+    }
+    if let Some(wait) = retry_after {
         failure["retry_after_seconds"] = json!(wait.as_secs_f64());
     }
     Map::from_iter([(String::from(FAILURE), failure)])
+}
+
+/// When to come back, as a sentence.
+fn again(wait: Option<Duration>) -> String {
+    let seconds = wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+    seconds.map(|seconds| format!(" Try again in {seconds} seconds.")).unwrap_or_default()
 }
 
 /// What the upstream says, shortened; a web page loses its markup.

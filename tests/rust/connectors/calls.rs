@@ -154,6 +154,7 @@ async fn every_answer_becomes_one_clear_thing() {
         "broken" => answer(200, "{\"a\": "),
         "moved" => with_header(answer(302, ""), "location", "http://169.254.169.254/latest/meta-data"),
         "busy" => with_header(answer(429, json!({})), "retry-after", "7"),
+        "busier" => with_header(answer(429, json!({})), "retry-after", "3600"),
         "echo" => answer(200, json!({"seen": seen.header("authorization")})),
         "reset" => Act::RawThenClose(String::from("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{")),
         "picture" => with_header(answer(200, "PNG"), "content-type", "image/png"),
@@ -184,6 +185,16 @@ async fn every_answer_becomes_one_clear_thing() {
     assert!(!serde_json::to_string(&echo).unwrap().contains(TOKEN));
     let picture = rig.call("get_picture", json!({"id": "1"})).await.unwrap();
     assert_eq!(serde_json::to_value(&picture.content[0]).unwrap()["mimeType"], "image/png");
+    // A refused request and one that is not even sent are told alike: a result that says to retry, and when.
+    let busier = get("busier").await.unwrap();
+    let unsent = get("json").await.unwrap();
+    for told in [&busier, &unsent] {
+        assert!(told.is_error && text(told).contains("Try again in "), "{}", text(told));
+        let failure = &told.meta.as_ref().unwrap()[bartizan::connectors::FAILURE];
+        assert_eq!(failure["kind"], "RateLimited");
+        assert!(failure["retry_after_seconds"].as_f64().unwrap() > 3000.0, "{failure}");
+    }
+    assert!(text(&unsent).contains("was not sent"));
     // Nothing was followed.
     assert_eq!(rig.upstream.count("/latest/meta-data"), 0);
 }

@@ -645,7 +645,13 @@ async fn what_the_upstream_says_is_typed_and_clean() {
     }
     let failed = get("429").await.unwrap();
     assert!(failed.is_error && data(&failed)["retry_after_seconds"] == 90.0, "{failed:?}");
-    assert_eq!(get("400").await.unwrap_err().kind(), Kind::RateLimited, "the upstream asked for peace");
+    let unsent = get("400").await.unwrap();
+    assert!(unsent.is_error, "the upstream asked for peace");
+    for told in [&failed, &unsent] {
+        assert_eq!(data(told)["kind"], "RateLimited");
+        assert!(data(told)["retry_after_seconds"].as_f64().unwrap() > 80.0, "{told:?}");
+        assert!(format!("{told:?}").contains("Try again in "), "{told:?}");
+    }
 }
 
 #[tokio::test]
