@@ -1,7 +1,9 @@
 //! Everything that can be called, by name.
 //!
 //! Owns [`Catalog`] and its [`Snapshot`]s. The idea: readers hold a snapshot that never changes under them; adding or
-//! removing makes a new one. The order of a list is the order of registration, for everybody, always.
+//! removing makes a new one. A snapshot also holds the line that its entries are called along, so that a reload changes
+//! tools and rules in one step and no call can meet the one without the other. The order of a list is the order of
+//! registration, for everybody, always; what configuration brought comes first.
 //!
 //! Must not: decide who may see what.
 
@@ -18,7 +20,7 @@ use template::Template;
 
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
-use crate::pipeline::{Family, Tool, ToolSpec};
+use crate::pipeline::{Family, Line, Tool, ToolSpec};
 use crate::protocol::Revision;
 use crate::schema::Schema;
 
@@ -36,6 +38,8 @@ pub enum List {
 }
 
 impl List {
+    const ALL: [Self; 4] = [Self::Tools, Self::Resources, Self::Templates, Self::Prompts];
+
     /// Which list something is in.
     pub const fn of(family: &Family) -> Self {
         match family {
@@ -50,7 +54,7 @@ impl List {
 /// One thing in the catalog.
 pub struct Entry {
     tool: Arc<dyn Tool>,
-    order: u64,
+    configured: bool,
     mirrors: Vec<Mirror>,
     template: Option<Template>,
     shown: [OnceLock<Box<str>>; Revision::ALL.len()],
@@ -65,11 +69,6 @@ impl Entry {
     /// What is known about it.
     pub fn spec(&self) -> &ToolSpec {
         self.tool.spec()
-    }
-
-    /// Its place among everything ever registered: rising, never given twice.
-    pub fn order(&self) -> u64 {
-        self.order
     }
 
     /// Arguments that HTTP headers repeat.
@@ -93,6 +92,8 @@ pub struct Snapshot {
     prompts: Vec<Arc<Entry>>,
     // by name, resources by address
     names: [HashMap<Box<str>, Arc<Entry>>; 4],
+    ever: [bool; 4],
+    line: Option<Arc<Line>>,
 }
 
 impl Snapshot {
@@ -109,6 +110,16 @@ impl Snapshot {
             List::Templates => &self.templates,
             List::Prompts => &self.prompts,
         }
+    }
+
+    /// Whether there is, or ever was, anything in a list: what was offered once stays a method, with an empty answer.
+    pub fn ever(&self, list: List) -> bool {
+        self.ever[list as usize]
+    }
+
+    /// The line that calls of these entries walk, once it is known.
+    pub fn line(&self) -> Option<&Arc<Line>> {
+        self.line.as_ref()
     }
 
     /// The tool of that name.
@@ -143,37 +154,70 @@ impl Snapshot {
         }
     }
 
+    /// An empty one that comes after this one.
+    fn emptied(&self) -> Self {
+        Self { version: self.version + 1, ever: self.ever, line: self.line.clone(), ..Self::default() }
+    }
+
     fn successor(&self) -> Self {
         Self {
-            version: self.version + 1,
             tools: self.tools.clone(),
             resources: self.resources.clone(),
             templates: self.templates.clone(),
             prompts: self.prompts.clone(),
             names: self.names.clone(),
+            ..self.emptied()
         }
+    }
+
+    fn take(&mut self, entry: Arc<Entry>) -> Result<()> {
+        let spec = entry.spec();
+        let list = List::of(&spec.family);
+        let taken = |other: &Arc<Entry>| other.spec().name == spec.name;
+        if self.names[list as usize].contains_key(key(spec)) || self.list(list).iter().any(taken) {
+            return Err(bad(spec, "is there twice; give each its own name and address"));
+        }
+        self.names[list as usize].insert(key(spec).into(), Arc::clone(&entry));
+        self.ever[list as usize] = true;
+        self.list_mut(list).push(entry);
+        Ok(())
+    }
+
+    /// The lists in which something is otherwise than before.
+    fn differing(&self, before: &Self) -> Vec<List> {
+        let same = |(one, other): (&Arc<Entry>, &Arc<Entry>)| {
+            Arc::ptr_eq(one, other) || one.spec().fingerprint() == other.spec().fingerprint()
+        };
+        let seen_alike = match (&self.line, &before.line) {
+            (Some(line), Some(before)) => line.shows_as(before),
+            (line, before) => line.is_none() == before.is_none(),
+        };
+        let differs = |list: &List| {
+            let (now, before) = (self.list(*list), before.list(*list));
+            now.len() != before.len() || (!seen_alike && !now.is_empty()) || !now.iter().zip(before).all(same)
+        };
+        List::ALL.into_iter().filter(differs).collect()
     }
 }
 
-type Watcher = Box<dyn Fn(List) + Send + Sync>;
+type Watcher = Box<dyn Fn(&[List]) + Send + Sync>;
 
 /// Everything that can be called; it may change at run time.
 pub struct Catalog {
     now: ArcSwap<Snapshot>,
-    writing: Mutex<u64>,
+    writing: Mutex<()>,
     watchers: Mutex<Vec<Watcher>>,
 }
 
 impl Catalog {
-    /// A catalog of these. Two of one name, an illegal name or an unusable schema refuse the whole.
+    /// A catalog of these, which configuration brought. Two of one name, an illegal name or an unusable schema refuse
+    /// the whole.
     pub fn build(tools: Vec<Arc<dyn Tool>>) -> Result<Self> {
-        let catalog = Self {
-            now: ArcSwap::from_pointee(Snapshot::default()),
-            writing: Mutex::new(0),
-            watchers: Mutex::new(Vec::new()),
-        };
-        catalog.add(tools)?;
-        Ok(catalog)
+        let mut first = Snapshot::default();
+        for tool in tools {
+            first.take(entry(tool, true)?)?;
+        }
+        Ok(Self { now: ArcSwap::from_pointee(first), writing: Mutex::default(), watchers: Mutex::default() })
     }
 
     /// The catalog as it is now.
@@ -181,39 +225,50 @@ impl Catalog {
         self.now.load_full()
     }
 
+    /// Says along which line calls go from now on.
+    pub fn govern(&self, line: Arc<Line>) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Snapshot { line: Some(line), ..self.now.load().successor() };
+        self.now.store(Arc::new(next));
+    }
+
     /// Adds to the ends of the lists; all of them or none.
     pub fn add(&self, tools: Vec<Arc<dyn Tool>>) -> Result<()> {
-        let mut changed = Vec::new();
-        {
-            let mut order = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut next = self.now.load().successor();
-            for tool in tools {
-                let spec = tool.spec();
-                let list = List::of(&spec.family);
-                let checked = check(spec)?;
-                let key: Box<str> = key(spec).into();
-                if next.list(list).iter().any(|entry| entry.spec().name == spec.name)
-                    || next.names[list as usize].contains_key(&key)
-                {
-                    return Err(bad(spec, "is there twice; give each its own name and address"));
-                }
-                *order += 1;
-                let (mirrors, template) = checked;
-                let entry =
-                    Arc::new(Entry { order: *order, mirrors, template, shown: Default::default(), tool });
-                next.list_mut(list).push(Arc::clone(&entry));
-                next.names[list as usize].insert(key, entry);
-                if !changed.contains(&list) {
-                    changed.push(list);
-                }
-            }
+        let entries = tools.into_iter().map(|tool| entry(tool, false)).collect::<Result<Vec<_>>>()?;
+        let changed = {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = self.now.load();
+            let mut next = before.successor();
+            entries.into_iter().try_for_each(|entry| next.take(entry))?;
+            let changed = next.differing(&before);
             self.now.store(Arc::new(next));
-        }
+            changed
+        };
         self.tell(&changed);
         Ok(())
     }
 
-    /// Removes one by its name. False when it was not there.
+    /// Puts these in the place of all that configuration brought, and a new line in the place of the old one: both at
+    /// once, or neither. What was added at run time stays.
+    pub fn reconfigure(&self, tools: Vec<Arc<dyn Tool>>, line: Arc<Line>) -> Result<()> {
+        let entries = tools.into_iter().map(|tool| entry(tool, true)).collect::<Result<Vec<_>>>()?;
+        let changed = {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = self.now.load();
+            let mut next = Snapshot { line: Some(line), ..before.emptied() };
+            entries.into_iter().try_for_each(|entry| next.take(entry))?;
+            for entry in List::ALL.iter().flat_map(|list| before.list(*list)).filter(|one| !one.configured) {
+                next.take(Arc::clone(entry))?;
+            }
+            let changed = next.differing(&before);
+            self.now.store(Arc::new(next));
+            changed
+        };
+        self.tell(&changed);
+        Ok(())
+    }
+
+    /// Removes one by its name. False when it was not there. Calls of it that run go on.
     pub fn remove(&self, list: List, name: &str) -> bool {
         {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -224,23 +279,31 @@ impl Catalog {
             };
             let entry = entries.remove(place);
             next.names[list as usize].remove(key(entry.spec()));
+            if let Some(line) = &next.line {
+                line.policy().forget();
+            }
             self.now.store(Arc::new(next));
         }
         self.tell(&[list]);
         true
     }
 
-    /// Calls back after every change, with the list that changed.
-    pub fn watch(&self, watcher: impl Fn(List) + Send + Sync + 'static) {
+    /// Calls back after every change, with the lists that changed.
+    pub fn watch(&self, watcher: impl Fn(&[List]) + Send + Sync + 'static) {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(watcher));
     }
 
     fn tell(&self, changed: &[List]) {
-        let watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        for list in changed {
-            watchers.iter().for_each(|watcher| watcher(*list));
+        if !changed.is_empty() {
+            let watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+            watchers.iter().for_each(|watcher| watcher(changed));
         }
     }
+}
+
+fn entry(tool: Arc<dyn Tool>, configured: bool) -> Result<Arc<Entry>> {
+    let (mirrors, template) = check(tool.spec())?;
+    Ok(Arc::new(Entry { configured, mirrors, template, shown: Default::default(), tool }))
 }
 
 fn key(spec: &ToolSpec) -> &str {
@@ -359,9 +422,9 @@ mod tests {
     #[test]
     fn the_order_is_that_of_registration_and_changes_are_told() {
         let catalog = Catalog::build(vec![tool("b"), tool("a")]).unwrap();
-        let told = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::new(Mutex::new(Vec::<List>::new()));
         let told_too = Arc::clone(&told);
-        catalog.watch(move |list| told_too.lock().unwrap().push(list));
+        catalog.watch(move |lists| told_too.lock().unwrap().extend(lists));
         let before = catalog.now();
         catalog.add(vec![tool("c")]).unwrap();
         assert!(catalog.remove(List::Tools, "b"));
@@ -374,6 +437,9 @@ mod tests {
         assert_eq!(names(&catalog.now()), ["a", "c"]);
         assert_eq!(*told.lock().unwrap(), [List::Tools, List::Tools]);
         assert!(catalog.now().version() > before.version());
+        assert!(before.ever(List::Tools) && !before.ever(List::Prompts));
+        assert!(catalog.remove(List::Tools, "a") && catalog.remove(List::Tools, "c"));
+        assert!(catalog.now().ever(List::Tools), "what was offered once stays a method");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ type Buckets = [Duration; CLASSES];
 pub(super) struct Memory {
     shards: [Mutex<HashMap<Box<str>, Buckets, RandomState>>; SHARDS],
     hasher: RandomState,
-    most_per_shard: usize,
+    most_per_shard: AtomicUsize,
 }
 
 impl Memory {
@@ -35,8 +36,13 @@ impl Memory {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
-            most_per_shard: most_keys.div_ceil(SHARDS).max(1),
+            most_per_shard: AtomicUsize::new(share(most_keys)),
         }
+    }
+
+    /// Holds at most about so many keys from now on.
+    pub(super) fn resize(&self, most_keys: usize) {
+        self.most_per_shard.store(share(most_keys), Ordering::Relaxed);
     }
 
     /// Takes `cost` from the bucket of `key` and `class`.
@@ -47,8 +53,9 @@ impl Memory {
             buckets[class] = next;
             return decision;
         }
-        if shard.len() >= self.most_per_shard {
-            make_room(&mut shard, self.most_per_shard, now);
+        let most = self.most_per_shard.load(Ordering::Relaxed);
+        if shard.len() >= most {
+            make_room(&mut shard, most, now);
         }
         let (decision, next) = decide(Duration::ZERO, quota, cost, now);
         let mut buckets = Buckets::default();
@@ -73,6 +80,10 @@ impl Memory {
     fn shard(&self, key: &str) -> &Mutex<HashMap<Box<str>, Buckets, RandomState>> {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
+}
+
+fn share(most_keys: usize) -> usize {
+    most_keys.div_ceil(SHARDS).max(1)
 }
 
 /// Forgets every full bucket; if there is none, the one that would be full soonest.

@@ -76,7 +76,7 @@ pub trait Store: Send + Sync + 'static {
 /// Counts calls per principal and class.
 pub struct Limiter {
     quotas: [Quota; CLASSES],
-    memory: Memory,
+    memory: Arc<Memory>,
     shared: Option<Arc<dyn Store>>,
     on_outage: Outage,
     clock: SharedClock,
@@ -87,10 +87,23 @@ impl Limiter {
     pub fn new(config: &Config, clock: SharedClock) -> Self {
         Self {
             quotas: [config.read, config.write, config.destroy],
-            memory: Memory::new(config.most_principals),
+            memory: Arc::new(Memory::new(config.most_principals)),
             shared: None,
             on_outage: config.on_outage,
             clock,
+        }
+    }
+
+    /// The same limiter with other quotas: what was counted stays counted.
+    #[must_use]
+    pub fn renewed(&self, config: &Config) -> Self {
+        self.memory.resize(config.most_principals);
+        Self {
+            quotas: [config.read, config.write, config.destroy],
+            memory: Arc::clone(&self.memory),
+            shared: self.shared.clone(),
+            on_outage: config.on_outage,
+            clock: Arc::clone(&self.clock),
         }
     }
 

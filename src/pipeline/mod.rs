@@ -90,10 +90,24 @@ pub struct LineParts {
     pub config: Config,
 }
 
+/// What a reload can change of a line.
+pub struct Rules {
+    /// Who may call how often.
+    pub limiter: Arc<Limiter>,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// What is switched on at all.
+    pub filter: Filter,
+    /// What keeps secrets in.
+    pub redactor: Redactor,
+    /// Times and sizes.
+    pub config: Config,
+}
+
 /// The line.
 pub struct Line {
     parts: LineParts,
-    gate: gate::Gate,
+    gate: Arc<gate::Gate>,
 }
 
 /// What a call is for: its result, or suggestions for its arguments.
@@ -115,7 +129,33 @@ struct Notes {
 impl Line {
     /// Joins the parts.
     pub fn new(parts: LineParts) -> Self {
-        Self { gate: gate::Gate::new(&parts.config), parts }
+        Self { gate: Arc::new(gate::Gate::new(&parts.config)), parts }
+    }
+
+    /// The same line under other rules: its audit, approvals, guards and, if nothing about it changed, its gate stay.
+    #[must_use]
+    pub fn renewed(&self, rules: Rules) -> Self {
+        let (config, before) = (&rules.config, &self.parts.config);
+        let alike = (config.at_once, config.waiting, config.longest_seconds)
+            == (before.at_once, before.waiting, before.longest_seconds);
+        let gate = if alike { Arc::clone(&self.gate) } else { Arc::new(gate::Gate::new(config)) };
+        let parts = LineParts {
+            audit: Arc::clone(&self.parts.audit),
+            limiter: rules.limiter,
+            policy: rules.policy,
+            filter: rules.filter,
+            guards: self.parts.guards.clone(),
+            redactor: rules.redactor,
+            approvals: self.parts.approvals.clone(),
+            clock: Arc::clone(&self.parts.clock),
+            config: rules.config,
+        };
+        Self { parts, gate }
+    }
+
+    /// Whether everybody sees the same through this line as through another.
+    pub fn shows_as(&self, other: &Self) -> bool {
+        self.parts.filter == other.parts.filter && self.parts.policy.version() == other.parts.policy.version()
     }
 
     /// Calls a tool, reads a resource, gets a prompt.

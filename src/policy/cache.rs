@@ -81,6 +81,10 @@ impl Cache {
         slots.get(&key)?.iter().find(|slot| slot.is(principal, resource)).map(|slot| slot.known.clone())
     }
 
+    pub(super) fn clear(&self) {
+        self.slots.write().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    }
+
     pub(super) fn put(&self, principal: &Principal, resource: &Resource<'_>, known: Known) {
         let key = self.key(principal, resource);
         let slot = Slot {

@@ -104,6 +104,11 @@ impl Policy {
         &self.loaded.version
     }
 
+    /// Drops every verdict that was remembered, such as those about a tool that is gone.
+    pub fn forget(&self) {
+        self.cache.clear();
+    }
+
     /// The verdict on a call, from the cache where that is sure to be the same.
     pub fn judge(
         &self,

@@ -50,30 +50,34 @@ pub struct Config {
     pub fingerprint_key: Option<Secret>,
 }
 
-/// Text or JSON in, clean text or JSON out. Cheap to clone; clones share what they learn.
+/// Text or JSON in, clean text or JSON out. Cheap to clone; clones share what they learn, and their rules.
 #[derive(Clone)]
 pub struct Redactor(Arc<Inner>);
 
 struct Inner {
+    rules: ArcSwap<Rules>,
+    fingerprint_key: Option<Secret>,
+    lore: Arc<Lore>,
+}
+
+/// What the configuration says.
+struct Rules {
     keys: Vec<String>,
     keep: Vec<String>,
     /// Says quickly that no pattern hits.
     any: Option<RegexSet>,
     patterns: Vec<regex::Regex>,
-    fingerprint_key: Option<Secret>,
+}
+
+/// What was learnt.
+#[derive(Default)]
+struct Lore {
     known: ArcSwap<Known>,
     learning: Mutex<()>,
 }
 
-impl std::fmt::Debug for Redactor {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Redactor(..)")
-    }
-}
-
-impl Redactor {
-    /// A redactor with the built-in rules and those of the configuration.
-    pub fn new(config: &Config) -> Result<Self> {
+impl Rules {
+    fn read(config: &Config) -> Result<Self> {
         let unusable = |cause: regex::Error| {
             Error::new(
                 Kind::BadConfig,
@@ -95,28 +99,51 @@ impl Redactor {
             _ => Some(RegexSet::new(&config.patterns).map_err(unusable)?),
         };
         let lower = |names: &[String]| names.iter().map(|name| name.to_lowercase()).collect();
+        Ok(Self { keys: lower(&config.keys), keep: lower(&config.keep), any, patterns })
+    }
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Redactor(..)")
+    }
+}
+
+impl Redactor {
+    /// A redactor with the built-in rules and those of the configuration.
+    pub fn new(config: &Config) -> Result<Self> {
         Ok(Self(Arc::new(Inner {
-            keys: lower(&config.keys),
-            keep: lower(&config.keep),
-            any,
-            patterns,
+            rules: ArcSwap::from_pointee(Rules::read(config)?),
             fingerprint_key: config.fingerprint_key.clone(),
-            known: ArcSwap::default(),
-            learning: Mutex::new(()),
+            lore: Arc::default(),
         })))
+    }
+
+    /// One with the rules of another configuration. What either of the two learns, both know.
+    pub fn renewed(&self, config: &Config) -> Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            rules: ArcSwap::from_pointee(Rules::read(config)?),
+            fingerprint_key: self.0.fingerprint_key.clone(),
+            lore: Arc::clone(&self.0.lore),
+        })))
+    }
+
+    /// Takes over the rules of another, for this one and all its clones.
+    pub fn follow(&self, other: &Self) {
+        self.0.rules.store(other.0.rules.load_full());
     }
 
     /// Adds a credential that this process holds; `label` names it in markers (`[redacted:LABEL]`).
     pub fn learn(&self, secret: &Secret, label: &'static str) {
-        let _alone = self.0.learning.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(more) = self.0.known.load().with(secret, label) {
-            self.0.known.store(Arc::new(more));
+        let _alone = self.0.lore.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(more) = self.0.lore.known.load().with(secret, label) {
+            self.0.lore.known.store(Arc::new(more));
         }
     }
 
     /// Removes what is not for reading (as [`Redactor::clean`] does), then secrets. Borrowed when nothing changes.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.text_with(text, &self.0.known.load())
+        self.text_with(text, &self.0.lore.known.load())
     }
 
     /// The same, for many texts in a row.
@@ -130,7 +157,7 @@ impl Redactor {
     /// Removes secrets from a value: by key name, by what its texts hold, in keys too. Texts are cleaned as well. True
     /// if anything changed.
     pub fn value(&self, value: &mut Value) -> bool {
-        walk::Walk { redactor: self, known: &self.0.known.load() }.value(value)
+        walk::Walk { redactor: self, known: &self.0.lore.known.load() }.value(value)
     }
 
     /// The same, and also whatever is at these JSON Pointers (`*` stands for any item or member).
@@ -179,12 +206,13 @@ impl Redactor {
 
     /// What a JSON key tells about its value.
     fn told(&self, name: &str) -> Option<&'static str> {
-        if !self.0.keys.is_empty() || !self.0.keep.is_empty() {
+        let rules = self.0.rules.load();
+        if !rules.keys.is_empty() || !rules.keep.is_empty() {
             let lower = name.to_lowercase();
-            if self.0.keep.contains(&lower) {
+            if rules.keep.contains(&lower) {
                 return None;
             }
-            if self.0.keys.contains(&lower) {
+            if rules.keys.contains(&lower) {
                 return Some("configured");
             }
         }
@@ -196,7 +224,7 @@ impl Redactor {
 
     fn holds_back(&self, text: &str) -> bool {
         let text = clean::clean(text);
-        let known = self.0.known.load();
+        let known = self.0.lore.known.load();
         let mut found = Vec::new();
         known.scan(&text, &mut found);
         text.contains(MARKER) || !found.is_empty() || known.is(&text).is_some()
@@ -204,15 +232,16 @@ impl Redactor {
 
     /// Secrets out of a text that is already clean.
     fn readable<'a>(&self, text: &'a str, known: &Known) -> Cow<'a, str> {
-        if self.0.any.is_none() && is_harmless(text) {
+        let rules = self.0.rules.load();
+        if rules.any.is_none() && is_harmless(text) {
             return Cow::Borrowed(text);
         }
         let mut found = scan::scan(text);
         known.scan(text, &mut found);
-        if let Some(any) = &self.0.any
+        if let Some(any) = &rules.any
             && any.is_match(text)
         {
-            for pattern in &self.0.patterns {
+            for pattern in &rules.patterns {
                 let hits = pattern.find_iter(text).filter(|hit| !hit.is_empty());
                 found.extend(hits.map(|hit| Found {
                     start: hit.start(),

@@ -17,7 +17,9 @@ use super::{Server, faults, headers};
 use crate::catalog::List;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Answers, Client, Context, Outcome, Proposed, Reply, Tool, ToolSpec, Voice, unknown};
+use crate::pipeline::{
+    Answers, Client, Context, Line, Outcome, Proposed, Reply, Tool, ToolSpec, Voice, unknown,
+};
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
 use crate::protocol::shape::{self, Completed, Freshness, Nothing};
@@ -145,7 +147,7 @@ impl Server {
             && !entry.mirrors().is_empty()
         {
             // what is hidden must not show through its headers
-            if self.line.hides(&visit.principal, entry.spec()) {
+            if self.line(&now).hides(&visit.principal, entry.spec()) {
                 return Err(unknown(method));
             }
             headers::params(facts, entry.mirrors(), &arguments)?;
@@ -153,7 +155,7 @@ impl Server {
         let answers = self
             .incoming(visit, method, &name, &mut params, &arguments)
             .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
-        match self.walk(visit, entry.tool(), (method, &name), arguments, answers).await {
+        match self.walk(visit, (self.line(&now), entry.tool()), (method, &name), arguments, answers).await {
             Ok(Walked::Reply(Reply::Tool(result))) => {
                 Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
             }
@@ -176,10 +178,10 @@ impl Server {
         let (entry, arguments) = now.resource(&uri).ok_or_else(|| self.no_such_resource(&uri))?;
         let method = Method::ResourcesRead.name();
         let answers = self.incoming(visit, method, &uri, params, &arguments).map_err(|error| {
-            let hidden = self.line.hides(&visit.principal, entry.spec());
+            let hidden = self.line(&now).hides(&visit.principal, entry.spec());
             if hidden { self.no_such_resource(&uri) } else { error }
         })?;
-        match self.walk(visit, entry.tool(), (method, &uri), arguments, answers).await {
+        match self.walk(visit, (self.line(&now), entry.tool()), (method, &uri), arguments, answers).await {
             Ok(Walked::Reply(Reply::Resource(contents))) => {
                 let body = shape::contents(self.frame(visit.revision), &contents);
                 let fresh = Freshness { ttl_ms: self.config.resource_ttl_ms, cache_scope: "private" };
@@ -208,7 +210,7 @@ impl Server {
         let answers = self
             .incoming(visit, method, &name, params, &arguments)
             .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
-        match self.walk(visit, entry.tool(), (method, &name), arguments, answers).await? {
+        match self.walk(visit, (self.line(&now), entry.tool()), (method, &name), arguments, answers).await? {
             Walked::Reply(Reply::Prompt(prompt)) => {
                 let body = shape::prompted(self.frame(visit.revision), &prompt);
                 Ok(message::result(&visit.id, shape::complete(self.frame(visit.revision), body, None, None)))
@@ -254,7 +256,7 @@ impl Server {
         let call = Proposed { tool: Arc::clone(entry.tool()), arguments, method };
         let outcome = tokio::select! {
             biased;
-            outcome = self.line.complete(call, &context) => outcome?,
+            outcome = self.line(&now).complete(call, &context) => outcome?,
             () = visit.cancel.cancelled() => return Err(faults::cancelled()),
         };
         let reply = match outcome {
@@ -275,7 +277,7 @@ impl Server {
     async fn walk(
         &self,
         visit: &Visit,
-        tool: &Arc<dyn Tool>,
+        (line, tool): (&Arc<Line>, &Arc<dyn Tool>),
         (method, name): (&'static str, &str),
         arguments: Map<String, Value>,
         mut answers: Answers,
@@ -297,7 +299,7 @@ impl Server {
             let call = Proposed { tool: Arc::clone(tool), arguments, method };
             let outcome = tokio::select! {
                 biased;
-                outcome = self.line.run(call, &context) => outcome?,
+                outcome = line.run(call, &context) => outcome?,
                 () = visit.cancel.cancelled() => return Err(faults::cancelled()),
             };
             let question = match outcome {
@@ -319,7 +321,8 @@ impl Server {
 
     /// What was wrong before the line was reached; what is hidden is not told apart from what is not there by it.
     fn unless_hidden(&self, visit: &Visit, spec: &ToolSpec, method: &str, error: Error) -> Error {
-        if self.line.hides(&visit.principal, spec) { unknown(method) } else { error }
+        let now = self.catalog.now();
+        if self.line(&now).hides(&visit.principal, spec) { unknown(method) } else { error }
     }
 
     /// No resource there, with the address as the specification wants it.
@@ -328,7 +331,7 @@ impl Server {
         if uri.len() > 2048 {
             return error;
         }
-        error.with_detail(json!({"uri": self.line.redactor().text(uri)}))
+        error.with_detail(json!({"uri": self.line(&self.catalog.now()).redactor().text(uri)}))
     }
 }
 

@@ -1,24 +1,27 @@
 //! Lists: their order, their pages, and answers that are made once.
 //!
-//! Owns the four list methods. The idea: how an entry looks is written once for each revision; a page is written once
-//! for each set of visible entries, and after that a list is a lookup. Cursors are sealed, so they tell nothing and
-//! can only come from here.
+//! Owns the four list methods. The idea: how an entry looks is written once for each revision; what a principal sees is
+//! found once for each state of the catalog and its rules; a page is written once for all who see the same. After that
+//! a list is a lookup. A cursor is sealed, tells nothing, and holds only for the very list it was given for: the pages
+//! of two lists are never mixed.
 //!
 //! Must not: decide what is visible; the line does.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::dispatch::Visit;
 use super::session::lock;
 use super::{Server, faults};
-use crate::catalog::{List, Snapshot};
+use crate::catalog::{Entry, List, Snapshot};
 use crate::error::Result;
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Family, ToolSpec};
+use crate::principal::Principal;
 use crate::protocol::Revision;
 use crate::protocol::message;
 use crate::protocol::meta::ResultMeta;
@@ -27,20 +30,84 @@ use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations}
 
 /// Pages that are kept ready; beyond that they are made again.
 const READY: usize = 128;
+/// Principals whose views are remembered; beyond that they are found again.
+const VIEWERS: usize = 4096;
 const BINDING: &[u8] = b"cursor ";
 
-#[derive(PartialEq, Eq, Hash)]
-struct Page {
-    version: u64,
-    list: List,
-    revision: Revision,
-    after: u64,
-    visible: Vec<u64>,
+/// What somebody sees of a list.
+struct View {
+    number: u64,
+    entries: Vec<Arc<Entry>>,
+    marks: [OnceLock<Mark>; Revision::ALL.len()],
 }
 
-/// The pages that are ready.
+/// Stands for everything a list shows.
+type Mark = [u8; 16];
+
+impl View {
+    fn mark(&self, revision: Revision) -> &Mark {
+        self.marks[revision.index()].get_or_init(|| {
+            let mut hash = Sha256::new();
+            for entry in &self.entries {
+                let text = entry.shown(revision, |spec| shown(spec, revision));
+                hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+                hash.update(text);
+            }
+            let mut mark = Mark::default();
+            mark.copy_from_slice(&hash.finalize()[..size_of::<Mark>()]);
+            mark
+        })
+    }
+}
+
+/// Somebody's views of the four lists.
+struct Viewer {
+    principal: Arc<Principal>,
+    views: [Option<Arc<View>>; 4],
+}
+
 #[derive(Default)]
-pub(super) struct Pages(Mutex<HashMap<Page, Arc<str>>>);
+struct Known {
+    /// Of the catalog; what was found under another is out of date.
+    version: u64,
+    next: u64,
+    viewers: HashMap<Arc<str>, Vec<Viewer>>,
+    views: HashMap<(List, Vec<u64>), Arc<View>>,
+    ready: HashMap<(u64, Revision, usize), Arc<str>>,
+}
+
+/// What is known about lists: it goes with every change of the catalog or its rules.
+#[derive(Default)]
+pub(super) struct Pages(Mutex<Known>);
+
+impl Known {
+    fn view(&self, list: List, principal: &Arc<Principal>) -> Option<Arc<View>> {
+        let alike =
+            |viewer: &&Viewer| Arc::ptr_eq(&viewer.principal, principal) || viewer.principal == *principal;
+        self.viewers.get(&principal.id)?.iter().find(alike)?.views[list as usize].clone()
+    }
+
+    /// Remembers a view; who sees the same as another shares it.
+    fn remember(&mut self, list: List, principal: &Arc<Principal>, seen: Vec<u64>, fresh: View) -> Arc<View> {
+        let view = Arc::clone(self.views.entry((list, seen)).or_insert_with(|| Arc::new(fresh)));
+        if self.viewers.len() >= VIEWERS {
+            self.viewers.clear();
+        }
+        let alike = self.viewers.entry(Arc::clone(&principal.id)).or_default();
+        if let Some(viewer) = alike.iter_mut().find(|viewer| viewer.principal == *principal) {
+            viewer.views[list as usize] = Some(Arc::clone(&view));
+            return view;
+        }
+        // one id with several faces: what its key grants has changed
+        if alike.len() >= 4 {
+            alike.clear();
+        }
+        let mut viewer = Viewer { principal: Arc::clone(principal), views: Default::default() };
+        viewer.views[list as usize] = Some(Arc::clone(&view));
+        alike.push(viewer);
+        view
+    }
+}
 
 const fn member(list: List) -> &'static str {
     match list {
@@ -54,70 +121,91 @@ const fn member(list: List) -> &'static str {
 impl Server {
     /// Answers a list method.
     pub(super) fn list(&self, list: List, visit: &Visit, params: &Map<String, Value>) -> Result<String> {
-        let after = match params.get("cursor") {
-            None => 0,
-            Some(cursor) => cursor
-                .as_str()
-                .and_then(|cursor| self.place(list, cursor))
-                .ok_or_else(|| faults::bad_params("This cursor is not valid; list again from the start."))?,
-        };
         let now = self.catalog.now();
-        let entries = now.list(list);
-        let mut visible = vec![0_u64; entries.len().div_ceil(64)];
-        for (index, entry) in entries.iter().enumerate() {
-            if self.line.visible(&visit.principal, entry.spec()) {
-                visible[index / 64] |= 1 << (index % 64);
-            }
-        }
-        let page = Page { version: now.version(), list, revision: visit.revision, after, visible };
-        if let Some(ready) = lock(&self.pages.0).get(&page) {
+        let view = self.view(list, &visit.principal, &now);
+        let from = match params.get("cursor") {
+            None => 0,
+            Some(cursor) => self.place(list, cursor, &view, visit.revision)?,
+        };
+        let key = (view.number, visit.revision, from);
+        if let Some(ready) = lock(&self.pages.0).ready.get(&key) {
             return Ok(message::prepared(&visit.id, ready));
         }
-        let text: Arc<str> = self.page(&page, &now)?.into();
+        let text: Arc<str> = self.page(list, &view, visit.revision, from)?.into();
         let answer = message::prepared(&visit.id, &text);
-        let mut ready = lock(&self.pages.0);
-        if ready.len() >= READY {
-            ready.clear();
+        let mut known = lock(&self.pages.0);
+        if known.version == now.version() {
+            if known.ready.len() >= READY {
+                known.ready.clear();
+            }
+            known.ready.insert(key, text);
         }
-        ready.insert(page, text);
         Ok(answer)
     }
 
-    fn page(&self, page: &Page, now: &Snapshot) -> Result<String> {
-        let seen = |index: usize| page.visible[index / 64] >> (index % 64) & 1 == 1;
-        let mut entries = now
-            .list(page.list)
-            .iter()
-            .enumerate()
-            .filter(|(index, entry)| seen(*index) && entry.order() > page.after)
-            .map(|(_, entry)| entry);
+    /// What that principal sees of a list.
+    fn view(&self, list: List, principal: &Arc<Principal>, now: &Snapshot) -> Arc<View> {
+        {
+            let mut known = lock(&self.pages.0);
+            if known.version < now.version() {
+                *known = Known { version: now.version(), next: known.next, ..Known::default() };
+            }
+            if known.version == now.version()
+                && let Some(view) = known.view(list, principal)
+            {
+                return view;
+            }
+        }
+        let line = self.line(now);
+        let all = now.list(list);
+        let mut seen = vec![0_u64; all.len().div_ceil(64)];
+        let mut entries = Vec::new();
+        for (index, entry) in all.iter().enumerate() {
+            if line.visible(principal, entry.spec()) {
+                seen[index / 64] |= 1 << (index % 64);
+                entries.push(Arc::clone(entry));
+            }
+        }
+        let mut known = lock(&self.pages.0);
+        known.next += 1;
+        let fresh = View { number: known.next, entries, marks: Default::default() };
+        if known.version == now.version() {
+            known.remember(list, principal, seen, fresh)
+        } else {
+            Arc::new(fresh)
+        }
+    }
+
+    fn page(&self, list: List, view: &View, revision: Revision, from: usize) -> Result<String> {
+        let rest = view.entries.get(from..).unwrap_or_default();
+        let some = &rest[..rest.len().min(self.config.page_size.max(1))];
         let mut out = String::from("{");
-        if page.revision.result_type() {
+        if revision.result_type() {
             out.push_str(r#""resultType":"complete","#);
         }
         out.push('"');
-        out.push_str(member(page.list));
+        out.push_str(member(list));
         out.push_str("\":[");
-        let mut last = None;
-        for entry in entries.by_ref().take(self.config.page_size.max(1)) {
-            if last.is_some() {
+        for (index, entry) in some.iter().enumerate() {
+            if index > 0 {
                 out.push(',');
             }
-            out.push_str(entry.shown(page.revision, |spec| shown(spec, page.revision)));
-            last = Some(entry.order());
+            out.push_str(entry.shown(revision, |spec| shown(spec, revision)));
         }
         out.push(']');
-        if let (Some(last), Some(_)) = (last, entries.next()) {
+        if some.len() < rest.len() {
+            let place = u64::try_from(from + some.len()).unwrap_or(u64::MAX).to_be_bytes();
+            let cursor = [&view.mark(revision)[..], &place].concat();
             out.push_str(r#","nextCursor":""#);
-            out.push_str(&self.keys.seal(&last.to_be_bytes(), &bound(page.list))?);
+            out.push_str(&self.keys.seal(&cursor, &bound(list))?);
             out.push('"');
         }
-        if page.revision.cache_hints() {
+        if revision.cache_hints() {
             // what is visible depends on who asks
             out.push_str(r#","cacheScope":"private","ttlMs":"#);
             out.push_str(&self.config.list_ttl_ms.to_string());
         }
-        if page.revision.result_type() {
+        if revision.result_type() {
             let meta = ResultMeta { own: None, server: Some(&self.info) };
             out.push_str(r#","_meta":"#);
             out.push_str(&serde_json::to_string(&meta).unwrap_or_default());
@@ -126,10 +214,20 @@ impl Server {
         Ok(out)
     }
 
-    /// What a cursor of ours stands for.
-    fn place(&self, list: List, cursor: &str) -> Option<u64> {
-        let bytes = self.keys.open(cursor, &bound(list))?;
-        Some(u64::from_be_bytes(bytes.try_into().ok()?))
+    /// Where a cursor of ours points to, if the list is still the one it was given for.
+    fn place(&self, list: List, cursor: &Value, view: &View, revision: Revision) -> Result<usize> {
+        let opened = cursor.as_str().and_then(|cursor| self.keys.open(cursor, &bound(list)));
+        let read = opened.as_deref().and_then(|bytes| {
+            let (mark, place) = bytes.split_at_checked(size_of::<Mark>())?;
+            Some((mark, usize::try_from(u64::from_be_bytes(place.try_into().ok()?)).ok()?))
+        });
+        match read {
+            None => Err(faults::bad_params("This cursor is not valid; list again from the start.")),
+            Some((mark, place)) if mark == view.mark(revision) => Ok(place),
+            Some(_) => Err(faults::bad_params(
+                "The list has changed since this cursor was given; list again from the start.",
+            )),
+        }
     }
 
     /// What this server can do: only what it can do now.
@@ -149,8 +247,9 @@ impl Server {
     }
 }
 
+/// What was offered once is offered for good: a client that was told so gets an empty list, not an unknown method.
 fn has(now: &Snapshot, list: List) -> bool {
-    !now.list(list).is_empty()
+    now.ever(list)
 }
 
 /// Whether resources are offered at all.

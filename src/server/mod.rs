@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use seal::KeyRing;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, List, Snapshot};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
@@ -126,7 +126,7 @@ struct Arrived {
 
 /// The server.
 pub struct Server {
-    line: Arc<Line>,
+    first_line: Arc<Line>,
     catalog: Arc<Catalog>,
     implementation: Implementation,
     info: Box<RawValue>,
@@ -153,8 +153,9 @@ impl Server {
             each: config.sessions_each,
             idle: Duration::from_secs(config.session_idle_seconds),
         };
+        parts.catalog.govern(Arc::clone(&parts.line));
         let server = Arc::new(Self {
-            line: parts.line,
+            first_line: parts.line,
             catalog: parts.catalog,
             implementation: parts.implementation,
             info,
@@ -169,9 +170,13 @@ impl Server {
             stopping: CancellationToken::new(),
         });
         let weak = Arc::downgrade(&server);
-        server.catalog.watch(move |list| {
-            if let Some(server) = weak.upgrade() {
-                server.tell(Change::List(list));
+        server.catalog.watch(move |lists| {
+            let Some(server) = weak.upgrade() else { return };
+            for list in lists {
+                // resources and templates are two lists and one notice
+                if *list != List::Templates || !lists.contains(&List::Resources) {
+                    server.tell(Change::List(*list));
+                }
             }
         });
         Ok(server)
@@ -180,6 +185,11 @@ impl Server {
     /// What can be called; it may change while the server runs.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    /// The line that entries of this snapshot are called along.
+    fn line<'a>(&'a self, now: &'a Snapshot) -> &'a Arc<Line> {
+        now.line().unwrap_or(&self.first_line)
     }
 
     /// Tells whoever watches it that a resource has changed.

@@ -41,7 +41,9 @@ impl Server {
             | Kind::BadConfig
             | Kind::Internal => false,
         };
-        if !telling || self.line.limiter().take(&principal.id, "read", 1).await.is_err() {
+        let now = self.catalog.now();
+        let line = self.line(&now);
+        if !telling || line.limiter().take(&principal.id, "read", 1).await.is_err() {
             return;
         }
         let detail = json!({
@@ -51,7 +53,7 @@ impl Server {
             "kind": error.kind().name(),
             "reason": error.message(),
         });
-        if let Err(error) = self.line.audit().event("refused", &detail).await {
+        if let Err(error) = line.audit().event("refused", &detail).await {
             tracing::error!(kind = error.kind().name(), "a refusal could not be audited");
         }
     }

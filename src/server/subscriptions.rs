@@ -223,7 +223,7 @@ impl Server {
         for address in addresses {
             let address = address.as_str().ok_or_else(wrong)?;
             let known = now.resource(address);
-            if known.is_some_and(|(entry, _)| self.line.visible(&visit.principal, entry.spec())) {
+            if known.is_some_and(|(entry, _)| self.line(&now).visible(&visit.principal, entry.spec())) {
                 filter.addresses.insert(address.to_owned());
             }
         }
@@ -234,7 +234,8 @@ impl Server {
     pub(super) fn subscribe(&self, visit: &Visit, params: &Map<String, Value>) -> Result<()> {
         let (talk, uri) = watching(visit, params)?;
         let now = self.catalog.now();
-        let known = now.resource(uri).filter(|(entry, _)| self.line.visible(&visit.principal, entry.spec()));
+        let known =
+            now.resource(uri).filter(|(entry, _)| self.line(&now).visible(&visit.principal, entry.spec()));
         if known.is_none() {
             return Err(self.no_such_resource(uri));
         }

@@ -6,6 +6,7 @@
 //! Must not: write to standard output.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -30,24 +31,58 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Refuses a level that is none.
+    pub fn check(&self) -> Result<()> {
+        self.filter().map(drop)
+    }
+
+    fn filter(&self) -> Result<EnvFilter> {
+        EnvFilter::try_new(&self.level).map_err(|error| {
+            Error::new(
+                Kind::BadConfig,
+                "[log] level is not one of error, warn, info, debug, trace, off, nor a list of directives.",
+            )
+            .with_source(error)
+        })
+    }
+}
+
 /// Starts logging for this process. A process that logs already keeps what it has.
 ///
 /// `colour` is whether the user wants colour at all; it is used on a terminal only.
 pub fn start(config: &Config, redactor: Redactor, colour: bool) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| {
-        Error::new(
-            Kind::BadConfig,
-            "[log] level is not one of error, warn, info, debug, trace, off, nor a list of directives.",
-        )
-        .with_source(error)
-    })?;
+    let filter = config.filter()?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
         .with_writer(Clean { redactor, colour: colour && !config.json && io::stderr().is_terminal() });
     // The only way to fail is that somebody has started logging before us: an embedding Python program, a test.
-    let _ = if config.json { lines.json().try_init() } else { lines.try_init() };
+    if config.json {
+        let lines = lines.json().with_filter_reloading();
+        let level = lines.reload_handle();
+        if lines.try_init().is_ok() {
+            let _ = CHANGE.set(Box::new(move |filter| level.reload(filter).is_ok()));
+        }
+    } else {
+        let lines = lines.with_filter_reloading();
+        let level = lines.reload_handle();
+        if lines.try_init().is_ok() {
+            let _ = CHANGE.set(Box::new(move |filter| level.reload(filter).is_ok()));
+        }
+    }
     Ok(())
+}
+
+type Change = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// How the level of this process's logs is changed, if they are ours.
+static CHANGE: OnceLock<Change> = OnceLock::new();
+
+/// Changes the level of logs that [`start`] has started; false if somebody else logs.
+pub fn change(config: &Config) -> Result<bool> {
+    let filter = config.filter()?;
+    Ok(CHANGE.get().is_some_and(|change| change(filter)))
 }
 
 /// Standard error behind a redactor.

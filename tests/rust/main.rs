@@ -27,6 +27,7 @@ mod equinix;
 mod http;
 mod limits;
 mod line;
+mod lists;
 mod loopback;
 mod pipeline;
 mod policy;
