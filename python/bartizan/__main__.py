@@ -5,7 +5,7 @@ Must not: decide anything.
 
 from __future__ import annotations
 
-import signal
+import _signal  # type: ignore[import-not-found] # `signal` wraps it in enums that every start would wait for
 import sys
 
 from . import _core
@@ -14,7 +14,7 @@ from . import _core
 def main() -> int:
     """Run the command line and return its exit code."""
     # The core hears signals itself; Python's own handler would raise in the midst of closing.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     code = _core.main(sys.argv)
     _core.leave(code)
     return code

@@ -32,8 +32,17 @@ _Done: TypeAlias = Callable[[Any, Any], object]
 def main(arguments: Sequence[str | PathLike[str]], /) -> int:
     """Runs the command line and returns its exit code."""
 
-def serve(plan: _JSON, arguments: Sequence[str | PathLike[str]], attach: Callable[[Running], object], /) -> int:
-    """Serves a Python server as `bartizan serve ARGUMENTS` would, and returns the exit code."""
+def serve(
+    plan: _JSON,
+    arguments: Sequence[str | PathLike[str]],
+    attach: Callable[[Running], object],
+    enter: Callable[[], object],
+    leave: Callable[[float], object],
+    /,
+) -> int:
+    """Serves a Python server as `bartizan serve ARGUMENTS` would, and returns the exit code. `enter()` enters its
+    lifespan, once the wire is out of reach; `leave(seconds)` leaves it.
+    """
 
 def connect(
     name: str,

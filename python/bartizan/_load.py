@@ -100,10 +100,10 @@ class Hosted:
         """Remember what runs, for tools that are added later."""
         self.server._attach(self.host)(running)  # noqa: SLF001 - the other half of the server
 
-    def close(self) -> None:
-        """Leave the lifespan."""
+    def close(self, timeout: float) -> None:
+        """Leave the lifespan, within so many seconds."""
         self.server._detach(self.host)  # noqa: SLF001 - the other half of the server
-        self.host.close()
+        self.host.close(timeout)
 
 
 def hosted(target: str) -> Hosted:

@@ -84,27 +84,38 @@ class Host:
             asyncio.run_coroutine_threadsafe(self.enter(), self.loop()).result()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Leave the lifespan, cancel what still runs, and stop our loop."""
+        """Cancel what still runs, leave the lifespan, and stop our loop; all of it within `timeout` seconds."""
         loop, thread = self._loop, self._thread
         if loop is None or self._lent or thread is None or not thread.is_alive():
             return
         import asyncio  # noqa: PLC0415 - a server of sync tools never needs it
+        import concurrent.futures  # noqa: PLC0415 - asyncio has it already
+        import time  # noqa: PLC0415 - only at the end
+
+        deadline = time.monotonic() + timeout
 
         async def end() -> None:
             mine = asyncio.current_task()
             tasks = [task for task in asyncio.all_tasks() if task is not mine]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if tasks:
+                # Half of the time for what will not be cancelled; the lifespan has the rest.
+                await asyncio.wait(tasks, timeout=timeout / 2)
             await self.leave()
             await loop.shutdown_asyncgens()
 
         ending = asyncio.run_coroutine_threadsafe(end(), loop)
         try:
             ending.result(timeout)
+        except concurrent.futures.TimeoutError:
+            import logging  # noqa: PLC0415 - only if it goes wrong
+
+            logging.getLogger("bartizan").warning("the lifespan did not end in time; it was left behind")
         finally:
+            self._lifespan = None
             loop.call_soon_threadsafe(loop.stop)
-            thread.join(timeout)
+            thread.join(max(0.05, deadline - time.monotonic()))
             if not thread.is_alive():
                 loop.close()
             self._loop = None

@@ -247,9 +247,8 @@ class Server:
         if http is not None:
             words += ["--http", http]
         host = self._host()
-        host.open()
         try:
-            code = _core.serve(self._plan(host), words, self._attach(host))
+            code = _core.serve(self._plan(host), words, self._attach(host), host.open, host.close)
         finally:
             self._detach(host)
             host.close()

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +38,7 @@ use crate::server::{KeyRing, Server, ServerParts};
 use crate::state::StateDir;
 use crate::transport::Handler;
 use crate::transport::auth::Authenticator;
+use crate::transport::wire::Wire;
 
 pub use sources::{Sources, Stand, accesses, practice_document, refusals};
 
@@ -57,12 +59,15 @@ pub trait Loader: Send + Sync {
     fn load(&self, source: &str) -> Result<Extra>;
 
     /// What the loader brings whatever is configured: a Python server that runs itself.
-    fn own(&self) -> Option<Extra> {
-        None
+    fn own(&self) -> Result<Option<Extra>> {
+        Ok(None)
     }
 
     /// Called once the line is there, before the first call: gives loaded tools the way to other connectors.
     fn started(&self, _app: &Arc<App>) {}
+
+    /// Called when nothing is served any more: what was loaded has so long to put its things away.
+    fn ended(&self, _within: Duration) {}
 }
 
 /// A running composition.
@@ -233,9 +238,9 @@ impl App {
         Context::new(Revision::NEWEST, self.process_principal(), "process")
     }
 
-    /// Serves the process's standard input and output until the input ends or `shutdown` fires.
-    pub async fn serve_stdio(&self, shutdown: CancellationToken) -> Result<()> {
-        let wire = crate::transport::wire::take()?;
+    /// Serves the process's standard input and output until the input ends or `shutdown` fires. The wire is taken
+    /// before anything is loaded, so that nothing can touch it.
+    pub async fn serve_stdio(&self, wire: Wire, shutdown: CancellationToken) -> Result<()> {
         self.serve_pipe(wire.input, wire.output, self.local_principal(), shutdown).await
     }
 

@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -17,6 +18,9 @@ use super::server::PyRunning;
 use super::tool::Home;
 use crate::app::{App, Extra, Loader};
 use crate::error::{Error, Kind, Result};
+
+/// Longest time a lifespan has to end.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Loads servers from files and modules.
 #[derive(Default)]
@@ -49,7 +53,7 @@ impl FileLoader {
 impl Loader for FileLoader {
     fn load(&self, source: &str) -> Result<Extra> {
         Python::try_attach(|py| self.read(py, source).map_err(|raised| errors::at_start(py, &raised)))
-            .unwrap_or_else(|| Err(Error::new(Kind::BadConfig, "Python is shutting down.")))
+            .unwrap_or_else(|| Err(gone()))
     }
 
     fn started(&self, app: &Arc<App>) {
@@ -58,25 +62,40 @@ impl Loader for FileLoader {
             hosted.call_method1("attach", (running,)).map(drop)
         });
     }
+
+    fn ended(&self, within: Duration) {
+        self.each(|_py, hosted, _home| hosted.call_method1("close", (within.as_secs_f64(),)).map(drop));
+    }
+}
+
+/// What Python gives of a server that runs itself: to be told of the `App`, to enter its lifespan, to leave it.
+pub(super) struct Host {
+    pub(super) attach: Py<PyAny>,
+    pub(super) enter: Py<PyAny>,
+    pub(super) leave: Py<PyAny>,
 }
 
 /// Hands over one server that is there already.
 pub(super) struct HostLoader {
     extra: Mutex<Option<Extra>>,
     home: Home,
-    attach: Py<PyAny>,
+    host: Host,
     files: FileLoader,
 }
 
 impl HostLoader {
-    pub(super) fn new(extra: Extra, home: Home, attach: Py<PyAny>) -> Self {
-        Self { extra: Mutex::new(Some(extra)), home, attach, files: FileLoader::default() }
+    pub(super) fn new(extra: Extra, home: Home, host: Host) -> Self {
+        Self { extra: Mutex::new(Some(extra)), home, host, files: FileLoader::default() }
     }
 }
 
 impl Loader for HostLoader {
-    fn own(&self) -> Option<Extra> {
-        self.extra.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn own(&self) -> Result<Option<Extra>> {
+        let opened = Python::try_attach(|py| {
+            self.host.enter.call0(py).map(drop).map_err(|raised| errors::at_start(py, &raised))
+        });
+        opened.unwrap_or_else(|| Err(gone()))?;
+        Ok(self.extra.lock().unwrap_or_else(PoisonError::into_inner).take())
     }
 
     fn load(&self, source: &str) -> Result<Extra> {
@@ -87,9 +106,22 @@ impl Loader for HostLoader {
         self.files.started(app);
         let _ = Python::try_attach(|py| -> PyResult<()> {
             let running = Py::new(py, PyRunning::of(app.clone(), self.home.clone()))?;
-            self.attach.call1(py, (running,)).map(drop)
+            self.host.attach.call1(py, (running,)).map(drop)
         });
     }
+
+    fn ended(&self, within: Duration) {
+        self.files.ended(within);
+        let _ = Python::try_attach(|py| {
+            if let Err(raised) = self.host.leave.call1(py, (within.as_secs_f64(),)) {
+                raised.write_unraisable(py, None);
+            }
+        });
+    }
+}
+
+fn gone() -> Error {
+    Error::new(Kind::BadConfig, "Python is shutting down.")
 }
 
 /// Runs the command line and returns its exit code.
@@ -99,7 +131,8 @@ pub(super) fn main(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
     let code = py.detach(|| {
         let loader = FileLoader::default();
         let code = crate::cli::main(arguments, Some(&loader));
-        loader.each(|_py, hosted, _home| hosted.call_method0("close").map(drop));
+        // What ended without serving has nobody else to put its things away.
+        loader.ended(CLOSE);
         code
     });
     super::server::heard(py);

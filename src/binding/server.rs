@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use tokio_util::sync::CancellationToken;
 
-use super::loader::HostLoader;
+use super::loader::{Host, HostLoader};
 use super::plan::{self, Plan};
 use super::runtime::{self, Cancel};
 use super::tool::Home;
@@ -65,7 +65,10 @@ impl PyRunning {
                 })
                 .await
             } else {
-                app.serve_stdio(stop).await
+                match crate::transport::wire::take() {
+                    Ok(wire) => app.serve_stdio(wire, stop).await,
+                    Err(error) => Err(error),
+                }
             };
             let closed = app.close().await;
             served.and(closed)
@@ -130,18 +133,21 @@ pub(super) fn heard(py: Python<'_>) {
     let _ = py.check_signals();
 }
 
-/// Serves a Python server as `bartizan serve ARGUMENTS` would, and returns the exit code.
+/// Serves a Python server as `bartizan serve ARGUMENTS` would, and returns the exit code. `enter()` enters its lifespan,
+/// once the wire is out of reach; `leave(seconds)` leaves it.
 #[pyfunction]
-#[pyo3(signature = (plan, arguments, attach, /))]
+#[pyo3(signature = (plan, arguments, attach, enter, leave, /))]
 pub(super) fn serve(
     py: Python<'_>,
     plan: &Bound<'_, PyDict>,
     arguments: Vec<OsString>,
     attach: Py<PyAny>,
+    enter: Py<PyAny>,
+    leave: Py<PyAny>,
 ) -> PyResult<u8> {
     let plan = Plan::read(plan)?;
     let base = plan.config.unwrap_or_default();
-    let loader = HostLoader::new(plan.extra, plan.home, attach);
+    let loader = HostLoader::new(plan.extra, plan.home, Host { attach, enter, leave });
     let code = py.detach(move || crate::cli::serve(arguments, base, &loader));
     heard(py);
     Ok(code)

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::args::Call;
 use super::screen::Screen;
-use super::{settings, stop_on_signal};
+use super::settings;
+use super::stop::Stop;
 use crate::app::Loader;
 use crate::connectors::FAILURE;
 use crate::error::{Error, Kind, Result};
@@ -21,10 +22,10 @@ use crate::protocol::types::{Content, ToolResult};
 
 pub(super) async fn run(typed: &Call, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     let arguments = arguments(&typed.arguments)?;
-    let stop = stop_on_signal();
+    let stop = Stop::at_once();
     let config = settings::configuration(&typed.source)?;
     let app = settings::app_with(config, loader, vec![Arc::new(ask_before_change)]).await?;
-    let context = Context { cancel: stop, ..app.context() };
+    let context = Context { cancel: stop.token().clone(), ..app.context() };
     let outcome = app.call(&typed.tool, arguments, &context).await;
     let closed = app.close().await;
     let shown = outcome.and_then(|outcome| show(outcome, typed.json, screen));

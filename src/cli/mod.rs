@@ -15,6 +15,7 @@ mod practice;
 mod screen;
 mod serve;
 mod settings;
+mod stop;
 mod story;
 mod tools;
 
@@ -22,13 +23,13 @@ use std::ffi::OsString;
 use std::future::Future;
 
 use clap::{CommandFactory, Parser};
-use tokio_util::sync::CancellationToken;
 
 use crate::app::Loader;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use args::{Cli, Command};
 use screen::Screen;
+use stop::Stop;
 
 /// Runs one command and returns its exit code. `arguments` begins with the program's name; `loader` brings in Python
 /// tools, where there is a Python.
@@ -110,10 +111,10 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// Work that a signal ends.
 async fn unless_stopped(work: impl Future<Output = Result<()>>) -> Result<()> {
-    let stop = stop_on_signal();
+    let stop = Stop::at_once();
     tokio::select! {
         done = work => done,
-        () = stop.cancelled() => Err(Error::new(Kind::Cancelled, "Stopped before it was done.")),
+        () = stop.token().cancelled() => Err(Error::new(Kind::Cancelled, "Stopped before it was done.")),
     }
 }
 
@@ -122,36 +123,4 @@ fn myself(first: Option<&OsString>) -> String {
     let path = first.map(std::path::Path::new).filter(|path| path.is_absolute() && path.is_file());
     let named = path.filter(|path| path.file_stem().is_some_and(|stem| stem == "bartizan"));
     named.and_then(std::path::Path::to_str).unwrap_or("bartizan").to_owned()
-}
-
-/// A token that fires on Ctrl-C and on SIGTERM; a second one ends the process at once.
-#[allow(clippy::exit, reason = "whoever signals twice does not want to wait for anything")]
-fn stop_on_signal() -> CancellationToken {
-    let token = CancellationToken::new();
-    let fires = token.clone();
-    tokio::spawn(async move {
-        signalled().await;
-        fires.cancel();
-        signalled().await;
-        std::process::exit(130);
-    });
-    token
-}
-
-#[cfg(unix)]
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn signalled() {
-    let _ = tokio::signal::ctrl_c().await;
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::args::Practice;
 use super::screen::Screen;
-use super::stop_on_signal;
+use super::stop::Stop;
 use crate::app::practice_document;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
@@ -48,7 +48,7 @@ pub(super) async fn run(typed: &Practice, screen: Screen) -> Result<()> {
         screen.line(&format!("credential, for practice only: {credential}"));
         screen.note("Ctrl-C ends it. A request may ask for a fault in the header x-practice-fault.");
     }
-    stop_on_signal().cancelled().await;
+    Stop::at_once().token().cancelled().await;
     stand.shutdown().await;
     Ok(())
 }

@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use super::args::Serve;
 use super::screen::{Screen, Tone};
-use super::{settings, stop_on_signal};
+use super::settings;
+use super::stop::Stop;
 use crate::app::{Loader, Reachable};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::transport::wire;
 
-/// Longest time between the signal and the end.
-const DRAIN: Duration = Duration::from_millis(4800);
+/// Longest time that calls under way have after the signal.
+const DRAIN: Duration = Duration::from_millis(3800);
+/// Longest time between the signal and the end, less what the process needs to go.
+const END: Duration = Duration::from_millis(4700);
 
 pub(super) async fn run(typed: &Serve, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     run_over(typed, None, loader, screen).await
@@ -39,8 +43,12 @@ pub(super) async fn run_over(
             "--no-auth is about HTTP; add --http 127.0.0.1:PORT, or leave it out on standard input and output.",
         ));
     }
-    let shutdown = stop_on_signal();
+    // From here on nothing that is loaded can write into the protocol, or read from it.
+    let mut wire = if http { None } else { Some(wire::take()?) };
+    let stop = Stop::while_loading();
     let app = settings::app(config, loader).await?;
+    stop.ready();
+    let shutdown = stop.token().clone();
     crate::telemetry::logs::start(&app.config().log, app.redactor().clone(), screen.colour())?;
     for stand in app.stands() {
         screen.note(&format!("practice: {} answers from a stand-in at {}", stand.name(), stand.url()));
@@ -52,7 +60,10 @@ pub(super) async fn run_over(
             if app.catalog().now().list(crate::catalog::List::Tools).is_empty() {
                 screen.note("There are no tools yet: add --connector NAME, --openapi FILE or --tools FILE.");
             }
-            app.serve_stdio(shutdown.clone()).await
+            match wire.take() {
+                Some(wire) => app.serve_stdio(wire, shutdown.clone()).await,
+                None => Ok(()),
+            }
         }
     };
     let mut served = std::pin::pin!(served);
@@ -63,8 +74,12 @@ pub(super) async fn run_over(
             tokio::time::timeout(DRAIN, served).await.unwrap_or(Ok(()))
         }
     };
-    app.close().await?;
-    outcome
+    let closed = app.close().await;
+    if let Some(loader) = loader {
+        let left = stop.since().map_or(END, |since| END.saturating_sub(since));
+        tokio::task::block_in_place(|| loader.ended(left));
+    }
+    outcome.and(closed)
 }
 
 fn announce(screen: Screen, reachable: &Reachable) {

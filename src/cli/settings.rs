@@ -87,7 +87,7 @@ pub(super) async fn app_with(
     loader: Option<&dyn Loader>,
     guards: Vec<Arc<dyn Guard>>,
 ) -> Result<Arc<App>> {
-    let mut extra = loader.and_then(Loader::own).unwrap_or_default();
+    let mut extra = loader.map_or(Ok(None), Loader::own)?.unwrap_or_default();
     extra.guards.extend(guards);
     for source in &config.tools {
         let Some(loader) = loader else {

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -72,6 +73,39 @@ def deaf() -> str:
     print("deaf runs", file=sys.stderr, flush=True)
     time.sleep(60)
     return "done"
+
+@server.tool(effect="read")
+async def stubborn() -> str:
+    "Take long and not be cancelled."
+    print("stubborn runs", file=sys.stderr, flush=True)
+    for _ in range(600):
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            pass
+    return "done"
+"""
+
+# A server whose lifespan takes long to end, and which speaks where it must not.
+LOUD = """
+import asyncio, contextlib, os, subprocess, sys
+from bartizan import Server
+
+@contextlib.asynccontextmanager
+async def life(server):
+    print("noise from a lifespan", flush=True)
+    os.write(1, b"noise from a descriptor\\n")
+    subprocess.run([sys.executable, "-c", "print('noise of a child'); import sys; sys.stdin.read()"], check=True)
+    yield None
+    print("noise at the end", flush=True)
+    await asyncio.sleep(float(os.environ.get("LINGERS", "0")))
+
+server = Server("loud", lifespan=life)
+
+@server.tool(effect="read")
+def add(a: int, b: int = 1) -> int:
+    "Add two numbers."
+    return a + b
 """
 
 THINGS = {
@@ -461,7 +495,7 @@ def test_a_signal_ends_a_server_within_five_seconds_whatever_runs(tools: Path, s
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-@pytest.mark.parametrize("tool", ["", "slow", "deaf"])
+@pytest.mark.parametrize("tool", ["", "slow", "deaf", "stubborn"])
 def test_a_signal_ends_a_server_on_a_pipe_within_five_seconds(tools: Path, sign: signal.Signals, tool: str) -> None:
     with Piped("--tools", tools) as piped:
         assert piped.ask("server/discover")["result"]
@@ -473,6 +507,49 @@ def test_a_signal_ends_a_server_on_a_pipe_within_five_seconds(tools: Path, sign:
         assert seconds < 5.5, seconds
         assert "panicked" not in piped.said()
     assert run("audit", "verify").code == 0
+
+
+@pytest.mark.parametrize("way", ["serve", "run"])
+def test_nothing_that_loads_can_touch_the_wire(tmp_path: Path, way: str) -> None:
+    script = tmp_path / "loud.py"
+    first = 'print("noise of an import", flush=True)\n' if way == "serve" else ""
+    script.write_text(first + LOUD + ("" if way == "serve" else "\nsys.exit(server.run())\n"))
+    command = [program(), "serve", "--tools", str(script)] if way == "serve" else [sys.executable, str(script)]
+    asked = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": envelope({"name": "add", "arguments": {"a": 1}}),
+    }
+    done = subprocess.run(
+        command, input=json.dumps(asked) + "\n", capture_output=True, text=True, timeout=PATIENCE, check=False,
+        env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(answer["id"], answer["result"]["structuredContent"]) for answer in answers] == [(1, {"result": 2})]
+    for noise in ("from a lifespan", "from a descriptor", "of a child", "at the end"):
+        assert f"noise {noise}" in done.stderr
+
+
+def test_a_lifespan_that_lingers_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    script = tmp_path / "loud.py"
+    script.write_text(LOUD)
+    with Piped("--tools", script, env={"LINGERS": "60"}) as piped:
+        assert piped.call("add", {"a": 1})["structuredContent"] == {"result": 2}
+        code, seconds = piped.stop(signal.SIGTERM)
+        assert code == 0
+        assert seconds < 5.5, seconds
+        assert "the lifespan did not end in time" in piped.said()
+
+
+def test_a_signal_ends_a_server_that_hangs_while_it_loads(tmp_path: Path) -> None:
+    script = tmp_path / "hangs.py"
+    script.write_text("import sys, time\nprint('hangs', file=sys.stderr, flush=True)\ntime.sleep(60)\n")
+    with Piped("--tools", script) as piped:
+        piped.err.wait(lambda line: line == "hangs")
+        code, seconds = piped.stop(signal.SIGTERM)
+        assert (code, seconds < 2) == (130, True)
 
 
 def test_practice_answers_from_a_stand_in_and_asks_for_no_credential() -> None:
