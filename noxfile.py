@@ -102,7 +102,7 @@ def stubs(session: nox.Session) -> None:
     """Compare the stubs with the built module, and type-check package and tests strictly."""
     install(session, "mypy==2.4.1", "pytest", "hypothesis", "mcp>=2.3,<3", "pydantic>=2", "openapi-core", "nox")
     session.run("python", "-m", "mypy.stubtest", "bartizan._core", "--mypy-config-file", "pyproject.toml")
-    session.run("mypy", "python/bartizan", "tests/python", "tests/conformance", "noxfile.py")
+    session.run("mypy", "python/bartizan", "tests/python", "tests/conformance", "tests/bench", "noxfile.py")
 
 
 @nox.session
@@ -114,6 +114,6 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against the peers, side by side, and print ratios (needs wrk, and the peers' folder)."""
+    """Measure against the peers, side by side, and print ratios (needs wrk, oha, and the peers' folder)."""
     install(session, "mcp>=2.3,<3", "fastmcp>=4,<5", "uvicorn")
     session.run("python", "tests/bench/run.py", str(SHARED / "bench"), *session.posargs)
