@@ -40,6 +40,8 @@ pub struct Config {
     pub offer: crate::policy::Filter,
     /// Asking a person.
     pub approvals: crate::approvals::Config,
+    /// Calls that outlive their request.
+    pub tasks: crate::tasks::Config,
     /// How much.
     pub limits: crate::limits::Config,
     /// Deadlines and sizes of calls.

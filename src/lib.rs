@@ -10,7 +10,7 @@
 //! identity  transport  catalog  connectors  diagnostics  practice  client    what comes in; what can be called
 //!        pipeline        vault                                  the line; where credentials come from
 //!                        http                                   the way out
-//!                     approvals                                 a person's word, durable
+//!                 approvals  tasks                              what outlives a request, durable
 //! policy   limits   redaction   audit   telemetry   state       engines
 //!      protocol       schema                                    words and shapes
 //!             json
@@ -41,6 +41,7 @@ pub mod telemetry;
 
 pub mod approvals;
 pub mod http;
+pub mod tasks;
 
 pub mod pipeline;
 pub mod vault;

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .schema import Field
     from .server import Server
     from .testing import TestClient
+    from .tool import Task
 
 _HOME = {
     "API": "api",
@@ -87,6 +88,7 @@ _HOME = {
     "Field": "schema",
     "Server": "server",
     "TestClient": "testing",
+    "Task": "tool",
     "logging": "",
 }
 
@@ -121,6 +123,7 @@ __all__ = [
     "Root",
     "Sample",
     "Server",
+    "Task",
     "TestClient",
     "Text",
     "TimedOut",

@@ -136,6 +136,9 @@ class CallContext:
     def log(self, level: str, data: Any, logger: str | None = None, /) -> None:
         """Logs to the client."""
 
+    def start_task(self) -> None:
+        """Makes the call a task, if its tool says so by itself and the client supports tasks."""
+
     def answer(self, key: str, question: _JSON, /) -> _JSON | None:
         """The client's answer to a question, checked against it; None if it has not come."""
 

@@ -206,6 +206,14 @@ class Context:
         """Log at level error."""
         return self.log("error", data, logger)
 
+    def start_task(self) -> Done:
+        """Go on as a task from here: for a tool declared with ``task=Task(asks_first=True)``.
+
+        Where the client has no tasks, and where the call is one already, this does nothing.
+        """
+        self._core.start_task()
+        return _DONE
+
     # --- asking
 
     def ask(self, message: str, form: Form = None, *, key: str | None = None) -> Answer[Any]:

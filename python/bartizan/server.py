@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .content import JSON, Icon
     from .hosting import Host
     from .testing import TestClient
-    from .tool import CompletionRecord, Details, Effect, Entry, Record
+    from .tool import CompletionRecord, Details, Effect, Entry, Record, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,6 +88,7 @@ class Server:
         input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | Literal[False] | None = None,
         redact: Sequence[str] = (),
+        task: bool | Task = False,
     ) -> Callable[[F], F]: ...
 
     def tool(
@@ -97,13 +98,15 @@ class Server:
         input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | Literal[False] | None = None,
         redact: Sequence[str] = (),
+        task: bool | Task = False,
         **details: Any,
     ) -> Any:
         """Make a function a tool; works with and without parentheses.
 
         ``effect`` is what it does to the world: ``"read"``, ``"write"`` (unless declared) or ``"destroy"``.
         ``timeout`` is in seconds; ``output_schema=False`` says there is no structured result; ``redact`` holds JSON
-        Pointers into the result that never leave.
+        Pointers into the result that never leave. With ``task=True`` a call outlives its request where the client
+        supports tasks; :class:`bartizan.Task` says more.
         """
         from .tool import ToolRecord  # noqa: PLC0415 - loaded with the first decorator
 
@@ -111,7 +114,7 @@ class Server:
             common = _details(name, details)
             self._note(
                 "tool",
-                ToolRecord(function, common, output_schema, input_schema, redact, names),
+                ToolRecord(function, common, output_schema, input_schema, redact, names, task),
             )
             return function
 

@@ -47,6 +47,18 @@ class Details:
 
 
 @dataclasses.dataclass(frozen=True)
+class Task:
+    """How calls of a tool become tasks: they outlive their request, and the client looks at them until they end.
+
+    ``required`` refuses clients that do not support tasks; else those wait for the result. With ``asks_first`` the
+    tool says itself when: it asks what it has to ask, then calls ``ctx.start_task()``, and works.
+    """
+
+    required: bool = False
+    asks_first: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class ToolRecord:
     """A function that was decorated with ``@server.tool``."""
 
@@ -56,6 +68,7 @@ class ToolRecord:
     input_schema: Mapping[str, Any] | None = None
     redact: Sequence[str] = ()
     names: Mapping[str, Any] | None = None
+    task: bool | Task = False
 
     @property
     def name(self) -> str:
@@ -185,12 +198,22 @@ def _tool(record: ToolRecord, host: Host) -> Entry:
         spec["output"] = output
     if record.redact:
         spec["redact"] = list(record.redact)
+    if record.task:
+        spec["task"] = _task(record.task, owner)
     shape = _wrapped if signed.wrap and not record.output_schema else _same
 
     def finish(value: Any, _arguments: JSON) -> Any:
         return results.tool_result(value, None if output is None else shape)
 
     return _runner(record.function, signed, finish, spec, host)
+
+
+def _task(task: bool | Task, owner: str) -> JSON:
+    said = Task() if task is True else task
+    if not isinstance(said, Task):
+        message = f"{owner}: task must be True, False or a bartizan.Task"
+        raise ConfigError(message)
+    return {"required": bool(said.required), "late": bool(said.asks_first)}
 
 
 def _output(record: ToolRecord, signed: Signature) -> JSON | None:

@@ -36,11 +36,15 @@ use crate::redaction::Redactor;
 use crate::secret::Secret;
 use crate::server::{KeyRing, Server, ServerParts};
 use crate::state::StateDir;
+use crate::tasks::Store;
 use crate::transport::Handler;
 use crate::transport::auth::Authenticator;
 use crate::transport::wire::Wire;
 
 pub use sources::{Sources, Stand, accesses, practice_document, refusals};
+
+/// How long a server that ends waits until what became of its tasks is written down.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// What joins the configured tools: a Python server's.
 #[derive(Default)]
@@ -112,6 +116,14 @@ impl App {
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
         config.profile.name().clone_into(&mut config.approvals.profile);
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
+        if config.tasks.ttl_seconds <= config.calls.longest_task_seconds {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "[tasks] ttl_seconds has to be more than [calls] longest_task_seconds, or a result is gone before it is \
+                 read.",
+            ));
+        }
+        let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
         let limiter = Arc::new(Limiter::new(&config.limits, clock.clone()));
         let policy = Arc::new(Policy::load(&config.policy)?);
 
@@ -149,6 +161,7 @@ impl App {
             },
             instructions: named.instructions,
             keys: KeyRing::new(&[state.key("sealing.key")?])?,
+            tasks: Some(tasks),
             clock: clock.clone(),
             config: config.server.clone(),
         })?;
@@ -299,6 +312,7 @@ impl App {
     /// Ends what was started: open streams, stand-ins, the audit.
     pub async fn close(&self) -> Result<()> {
         self.server.stop();
+        self.server.settle(LAST_WORDS).await;
         for stand in &self.stands {
             stand.shutdown().await;
         }

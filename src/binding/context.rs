@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::script::Connection;
 use super::tool::Home;
-use super::{convert, errors, spec};
+use super::{convert, errors, runtime, spec};
 use crate::error::{Error, Kind};
 use crate::pipeline::Context;
 use crate::protocol::types::LogLevel;
@@ -48,6 +48,14 @@ impl CallContext {
             self.context.voice.log(level, logger, &data);
         }
         Ok(())
+    }
+
+    /// Makes the call a task, if its tool says so by itself and the client supports tasks.
+    fn start_task(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.context.detach {
+            Some(detach) if !self.over.is_cancelled() => runtime::wait(py, detach.detach()),
+            _ => Ok(()),
+        }
     }
 
     /// The client's answer to a question, checked against it; None if it has not come.

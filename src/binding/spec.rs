@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::convert;
 use crate::json::{Map, Value};
-use crate::pipeline::{Family, ToolSpec};
+use crate::pipeline::{Family, Tasking, ToolSpec};
 use crate::policy::Effect;
 use crate::protocol::types::{Ask, Asks, Icon, PromptArgument};
 use crate::schema::LazySchema;
@@ -34,6 +34,7 @@ struct Described {
     #[serde(default)]
     scopes: BTreeSet<String>,
     timeout: Option<f64>,
+    task: Option<SaidTask>,
     annotations: Option<Value>,
     #[serde(default)]
     icons: Vec<Icon>,
@@ -45,6 +46,14 @@ struct Described {
     size: Option<u64>,
     #[serde(default)]
     arguments: Vec<PromptArgument>,
+}
+
+/// What a `bartizan.Task` says.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SaidTask {
+    required: bool,
+    late: bool,
 }
 
 /// Reads a specification.
@@ -87,6 +96,7 @@ pub(super) fn read(data: &Bound<'_, PyAny>) -> PyResult<ToolSpec> {
             Some(Duration::try_from_secs_f64(seconds).map_err(|_| bad("an impossible timeout"))?)
         }
     };
+    spec.task = said.task.map(|task| Tasking { required: task.required, late: task.late });
     spec.title = said.title;
     spec.description = said.description;
     spec.input = LazySchema::new(said.input);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::json::{Map, Value};
 use crate::policy::Effect;
 use crate::principal::Principal;
@@ -19,7 +19,7 @@ use crate::protocol::types::{
     Asks, ClientCapabilities, Completion, LogLevel, PromptResult, ResourceContents, ToolResult,
 };
 
-use super::Tool;
+use super::{BoxFuture, Tool};
 
 /// A call nobody has looked at yet.
 pub struct Proposed {
@@ -88,6 +88,12 @@ pub trait Voice: Send + Sync {
     fn log(&self, level: LogLevel, logger: Option<&str>, data: &Value);
 }
 
+/// Lets a call outlive its request.
+pub trait Detach: Send + Sync {
+    /// From here on the call is a task; said again, it does nothing. When this returns the task is durable.
+    fn detach(&self) -> BoxFuture<'_, Result<()>>;
+}
+
 /// A voice that nobody hears.
 #[derive(Debug)]
 pub struct Silence;
@@ -121,6 +127,8 @@ pub struct Context {
     /// Set by the line when it runs a tool: the effect that tool declares. A call made from inside the tool keeps
     /// this context (or copies this field), and is refused when it wants more.
     pub within: Option<Effect>,
+    /// How the call becomes a task, where the client supports that.
+    pub detach: Option<Arc<dyn Detach>>,
 }
 
 impl Context {
@@ -137,6 +145,7 @@ impl Context {
             voice: Arc::new(Silence),
             meta: None,
             within: None,
+            detach: None,
         }
     }
 }

@@ -25,7 +25,7 @@ use futures_util::FutureExt;
 
 use super::approve::KEY;
 use super::voice::Discreet;
-use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, redact};
+use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, redact};
 use crate::approvals::Grant;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
@@ -56,11 +56,13 @@ pub(super) async fn execute(
     let grant = call.take_grant();
     let tool = call.tool();
     let spec = tool.spec();
-    let limit = spec
-        .timeout
-        .unwrap_or(Duration::from_secs(parts.config.timeout_seconds))
-        .min(Duration::from_secs(parts.config.longest_seconds));
-    let inner = inside(context, call.effect(), parts);
+    let (usual, longest) = if spec.task.is_some() && context.detach.is_some() {
+        (parts.config.longest_task_seconds, parts.config.longest_task_seconds)
+    } else {
+        (parts.config.timeout_seconds, parts.config.longest_seconds)
+    };
+    let limit = spec.timeout.unwrap_or(Duration::from_secs(usual)).min(Duration::from_secs(longest));
+    let inner = inside(context, &*tool, parts);
 
     let run = AssertUnwindSafe(async {
         match aim {
@@ -113,10 +115,14 @@ pub(super) async fn execute(
 
 /// The context as the tool sees it: what it says is redacted, what it calls is capped at its own effect, and it has
 /// every answer but the one to our own question.
-fn inside(context: &Context, effect: crate::policy::Effect, parts: &LineParts) -> Context {
+fn inside(context: &Context, tool: &dyn Tool, parts: &LineParts) -> Context {
+    let effect = tool.spec().effect;
     let mut inner = context.clone();
     inner.within = Some(context.within.map_or(effect, |most| most.min(effect)));
     inner.voice = Arc::new(Discreet::new(Arc::clone(&context.voice), parts.redactor.clone()));
+    // only a tool that says itself when it becomes a task is handed the means
+    let late = tool.spec().task.is_some_and(|task| task.late) && context.within.is_none();
+    inner.detach = inner.detach.filter(|_| late);
     inner.answers.state = None;
     inner.answers.responses.remove(KEY);
     inner

@@ -26,11 +26,11 @@ use serde::{Deserialize, Serialize};
 pub use crate::approvals::Destination;
 pub use admit::Admitted;
 pub use approve::Approved;
-pub use call::{Answers, Client, Context, Halt, Outcome, Proposed, Question, Reply, Voice};
+pub use call::{Answers, Client, Context, Detach, Halt, Outcome, Proposed, Question, Reply, Voice};
 pub use execute::Executed;
 pub use permit::{Guard, Guarded, Permitted};
 pub use redact::Redacted;
-pub use tool::{Family, Sight, Tool, ToolSpec};
+pub use tool::{Family, Sight, Tasking, Tool, ToolSpec};
 pub use validate::Validated;
 
 use crate::approvals::Approvals;
@@ -54,6 +54,8 @@ pub struct Config {
     pub timeout_seconds: u64,
     /// Seconds no call may exceed, whatever its tool says.
     pub longest_seconds: u64,
+    /// Seconds no call may exceed that runs as a task.
+    pub longest_task_seconds: u64,
     /// How many calls may run at once.
     pub at_once: usize,
     /// How many calls may wait for their turn.
@@ -64,7 +66,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { timeout_seconds: 30, longest_seconds: 300, at_once: 256, waiting: 1024, result_limit: 1 << 20 }
+        Self {
+            timeout_seconds: 30,
+            longest_seconds: 300,
+            longest_task_seconds: 3600,
+            at_once: 256,
+            waiting: 1024,
+            result_limit: 1 << 20,
+        }
     }
 }
 
@@ -223,6 +232,12 @@ impl Line {
         let call = permit::permit(call, parts, context, notes).await?;
         entry.reached(Step::Permitted);
         let _place = self.gate.enter(context).await?;
+        if let (Some(detach), Some(Tasking { late: false, .. }), Aim::Call, None) =
+            (&context.detach, tool.spec().task, aim, context.within)
+        {
+            // before the grant is taken: a task that cannot be made must not cost one
+            detach.detach().await?;
+        }
         let call = match approve::approve(call, aim, parts, context, notes).await? {
             approve::Decided::Approved(call) => call,
             approve::Decided::Asked(question) => return Ok(Outcome::Paused(question)),
@@ -270,6 +285,18 @@ impl Line {
     /// Who may call how often.
     pub fn limiter(&self) -> &Arc<Limiter> {
         &self.parts.limiter
+    }
+
+    /// Bytes that a result may have.
+    pub fn result_limit(&self) -> u64 {
+        u64::try_from(self.parts.config.result_limit).unwrap_or(u64::MAX)
+    }
+
+    /// Whether an approval still waits for a person; one that has ended in any way does not.
+    pub async fn awaits(&self, approval: &str) -> bool {
+        let Some(approvals) = self.parts.approvals.clone() else { return false };
+        let id = approval.to_owned();
+        tokio::task::spawn_blocking(move || approvals.awaits(&id)).await.unwrap_or(false)
     }
 
     /// The digest of a definition: what an approval is bound to, and what shows that a tool has changed.

@@ -57,6 +57,15 @@ impl Family {
     }
 }
 
+/// How a call becomes a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tasking {
+    /// Clients that do not support tasks are refused; else they wait for the result.
+    pub required: bool,
+    /// The tool says itself when: what it asks before is asked in the request.
+    pub late: bool,
+}
+
 /// Everything known about something that can be called.
 #[derive(Debug)]
 pub struct ToolSpec {
@@ -82,6 +91,8 @@ pub struct ToolSpec {
     pub scopes: BTreeSet<String>,
     /// Longest time it may take; the line caps it.
     pub timeout: Option<Duration>,
+    /// Whether a call may outlive its request, for clients that support tasks.
+    pub task: Option<Tasking>,
     /// Hints for clients of tools.
     pub annotations: ToolAnnotations,
     /// Hints for clients of resources.
@@ -111,6 +122,7 @@ impl ToolSpec {
             source: String::from("builtin"),
             scopes: BTreeSet::new(),
             timeout: None,
+            task: None,
             annotations: ToolAnnotations::default(),
             resource_annotations: None,
             icons: Vec::new(),

@@ -22,6 +22,8 @@ pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 /// The token that progress is reported under.
 pub const PROGRESS_TOKEN: &str = "progressToken";
+/// The extension for calls that outlive their request.
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
 /// Seconds after which a refused call may be tried again.
 pub const RETRY_AFTER: &str = "bartizan/retryAfter";
 

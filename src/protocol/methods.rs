@@ -26,6 +26,9 @@ pub enum Method {
     PromptsGet,
     Complete,
     Listen,
+    TaskGet,
+    TaskUpdate,
+    TaskCancel,
 }
 
 /// A notification a client may send.
@@ -69,6 +72,9 @@ const REQUESTS: &[Row<Method>] = &[
     row("logging/setLevel", Method::SetLevel, OLDEST, STATEFUL_END),
     row("server/discover", Method::Discover, STATELESS, None),
     row("subscriptions/listen", Method::Listen, STATELESS, None),
+    row("tasks/get", Method::TaskGet, STATELESS, None),
+    row("tasks/update", Method::TaskUpdate, STATELESS, None),
+    row("tasks/cancel", Method::TaskCancel, STATELESS, None),
 ];
 
 const NOTICES: &[Row<Notice>] = &[
@@ -101,6 +107,7 @@ impl Method {
         match self {
             Self::ToolsCall | Self::PromptsGet => Some("name"),
             Self::ResourcesRead => Some("uri"),
+            Self::TaskGet | Self::TaskUpdate | Self::TaskCancel => Some("taskId"),
             Self::Initialize
             | Self::Discover
             | Self::Ping

@@ -76,6 +76,11 @@ pub fn complete<'a, T: Serialize>(
     }
 }
 
+/// `CreateTaskResult`: the call goes on under that task.
+pub fn task<T: Serialize>(frame: Frame<'_>, body: T) -> Shaped<'_, T> {
+    Shaped { result_type: frame.result_type("task"), ..complete(frame, body, None, None) }
+}
+
 /// `CallToolResult`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -180,16 +185,18 @@ pub struct InputRequired<'a> {
 
 /// Questions as the newer revisions ask them: in the result.
 pub fn input_required<'a>(frame: Frame<'a>, asks: &Asks, state: &'a str) -> InputRequired<'a> {
-    let ask = |(key, ask): (&String, &Ask)| {
-        let params = ask_params(ask, frame.revision, String::new);
-        (key.clone(), json!({"method": ask.method(), "params": params}))
-    };
+    let ask = |(key, ask): (&String, &Ask)| (key.clone(), ask_request(ask, frame.revision));
     InputRequired {
         result_type: "input_required",
         input_requests: asks.iter().map(ask).collect(),
         request_state: state,
         meta: frame.meta(None),
     }
+}
+
+/// One question as the newer revisions ask it: a request inside of a result.
+pub fn ask_request(ask: &Ask, revision: Revision) -> Value {
+    json!({"method": ask.method(), "params": ask_params(ask, revision, String::new)})
 }
 
 /// The parameters of one question. `fresh` gives the id of a URL elicitation where the revision wants one.

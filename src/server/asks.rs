@@ -19,8 +19,8 @@ use super::{Server, faults};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, digest, json};
 use crate::pipeline::{Answers, Question, answers};
-use crate::protocol::types::{Ask, Asks};
-use crate::protocol::{Door, message, shape};
+use crate::protocol::types::{Ask, Asks, ClientCapabilities};
+use crate::protocol::{Door, Revision, message, shape};
 
 /// Answers in one request.
 const MOST_ANSWERS: usize = 64;
@@ -197,10 +197,18 @@ impl Drop for Withdraw<'_> {
 
 /// Whether the client declared everything that is asked of it.
 fn can_be_asked(visit: &Visit, asks: &Asks) -> Result<()> {
+    missing_capability(visit.revision, &visit.client.capabilities, asks)
+}
+
+/// The error for what is asked of a client that did not declare it.
+pub(super) fn missing_capability(
+    revision: Revision,
+    declared: &ClientCapabilities,
+    asks: &Asks,
+) -> Result<()> {
     let mut needed = Map::new();
-    for ask in asks.values().filter(|ask| !shape::can_answer(visit.revision, &visit.client.capabilities, ask))
-    {
-        if let Value::Object(one) = shape::needed(visit.revision, ask) {
+    for ask in asks.values().filter(|ask| !shape::can_answer(revision, declared, ask)) {
+        if let Value::Object(one) = shape::needed(revision, ask) {
             for (name, modes) in one {
                 match (needed.get_mut(&name), modes) {
                     (Some(Value::Object(known)), Value::Object(modes)) => known.extend(modes),

@@ -12,13 +12,15 @@ use tokio_util::sync::CancellationToken;
 use super::asks::Call;
 use super::listing::{has_completions, has_prompts, has_resources};
 use super::session::Conversation;
+use super::tasks::{Inline, Job, Link, Tasks, Telling};
 use super::voice::Speaker;
 use super::{Server, faults, headers};
 use crate::catalog::List;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
-    Answers, Client, Context, Line, Outcome, Proposed, Reply, Tool, ToolSpec, Voice, unknown,
+    Answers, BoxFuture, Client, Context, Line, Outcome, Proposed, Reply, Tasking, Tool, ToolSpec, Voice,
+    unknown,
 };
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
@@ -54,6 +56,11 @@ impl Visit {
         elicit_form || elicit_url || sampling || roots
     }
 
+    /// Who says what happens on the way, if the client wants to hear it.
+    fn speaker(&self) -> Option<Arc<Speaker>> {
+        (self.progress.is_some() || self.level.is_some()).then(|| Arc::new(Speaker::new(self)))
+    }
+
     fn context(&self, answers: Answers, voice: Arc<dyn Voice>) -> Context {
         let mut context = Context::new(self.revision, Arc::clone(&self.principal), self.transport);
         context.client = Arc::clone(&self.client);
@@ -69,8 +76,8 @@ impl Visit {
 /// What came of a call.
 enum Walked {
     Reply(Reply),
-    /// The whole answer: a question.
-    Asked(String),
+    /// The whole answer: a question, or a task.
+    Answer(String),
 }
 
 fn text(params: &mut Map<String, Value>, name: &'static str, missing: &'static str) -> Result<String> {
@@ -127,6 +134,9 @@ impl Server {
                 self.offered(has_resources)?;
                 Self::unsubscribe(visit, &params).map(|()| nothing())
             }
+            Method::TaskGet | Method::TaskUpdate | Method::TaskCancel => {
+                Box::pin(self.task(method, visit, &mut params)).await
+            }
             // only the door itself can do that
             Method::Initialize => Err(no_method()),
         }
@@ -155,11 +165,20 @@ impl Server {
         let answers = self
             .incoming(visit, method, &name, &mut params, &arguments)
             .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
-        match self.walk(visit, (self.line(&now), entry.tool()), (method, &name), arguments, answers).await {
+        let walked = if let Some(tasks) = self.tasks_for(visit) {
+            Box::pin(self.walk_apart(visit, tasks, entry.tool(), &name, arguments, answers)).await
+        } else if let (Some(Tasking { required: true, .. }), Some(error)) =
+            (entry.spec().task, self.needs_tasks())
+        {
+            Err(self.unless_hidden(visit, entry.spec(), method, error))
+        } else {
+            self.walk(visit, (self.line(&now), entry.tool()), (method, &name), arguments, answers).await
+        };
+        match walked {
             Ok(Walked::Reply(Reply::Tool(result))) => {
                 Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
             }
-            Ok(Walked::Asked(answer)) => Ok(answer),
+            Ok(Walked::Answer(answer)) => Ok(answer),
             Ok(Walked::Reply(Reply::Resource(_) | Reply::Prompt(_) | Reply::Completion(_))) => {
                 Err(odd_reply())
             }
@@ -188,7 +207,7 @@ impl Server {
                 let result = shape::complete(self.frame(visit.revision), body, Some(fresh), None);
                 Ok(message::result(&visit.id, result))
             }
-            Ok(Walked::Asked(answer)) => Ok(answer),
+            Ok(Walked::Answer(answer)) => Ok(answer),
             Ok(Walked::Reply(Reply::Tool(_) | Reply::Prompt(_) | Reply::Completion(_))) => Err(odd_reply()),
             // hidden, or gone by its own account: both are missing
             Err(error) if matches!(error.kind(), Kind::NoSuchTool | Kind::NoSuchResource) => {
@@ -215,7 +234,7 @@ impl Server {
                 let body = shape::prompted(self.frame(visit.revision), &prompt);
                 Ok(message::result(&visit.id, shape::complete(self.frame(visit.revision), body, None, None)))
             }
-            Walked::Asked(answer) => Ok(answer),
+            Walked::Answer(answer) => Ok(answer),
             Walked::Reply(Reply::Tool(_) | Reply::Resource(_) | Reply::Completion(_)) => Err(odd_reply()),
         }
     }
@@ -273,6 +292,51 @@ impl Server {
         Ok(message::result(&visit.id, shape::complete(self.frame(visit.revision), body, None, None)))
     }
 
+    /// Walks the line in a way that the walk can outlive this request.
+    async fn walk_apart(
+        &self,
+        visit: &Visit,
+        tasks: &Arc<Tasks>,
+        tool: &Arc<dyn Tool>,
+        name: &str,
+        arguments: Map<String, Value>,
+        answers: Answers,
+    ) -> Result<Walked> {
+        let (link, mut made) = Link::new(tasks, Arc::clone(&visit.principal), visit.revision);
+        let speaker = visit.speaker();
+        let _hushed = speaker.clone().map(Hushed);
+        let context = visit.context(answers, Arc::new(Telling { speaker, link: Arc::clone(&link) }));
+        let again = visit.can_be_asked().then(|| arguments.clone());
+        let job = Job { link: Arc::clone(&link), tool: Arc::clone(tool), arguments, context };
+        let mut job: BoxFuture<'static, Inline> = Box::pin(job.run());
+        let frame = self.frame(visit.revision);
+        let ended = tokio::select! {
+            biased;
+            Ok(record) = &mut made => {
+                if visit.cancel.is_cancelled() {
+                    return Err(faults::cancelled());
+                }
+                let created = link.created(&visit.id, &record, frame);
+                tokio::spawn(job);
+                return Ok(Walked::Answer(created));
+            }
+            ended = &mut job => ended,
+            () = visit.cancel.cancelled() => return Err(faults::cancelled()),
+        };
+        match ended {
+            Inline::Done(reply) => reply.map(Walked::Reply),
+            Inline::Asked(question, earlier) => {
+                let call =
+                    Call { method: Method::ToolsCall.name(), name, arguments: &again.unwrap_or_default() };
+                self.pause(visit, &call, question, earlier).map(Walked::Answer)
+            }
+            Inline::Task => {
+                let record = made.try_recv().map_err(|_| odd_reply())?;
+                Ok(Walked::Answer(link.created(&visit.id, &record, frame)))
+            }
+        }
+    }
+
     /// Walks the line, as often as questions make it.
     async fn walk(
         &self,
@@ -282,8 +346,7 @@ impl Server {
         arguments: Map<String, Value>,
         mut answers: Answers,
     ) -> Result<Walked> {
-        let speaker =
-            (visit.progress.is_some() || visit.level.is_some()).then(|| Arc::new(Speaker::new(visit)));
+        let speaker = visit.speaker();
         let _hushed = speaker.clone().map(Hushed);
         let voice: Arc<dyn Voice> = match speaker {
             Some(speaker) => speaker,
@@ -309,7 +372,7 @@ impl Server {
             let again = again.unwrap_or_default();
             if visit.revision.door() == Door::Envelope {
                 let call = Call { method, name, arguments: &again };
-                return self.pause(visit, &call, question, earlier).map(Walked::Asked);
+                return self.pause(visit, &call, question, earlier).map(Walked::Answer);
             }
             let mut responses = earlier;
             responses.extend(Box::pin(self.converse(visit, &question.asks)).await?);

@@ -14,7 +14,9 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
 use crate::pipeline::Client;
 use crate::protocol::message::Id;
-use crate::protocol::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION};
+use crate::protocol::meta::{
+    CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION, TASKS,
+};
 use crate::protocol::shape::{self, Frame, Freshness};
 use crate::protocol::types::{ClientCapabilities, LogLevel};
 use crate::protocol::{Door, Method, Revision, message};
@@ -140,6 +142,9 @@ impl Server {
         let supported: Vec<_> = Revision::ALL.iter().rev().map(|revision| revision.name()).collect();
         let mut body =
             json!({"supportedVersions": supported, "capabilities": self.capabilities(frame.revision)});
+        if self.tasks.is_some() {
+            body["capabilities"]["extensions"] = json!({TASKS: {}});
+        }
         if let Some(instructions) = &self.instructions {
             body["instructions"] = instructions.as_str().into();
         }

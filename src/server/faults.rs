@@ -72,7 +72,7 @@ fn facts(error: &Error) -> Map<String, Value> {
 }
 
 /// `data` is what the specification defines for the faults it defines, and the kind with its facts for the rest.
-fn data(error: &Error) -> Option<Value> {
+pub(super) fn data(error: &Error) -> Option<Value> {
     match error.kind() {
         Kind::BadJson
         | Kind::BadRequest

@@ -18,6 +18,7 @@ mod refusals;
 mod seal;
 mod session;
 mod subscriptions;
+mod tasks;
 mod voice;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use crate::protocol::meta::PROTOCOL_VERSION;
 use crate::protocol::shape::Frame;
 use crate::protocol::types::Implementation;
 use crate::protocol::{Method, Revision};
+use crate::tasks::Store;
 use crate::transport::{Answer, BoxFuture, Channel, Delivery, Handler, Outlet, Peer};
 
 use dispatch::Visit;
@@ -110,6 +112,8 @@ pub struct ServerParts {
     pub instructions: Option<String>,
     /// What seals the state that clients carry.
     pub keys: KeyRing,
+    /// Where calls are kept that outlive their request; without it there are no tasks.
+    pub tasks: Option<Arc<Store>>,
     /// The time.
     pub clock: SharedClock,
     /// Sizes and times.
@@ -135,7 +139,8 @@ pub struct Server {
     clock: SharedClock,
     config: Config,
     conversations: Conversations,
-    streams: Streams,
+    streams: Arc<Streams>,
+    tasks: Option<Arc<tasks::Tasks>>,
     pages: listing::Pages,
     silence: Arc<dyn Voice>,
     stopping: CancellationToken,
@@ -154,6 +159,16 @@ impl Server {
             idle: Duration::from_secs(config.session_idle_seconds),
         };
         parts.catalog.govern(Arc::clone(&parts.line));
+        let streams = Arc::new(Streams::default());
+        let tasks = parts.tasks.map(|store| {
+            tasks::Tasks::new(
+                store,
+                (Arc::clone(&parts.line), Arc::clone(&parts.catalog)),
+                Arc::clone(&streams),
+                info.clone(),
+                config.ask_rounds,
+            )
+        });
         let server = Arc::new(Self {
             first_line: parts.line,
             catalog: parts.catalog,
@@ -164,7 +179,8 @@ impl Server {
             conversations: Conversations::new(caps, Arc::clone(&parts.clock)),
             clock: parts.clock,
             config,
-            streams: Streams::default(),
+            streams,
+            tasks,
             pages: listing::Pages::default(),
             silence: Arc::new(Silence),
             stopping: CancellationToken::new(),
@@ -197,9 +213,19 @@ impl Server {
         self.tell(Change::Resource(uri));
     }
 
-    /// Ends every open stream in order; requests under way go on.
+    /// Ends every open stream in order, and takes back every task; requests under way go on.
     pub fn stop(&self) {
         self.stopping.cancel();
+        if let Some(tasks) = &self.tasks {
+            tasks.stop();
+        }
+    }
+
+    /// Waits until what became of the tasks that ran is written down; not longer than `patience`.
+    pub async fn settle(&self, patience: Duration) {
+        if let Some(tasks) = &self.tasks {
+            tasks.settle(patience).await;
+        }
     }
 
     fn frame(&self, revision: Revision) -> Frame<'_> {

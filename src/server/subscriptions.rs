@@ -31,6 +31,8 @@ pub(super) enum Change<'a> {
     List(List),
     /// A resource's contents.
     Resource(&'a str),
+    /// Where a task stands: its id, and all about it.
+    Task(&'a str, &'a Map<String, Value>),
 }
 
 impl Change<'_> {
@@ -40,6 +42,7 @@ impl Change<'_> {
             Self::List(List::Prompts) => "notifications/prompts/list_changed",
             Self::List(List::Resources | List::Templates) => "notifications/resources/list_changed",
             Self::Resource(_) => "notifications/resources/updated",
+            Self::Task(..) => "notifications/tasks",
         }
     }
 
@@ -47,6 +50,7 @@ impl Change<'_> {
         match self {
             Self::List(_) => Map::new(),
             Self::Resource(uri) => [(String::from("uri"), uri.into())].into_iter().collect(),
+            Self::Task(_, task) => task.clone(),
         }
     }
 }
@@ -57,6 +61,7 @@ struct Filter {
     prompts: bool,
     resources: bool,
     addresses: BTreeSet<String>,
+    tasks: BTreeSet<String>,
 }
 
 impl Filter {
@@ -66,6 +71,7 @@ impl Filter {
             Change::List(List::Prompts) => self.prompts,
             Change::List(List::Resources | List::Templates) => self.resources,
             Change::Resource(uri) => self.addresses.contains(uri),
+            Change::Task(id, _) => self.tasks.contains(id),
         }
     }
 
@@ -82,6 +88,9 @@ impl Filter {
         }
         if !self.addresses.is_empty() {
             shown.insert(String::from("resourceSubscriptions"), json!(self.addresses));
+        }
+        if !self.tasks.is_empty() {
+            shown.insert(String::from("taskIds"), json!(self.tasks));
         }
         Value::Object(shown)
     }
@@ -104,7 +113,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    fn tell(&self, change: Change<'_>) {
+    pub(super) fn tell(&self, change: Change<'_>) {
         for stream in lock(&self.open).iter().filter(|stream| stream.filter.wants(change)) {
             let mut params = change.params();
             params.insert(String::from("_meta"), json!({SUBSCRIPTION_ID: stream.id}));
@@ -132,6 +141,8 @@ impl Server {
             let heard = match change {
                 Change::List(_) => true,
                 Change::Resource(uri) => talk.watches(uri),
+                // the older revisions have none
+                Change::Task(..) => false,
             };
             if heard {
                 talk.tell(|| {
@@ -148,7 +159,9 @@ impl Server {
             .get("notifications")
             .and_then(Value::as_object)
             .ok_or_else(|| faults::bad_params("`subscriptions/listen` needs `notifications`, an object."))?;
-        let filter = self.filter(visit, wanted)?;
+        let mut filter = self.filter(visit, wanted)?;
+        filter.tasks = self.watched_tasks(visit, wanted.get("taskIds")).await?;
+        let tasks = filter.tasks.clone();
         let number = self.streams.next.fetch_add(1, Ordering::Relaxed);
         let lagging = CancellationToken::new();
         {
@@ -174,6 +187,7 @@ impl Server {
             });
         }
         let closing = Closing(&self.streams, number);
+        self.retell(visit, &tasks).await;
         let over = visit.connection.as_ref().map(|talk| talk.ended.clone()).unwrap_or_default();
         tokio::select! {
             biased;
@@ -208,6 +222,7 @@ impl Server {
             prompts: flag("promptsListChanged")?,
             resources: flag("resourcesListChanged")?,
             addresses: BTreeSet::new(),
+            tasks: BTreeSet::new(),
         };
         let wrong = || faults::bad_params("`resourceSubscriptions` has to be a list of addresses.");
         let addresses = match wanted.get("resourceSubscriptions") {

@@ -5,7 +5,7 @@
 //!
 //! Must not: know what is in the files, or read the environment; the path is handed in.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -161,6 +161,39 @@ impl StateDir {
             .map_err(|cause| self.failed("lock", cause))?;
         file.lock().map_err(|cause| self.failed("lock", cause))?;
         Ok(Lock { _file: file })
+    }
+
+    /// The lock of that name, for as long as the process lives that takes it first; none if somebody has it.
+    pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+        self.attempt(name, true)
+    }
+
+    /// Whether somebody has the lock of that name. Looking does not make it.
+    pub fn is_locked(&self, name: &str) -> Result<bool> {
+        let there = self.file(&format!(".{name}.lock")).exists();
+        Ok(there && self.attempt(name, false)?.is_none())
+    }
+
+    fn attempt(&self, name: &str, create: bool) -> Result<Option<Lock>> {
+        let path = self.file(&format!(".{name}.lock"));
+        let file = ownership::private(OpenOptions::new().create(create).truncate(false).write(true))
+            .open(path)
+            .map_err(|cause| self.failed("lock", cause))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(cause)) => Err(self.failed("lock", cause)),
+        }
+    }
+
+    /// Removes a lock's file; whoever has the lock keeps it.
+    pub fn unlock(&self, name: &str) -> Result<()> {
+        self.remove(&format!(".{name}.lock"))
+    }
+
+    /// Removes a folder inside, if it is there and empty.
+    pub fn remove_folder(&self, name: &str) {
+        let _ = fs::remove_dir(self.file(name));
     }
 
     /// 32 random bytes under that name: made once, the same for every process from then on.

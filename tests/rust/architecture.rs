@@ -23,6 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("telemetry", &["error", "redaction"]),
     ("state", &["error", "secret", "clock", "ownership"]),
     ("approvals", &["error", "json", "secret", "clock", "state", "principal", "ownership"]),
+    ("tasks", &["error", "json", "clock", "state"]),
     ("http", &["error", "json", "secret", "clock", "limits", "redaction"]),
     ("vault", &["error", "json", "secret", "clock", "state", "http", "ownership"]),
     (
@@ -86,6 +87,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "policy",
             "schema",
             "redaction",
+            "tasks",
         ],
     ),
     (
@@ -100,6 +102,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "transport",
             "http",
             "approvals",
+            "tasks",
             "pipeline",
             "vault",
             "connectors",

@@ -82,6 +82,7 @@ pub fn world_with(tools: Vec<Arc<dyn Tool>>, policy: &str, config: Config) -> Wo
         implementation,
         instructions: Some("Be kind.".into()),
         keys: KeyRing::ephemeral(),
+        tasks: None,
         clock: clock.clone(),
         config,
     })
