@@ -44,4 +44,5 @@ mod stdio;
 mod support;
 mod talk;
 mod tls;
+mod tasks;
 mod transport;

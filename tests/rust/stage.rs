@@ -42,7 +42,7 @@ impl Tool for Played {
     }
 }
 
-fn spec(name: &str, properties: Value) -> ToolSpec {
+pub fn spec(name: &str, properties: Value) -> ToolSpec {
     ToolSpec {
         description: Some(format!("The {name} of the tests.")),
         effect: Effect::Read,
@@ -53,7 +53,7 @@ fn spec(name: &str, properties: Value) -> ToolSpec {
     }
 }
 
-fn played(spec: ToolSpec, act: Act) -> Arc<dyn Tool> {
+pub fn played(spec: ToolSpec, act: Act) -> Arc<dyn Tool> {
     Arc::new(Played { spec, act })
 }
 

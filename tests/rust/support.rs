@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use bartizan::approvals::{self, Approvals};
 use bartizan::audit::{self, Audit};
 use bartizan::catalog::Catalog;
 use bartizan::clock::ManualClock;
@@ -21,6 +22,7 @@ use bartizan::protocol::types::Implementation;
 use bartizan::protocol::{Door, Revision};
 use bartizan::redaction::{self, Redactor};
 use bartizan::server::{Config, KeyRing, Server, ServerParts};
+use bartizan::tasks;
 use bartizan::transport::{Answer, Channel, Delivery, Handler, HeaderFacts, Outlet, Peer};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -34,13 +36,91 @@ pub struct World {
     pub server: Arc<Server>,
     pub catalog: Arc<Catalog>,
     pub clock: Arc<ManualClock>,
-    folder: tempfile::TempDir,
+    pub approvals: Option<Arc<Approvals>>,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl World {
     /// The audit as it is in the file.
     pub fn audited(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap_or_default()
+    }
+
+    /// Where the state directory is.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+}
+
+/// What a server stands on; several may stand on one.
+pub struct Ground {
+    pub policy: &'static str,
+    pub server: Config,
+    pub calls: pipeline::Config,
+    pub tasks: Option<tasks::Config>,
+    pub approvals: bool,
+    pub folder: Arc<tempfile::TempDir>,
+    pub clock: Arc<ManualClock>,
+}
+
+impl Ground {
+    /// Allows everything, with tasks and without approvals.
+    pub fn new() -> Self {
+        Self {
+            policy: "admin",
+            server: Config::default(),
+            calls: pipeline::Config::default(),
+            tasks: Some(tasks::Config::default()),
+            approvals: false,
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            clock: ManualClock::at(Duration::from_secs(1_800_000_000)),
+        }
+    }
+
+    /// A server on it.
+    pub fn world(&self, tools: Vec<Arc<dyn Tool>>) -> World {
+        let (folder, clock) = (Arc::clone(&self.folder), Arc::clone(&self.clock));
+        let state = folder.path().join("state");
+        let redactor = Redactor::new(&redaction::Config::default()).unwrap();
+        let settings =
+            audit::Config { path: Some(folder.path().join("audit.jsonl")), ..audit::Config::default() };
+        let approvals = self
+            .approvals
+            .then(|| Approvals::open(&approvals::Config::default(), &state, clock.clone()).unwrap());
+        let line = Line::new(LineParts {
+            audit: Audit::open(&settings, redactor.clone(), clock.clone()).unwrap(),
+            limiter: Arc::new(Limiter::new(&limits::Config::default(), clock.clone())),
+            policy: Arc::new(Policy::load(&policy::Config::of(self.policy)).unwrap()),
+            filter: Filter::default(),
+            guards: Vec::new(),
+            redactor,
+            approvals: approvals.clone(),
+            clock: clock.clone(),
+            config: self.calls.clone(),
+        });
+        let catalog = Arc::new(Catalog::build(tools).unwrap());
+        let implementation = Implementation {
+            name: "test-server".into(),
+            title: None,
+            version: "1.2.3".into(),
+            description: None,
+            website_url: None,
+            icons: Vec::new(),
+        };
+        let tasks =
+            self.tasks.as_ref().map(|config| tasks::Store::open(config, &state, clock.clone()).unwrap());
+        let server = Server::new(ServerParts {
+            line: Arc::new(line),
+            catalog: Arc::clone(&catalog),
+            implementation,
+            instructions: Some("Be kind.".into()),
+            keys: KeyRing::ephemeral(),
+            tasks,
+            clock: clock.clone(),
+            config: self.server.clone(),
+        })
+        .unwrap();
+        World { server, catalog, clock, approvals, folder }
     }
 }
 
@@ -50,44 +130,8 @@ pub fn world(tools: Vec<Arc<dyn Tool>>) -> World {
 }
 
 /// A server with this policy and these settings.
-pub fn world_with(tools: Vec<Arc<dyn Tool>>, policy: &str, config: Config) -> World {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
-    let redactor = Redactor::new(&redaction::Config::default()).unwrap();
-    let settings =
-        audit::Config { path: Some(folder.path().join("audit.jsonl")), ..audit::Config::default() };
-    let line = Line::new(LineParts {
-        audit: Audit::open(&settings, redactor.clone(), clock.clone()).unwrap(),
-        limiter: Arc::new(Limiter::new(&limits::Config::default(), clock.clone())),
-        policy: Arc::new(Policy::load(&policy::Config::of(policy)).unwrap()),
-        filter: Filter::default(),
-        guards: Vec::new(),
-        redactor,
-        approvals: None,
-        clock: clock.clone(),
-        config: pipeline::Config::default(),
-    });
-    let catalog = Arc::new(Catalog::build(tools).unwrap());
-    let implementation = Implementation {
-        name: "test-server".into(),
-        title: None,
-        version: "1.2.3".into(),
-        description: None,
-        website_url: None,
-        icons: Vec::new(),
-    };
-    let server = Server::new(ServerParts {
-        line: Arc::new(line),
-        catalog: Arc::clone(&catalog),
-        implementation,
-        instructions: Some("Be kind.".into()),
-        keys: KeyRing::ephemeral(),
-        tasks: None,
-        clock: clock.clone(),
-        config,
-    })
-    .unwrap();
-    World { server, catalog, clock, folder }
+pub fn world_with(tools: Vec<Arc<dyn Tool>>, policy: &'static str, config: Config) -> World {
+    Ground { policy, server: config, ..Ground::new() }.world(tools)
 }
 
 /// What a peer was sent.
@@ -276,6 +320,7 @@ impl Script {
                 let name = match method {
                     "tools/call" | "prompts/get" => params["name"].as_str(),
                     "resources/read" => params["uri"].as_str(),
+                    "tasks/get" | "tasks/update" | "tasks/cancel" => params["taskId"].as_str(),
                     _ => None,
                 };
                 facts.name = name.map(str::to_owned).into_iter().collect();
@@ -434,6 +479,8 @@ pub fn check_message(revision: Revision, message: &Value) {
         "notifications/tools/list_changed" => "ToolListChangedNotification",
         "notifications/prompts/list_changed" => "PromptListChangedNotification",
         "notifications/subscriptions/acknowledged" => "SubscriptionsAcknowledgedNotification",
+        // an extension's: its own tests look at what is in it
+        "notifications/tasks" => "JSONRPCNotification",
         "elicitation/create" => "ElicitRequest",
         "sampling/createMessage" => "CreateMessageRequest",
         "roots/list" => "ListRootsRequest",
@@ -464,6 +511,7 @@ pub fn check_answer(revision: Revision, method: &str, body: &Value) {
     let result = &body["result"];
     let definition = match method {
         _ if result["resultType"] == "input_required" => "InputRequiredResult",
+        _ if result["resultType"] == "task" => "Result",
         "initialize" => "InitializeResult",
         "server/discover" => "DiscoverResult",
         "tools/list" => "ListToolsResult",
