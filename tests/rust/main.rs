@@ -43,6 +43,6 @@ mod stage;
 mod stdio;
 mod support;
 mod talk;
-mod tls;
 mod tasks;
+mod tls;
 mod transport;
