@@ -469,7 +469,8 @@ fn decide(world: &World, decision: Decision) {
         .filter(|one| one.status == bartizan::approvals::Status::Pending)
         .collect();
     assert_eq!(open.len(), 1);
-    approvals.decide(&open[0], decision, &operator).unwrap();
+    let shown = approvals.show(&open[0].record.id).unwrap();
+    approvals.decide(&shown, decision, &operator).unwrap();
 }
 
 /// A tool that writes, and that its author never thought of as a task.
