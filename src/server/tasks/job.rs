@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Live, Tasks, wire};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Answers, BoxFuture, Context, Detach, Outcome, Proposed, Question, Reply, Tool, Voice};
+use crate::pipeline::{
+    Answers, BoxFuture, Context, Detach, Outcome, Proposed, Question, Reply, Tool, Voice, unknown,
+};
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
 use crate::protocol::shape::{self, Frame};
