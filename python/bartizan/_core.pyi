@@ -139,6 +139,9 @@ class CallContext:
     def start_task(self) -> None:
         """Makes the call a task, if its tool says so by itself and the client supports tasks."""
 
+    def close_stream(self) -> None:
+        """Lets the client go while the call takes long, where the protocol has that."""
+
     def answer(self, key: str, question: _JSON, /) -> _JSON | None:
         """The client's answer to a question, checked against it; None if it has not come."""
 

@@ -214,6 +214,14 @@ class Context:
         self._core.start_task()
         return _DONE
 
+    def close_stream(self) -> Done:
+        """Let the client go while this call takes long; it comes back for the rest.
+
+        Clients of revision 2025-11-25 over HTTP can do that. For all others nothing happens.
+        """
+        self._core.close_stream()
+        return _DONE
+
     # --- asking
 
     def ask(self, message: str, form: Form = None, *, key: str | None = None) -> Answer[Any]:

@@ -58,6 +58,12 @@ impl CallContext {
         }
     }
 
+    fn close_stream(&self) {
+        if !self.over.is_cancelled() {
+            self.context.voice.pause();
+        }
+    }
+
     /// The client's answer to a question, checked against it; None if it has not come.
     #[pyo3(signature = (key, question, /))]
     fn answer<'py>(

@@ -86,6 +86,8 @@ pub trait Voice: Send + Sync {
     fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>);
     /// A log message; `data` is any JSON.
     fn log(&self, level: LogLevel, logger: Option<&str>, data: &Value);
+    /// Lets the client close its connection and come back for the rest, where the protocol has that; else nothing.
+    fn pause(&self) {}
 }
 
 /// Lets a call outlive its request.

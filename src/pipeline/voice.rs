@@ -37,4 +37,8 @@ impl Voice for Discreet {
         let logger = logger.map(|logger| redact::clean(logger, &self.redactor));
         self.inner.log(level, logger.as_deref(), &data);
     }
+
+    fn pause(&self) {
+        self.inner.pause();
+    }
 }

@@ -159,6 +159,12 @@ impl Revision {
         self.since(Self::V2025_11_25)
     }
 
+    /// Whether a stream may open with an event that has an id and no message, so that a client can be sent away to come
+    /// back for the rest. Older clients take the empty text for a message.
+    pub const fn priming_events(self) -> bool {
+        self.since(Self::V2025_11_25) && self.through(Self::V2025_11_25)
+    }
+
     /// Whether a URL elicitation carries an id of its own.
     pub const fn elicitation_ids(self) -> bool {
         self.since(Self::V2025_11_25) && self.through(Self::V2025_11_25)

@@ -23,7 +23,7 @@ pub(super) fn with_status(revision: Revision, id: Option<&Id>, error: &Error, st
     note(error);
     let data = data(error);
     let text = message::error(id, revision.code(error.kind()), error.message(), data.as_ref());
-    Answer { status, body: Some(text), session: None }
+    Answer { status, body: Some(text), ..Answer::default() }
 }
 
 /// An error as the result of a tool: words for the model, and the same as data.

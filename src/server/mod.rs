@@ -15,6 +15,7 @@ mod handshake;
 mod headers;
 mod listing;
 mod refusals;
+mod replay;
 mod seal;
 mod session;
 mod subscriptions;
@@ -45,6 +46,7 @@ use crate::tasks::Store;
 use crate::transport::{Answer, BoxFuture, Channel, Delivery, Handler, Outlet, Peer};
 
 use dispatch::Visit;
+use replay::{Bounds, Tape};
 use session::{Caps, Conversation, Conversations};
 use subscriptions::{Change, Streams};
 
@@ -64,6 +66,16 @@ pub struct Config {
     pub sessions_each: usize,
     /// Seconds after which an unused session ends.
     pub session_idle_seconds: u64,
+    /// Messages a session keeps for clients that lost a stream; 0: streams cannot be picked up.
+    pub replay_events: usize,
+    /// Bytes of them.
+    pub replay_bytes: usize,
+    /// Bytes of them in all sessions together.
+    pub replay_total_bytes: usize,
+    /// Seconds a call goes on without its client, who may come back to its stream.
+    pub resume_seconds: u64,
+    /// Milliseconds after which a client that lost a stream should come back.
+    pub retry_ms: u64,
     /// Seconds a client has to answer a question on the open stream.
     pub ask_timeout_seconds: u64,
     /// How often one call may ask.
@@ -89,6 +101,11 @@ impl Default for Config {
             sessions: 4096,
             sessions_each: 512,
             session_idle_seconds: 1800,
+            replay_events: 256,
+            replay_bytes: 2 << 20,
+            replay_total_bytes: 64 << 20,
+            resume_seconds: 60,
+            retry_ms: 1000,
             ask_timeout_seconds: 300,
             ask_rounds: 8,
             state_ttl_seconds: 900,
@@ -118,6 +135,19 @@ pub struct ServerParts {
     pub clock: SharedClock,
     /// Sizes and times.
     pub config: Config,
+}
+
+/// What a server holds for its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Sessions over HTTP.
+    pub sessions: usize,
+    /// Connections over pipes.
+    pub connections: usize,
+    /// Bytes of streams that can be picked up.
+    pub bytes: usize,
+    /// Open subscription streams.
+    pub subscriptions: usize,
 }
 
 /// A request on its way to a door.
@@ -157,6 +187,13 @@ impl Server {
             total: config.sessions,
             each: config.sessions_each,
             idle: Duration::from_secs(config.session_idle_seconds),
+            replay: Bounds {
+                events: config.replay_events,
+                bytes: config.replay_bytes,
+                total: config.replay_total_bytes,
+                patience: Duration::from_secs(config.resume_seconds),
+                retry: Duration::from_millis(config.retry_ms),
+            },
         };
         parts.catalog.govern(Arc::clone(&parts.line));
         let streams = Arc::new(Streams::default());
@@ -226,6 +263,29 @@ impl Server {
         if let Some(tasks) = &self.tasks {
             tasks.settle(patience).await;
         }
+    }
+
+    /// How much is held for clients: sessions, connections, bytes of streams that can be picked up, open subscriptions.
+    pub fn held(&self) -> Held {
+        let (sessions, connections, bytes) = self.conversations.held();
+        Held { sessions, connections, bytes, subscriptions: self.streams.count() }
+    }
+
+    /// Hears what belongs to no request, until somebody ends it.
+    async fn heed(
+        &self,
+        peer: &Peer,
+        talk: &Arc<Conversation>,
+        outlet: Arc<dyn Outlet>,
+    ) -> std::result::Result<(), Answer> {
+        let ended = talk.listen(outlet);
+        let _listening = Listening(Arc::clone(talk), ended.clone());
+        tokio::select! {
+            () = peer.gone.cancelled() => {}
+            () = ended.cancelled() => {}
+            () = self.stopping.cancelled() => {}
+        }
+        Ok(())
     }
 
     fn frame(&self, revision: Revision) -> Frame<'_> {
@@ -358,6 +418,7 @@ impl Server {
             Err(error) => return faults::answer(opened.revision, Some(&id), &error),
         };
         let stdio = peer.channel == Channel::Stdio;
+        let tape = talk.shelf().map(|shelf| Arc::new(Tape::new(Arc::clone(shelf), Arc::clone(&outlet))));
         let visit = Visit {
             revision: opened.revision,
             principal: peer.principal,
@@ -367,13 +428,24 @@ impl Server {
             progress,
             meta,
             headers: None,
-            outlet,
-            cancel: peer.gone.child_token(),
+            outlet: tape.clone().map_or(outlet, |tape| tape),
+            // a stream that can be picked up outlives the connection it began on
+            cancel: if tape.is_some() { CancellationToken::new() } else { peer.gone.child_token() },
             connection: stdio.then(|| Arc::clone(&talk)),
             session: Some(Arc::clone(&talk)),
             id,
         };
-        self.answer(Method::find(method, opened.revision), &visit, params).await
+        let work = self.answer(Method::find(method, opened.revision), &visit, params);
+        let Some(tape) = tape else { return work.await };
+        let answer = tokio::select! {
+            biased;
+            answer = work => answer,
+            () = tape.abandoned(&peer.gone) => {
+                visit.cancel.cancel();
+                accepted()
+            }
+        };
+        tape.finish(answer)
     }
 
     async fn answer(&self, method: Option<Method>, visit: &Visit, params: Map<String, Value>) -> Answer {
@@ -406,11 +478,11 @@ fn declares(params: &Map<String, Value>) -> bool {
 }
 
 fn ok(text: String) -> Answer {
-    Answer { status: 200, body: Some(text), session: None }
+    Answer { status: 200, body: Some(text), ..Answer::default() }
 }
 
 fn accepted() -> Answer {
-    Answer { status: 202, body: None, session: None }
+    Answer { status: 202, ..Answer::default() }
 }
 
 /// A refusal, under the id of the request it refuses.
@@ -431,6 +503,12 @@ impl Drop for Listening {
     }
 }
 
+/// The event is not one of this session, or what followed it is no longer kept.
+fn lost() -> Answer {
+    let message = "Last-Event-ID names no stream of this session that can be picked up; open one without it.";
+    faults::with_status(Revision::NEWEST_HANDSHAKE, None, &Error::new(Kind::BadRequest, message), 400)
+}
+
 fn not_allowed() -> Answer {
     let message = "This server opens streams and ends sessions only for sessions of the older revisions.";
     faults::with_status(Revision::NEWEST, None, &Error::new(Kind::BadRequest, message), 405)
@@ -447,11 +525,22 @@ impl Handler for Server {
                 return Err(not_allowed());
             }
             let talk = self.conversation(&peer)?;
-            let ended = talk.listen(outlet);
-            let _listening = Listening(Arc::clone(&talk), ended.clone());
+            let last = peer.headers.last_event_id.as_deref();
+            let attached = match (last, talk.shelf()) {
+                (Some(last), Some(shelf)) => shelf.resume(last, Arc::clone(&outlet)).ok_or_else(lost)?,
+                (Some(_), None) => return Err(lost()),
+                (None, Some(shelf)) => shelf.stand(Arc::clone(&outlet)).ok_or_else(lost)?,
+                (None, None) => return self.heed(&peer, &talk, outlet).await,
+            };
+            if attached.over {
+                return Ok(());
+            }
+            if attached.standing {
+                return self.heed(&peer, &talk, outlet).await;
+            }
             tokio::select! {
                 () = peer.gone.cancelled() => {}
-                () = ended.cancelled() => {}
+                () = talk.ended.cancelled() => {}
                 () = self.stopping.cancelled() => {}
             }
             Ok(())
@@ -470,7 +559,7 @@ impl Handler for Server {
                 Some(session) => match self.conversation(&peer) {
                     Ok(_) => {
                         self.conversations.end(session, &peer.principal);
-                        Answer { status: 204, body: None, session: None }
+                        Answer { status: 204, ..Answer::default() }
                     }
                     Err(answer) => answer,
                 },

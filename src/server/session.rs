@@ -7,7 +7,7 @@
 //! Must not: outlive its connection, its idle time or the caps.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::replay::{Bounds, Shelf};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::Value;
@@ -55,6 +56,8 @@ pub(super) struct Conversation {
     next: AtomicU64,
     watched: Mutex<BTreeSet<String>>,
     listener: Mutex<Option<Listener>>,
+    /// What its streams said, for a client that lost one; sessions only.
+    shelf: Option<Arc<Shelf>>,
     used: AtomicU64,
     /// Fires when nothing more comes from the client.
     pub(super) ended: CancellationToken,
@@ -63,8 +66,8 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    fn new(owner: Arc<str>, now: Duration, gone: Option<CancellationToken>) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(owner: Arc<str>, now: Duration, gone: Option<CancellationToken>) -> Self {
+        Self {
             owner,
             opened: OnceLock::new(),
             ready: AtomicBool::new(false),
@@ -74,10 +77,24 @@ impl Conversation {
             next: AtomicU64::new(1),
             watched: Mutex::default(),
             listener: Mutex::default(),
+            shelf: None,
             used: AtomicU64::new(millis(now)),
             ended: CancellationToken::new(),
             gone,
-        })
+        }
+    }
+
+    /// What keeps its streams, where they can be picked up.
+    pub(super) fn shelf(&self) -> Option<&Arc<Shelf>> {
+        self.shelf.as_ref()
+    }
+
+    /// Nothing more comes: what listens ends, and what was kept is let go.
+    fn over(&self) {
+        self.ended.cancel();
+        if let Some(shelf) = &self.shelf {
+            shelf.close();
+        }
     }
 
     /// What was agreed, once it was.
@@ -191,6 +208,9 @@ impl Conversation {
         if !self.ready.load(Ordering::Relaxed) {
             return;
         }
+        if let Some(shelf) = &self.shelf {
+            return shelf.tell(message);
+        }
         let outlet = lock(&self.listener).as_ref().map(|listener| Arc::clone(&listener.outlet));
         if let Some(outlet) = outlet {
             outlet.send(message());
@@ -241,6 +261,8 @@ pub(super) struct Caps {
     pub(super) total: usize,
     pub(super) each: usize,
     pub(super) idle: Duration,
+    /// What each keeps of its streams.
+    pub(super) replay: Bounds,
 }
 
 /// Every conversation.
@@ -249,11 +271,22 @@ pub(super) struct Conversations {
     clock: SharedClock,
     connections: Mutex<HashMap<u64, Arc<Conversation>>>,
     sessions: Mutex<HashMap<Box<str>, Arc<Conversation>>>,
+    /// Bytes that all sessions keep of their streams.
+    shelved: Arc<AtomicUsize>,
+    /// When idle sessions were last looked for.
+    swept: AtomicU64,
 }
 
 impl Conversations {
     pub(super) fn new(caps: Caps, clock: SharedClock) -> Self {
-        Self { caps, clock, connections: Mutex::default(), sessions: Mutex::default() }
+        Self {
+            caps,
+            clock,
+            connections: Mutex::default(),
+            sessions: Mutex::default(),
+            shelved: Arc::default(),
+            swept: AtomicU64::new(0),
+        }
     }
 
     /// The conversation of a connection.
@@ -265,7 +298,7 @@ impl Conversations {
         // a connection that broke off never said so
         connections.retain(|_, talk| talk.gone.as_ref().is_none_or(|gone| !gone.is_cancelled()));
         let owner = Arc::clone(&peer.principal.id);
-        let talk = Conversation::new(owner, self.clock.monotonic(), Some(peer.gone.clone()));
+        let talk = Arc::new(Conversation::new(owner, self.clock.monotonic(), Some(peer.gone.clone())));
         connections.insert(peer.connection, Arc::clone(&talk));
         talk
     }
@@ -281,13 +314,11 @@ impl Conversations {
     pub(super) fn begin(&self, principal: &Principal, opened: Opened) -> Result<(String, Arc<Conversation>)> {
         let now = self.clock.monotonic();
         let mut sessions = lock(&self.sessions);
-        sessions.retain(|_, talk| {
-            let keep = !talk.is_idle(now, self.caps.idle);
-            if !keep {
-                talk.ended.cancel();
-            }
-            keep
-        });
+        // what is idle goes even when nothing looks at it; looking at all of them costs, so it is done now and then
+        let due = self.swept.load(Ordering::Relaxed).saturating_add(millis(self.caps.idle) / 8);
+        if millis(now) >= due || sessions.len() >= self.caps.total {
+            self.sweep(&mut sessions, now);
+        }
         let own = |talk: &Arc<Conversation>| talk.owner == principal.id;
         if sessions.values().filter(|talk| own(talk)).count() >= self.caps.each {
             let oldest = sessions
@@ -296,7 +327,7 @@ impl Conversations {
                 .min_by_key(|(_, talk)| talk.used.load(Ordering::Relaxed))
                 .map(|(id, _)| id.clone());
             if let Some(talk) = oldest.and_then(|id| sessions.remove(&id)) {
-                talk.ended.cancel();
+                talk.over();
             } else {
                 return Err(too_many("You have as many sessions as one caller may; end one first."));
             }
@@ -305,8 +336,13 @@ impl Conversations {
             return Err(too_many("There are as many sessions as this server allows; try again later."));
         }
         let id = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        let talk = Conversation::new(Arc::clone(&principal.id), now, None);
+        let mut talk = Conversation::new(Arc::clone(&principal.id), now, None);
+        if self.caps.replay.events > 0 {
+            let (bounds, all) = (self.caps.replay, Arc::clone(&self.shelved));
+            talk.shelf = Some(Shelf::new(bounds, opened.revision.priming_events(), all));
+        }
         talk.open(opened);
+        let talk = Arc::new(talk);
         sessions.insert(id.as_str().into(), Arc::clone(&talk));
         Ok((id, talk))
     }
@@ -315,9 +351,14 @@ impl Conversations {
     pub(super) fn session(&self, id: &str, principal: &Principal) -> Option<Arc<Conversation>> {
         let now = self.clock.monotonic();
         let mut sessions = lock(&self.sessions);
+        // what is idle goes even when nobody opens another; looking costs, so it is done now and then
+        let due = self.swept.load(Ordering::Relaxed).saturating_add(millis(self.caps.idle) / 8);
+        if millis(now) >= due {
+            self.sweep(&mut sessions, now);
+        }
         let talk = sessions.get(id).filter(|talk| talk.owner == principal.id)?;
         if talk.is_idle(now, self.caps.idle) {
-            talk.ended.cancel();
+            talk.over();
             sessions.remove(id);
             return None;
         }
@@ -329,9 +370,30 @@ impl Conversations {
     pub(super) fn end(&self, id: &str, principal: &Principal) -> bool {
         let Some(talk) = self.session(id, principal) else { return false };
         lock(&self.sessions).remove(id);
-        talk.ended.cancel();
+        talk.over();
         lock(&talk.running).values().for_each(CancellationToken::cancel);
         true
+    }
+
+    fn sweep(&self, sessions: &mut HashMap<Box<str>, Arc<Conversation>>, now: Duration) {
+        self.swept.store(millis(now), Ordering::Relaxed);
+        sessions.retain(|_, talk| {
+            let keep = !talk.is_idle(now, self.caps.idle);
+            if !keep {
+                talk.over();
+            }
+            keep
+        });
+        // what thousands once needed is not held for the few that are left
+        if sessions.capacity() > 1024 && sessions.len() < sessions.capacity() / 8 {
+            sessions.shrink_to_fit();
+        }
+    }
+
+    /// How much is held: sessions, connections, bytes of their streams.
+    pub(super) fn held(&self) -> (usize, usize, usize) {
+        let bytes = self.shelved.load(Ordering::Relaxed);
+        (lock(&self.sessions).len(), lock(&self.connections).len(), bytes)
     }
 
     /// Every open conversation.
@@ -363,7 +425,14 @@ mod tests {
 
     fn table(total: usize, each: usize) -> (Arc<ManualClock>, Conversations) {
         let clock = ManualClock::at(Duration::from_secs(1));
-        let caps = Caps { total, each, idle: Duration::from_secs(60) };
+        let replay = Bounds {
+            events: 8,
+            bytes: 1000,
+            total: 8000,
+            patience: Duration::from_secs(60),
+            retry: Duration::from_secs(1),
+        };
+        let caps = Caps { total, each, idle: Duration::from_secs(60), replay };
         (clock.clone(), Conversations::new(caps, clock))
     }
 

@@ -124,6 +124,13 @@ impl Streams {
     }
 }
 
+impl Streams {
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.open).len()
+    }
+}
+
 /// Takes a stream off the list, whatever ended it.
 struct Closing<'a>(&'a Streams, u64);
 

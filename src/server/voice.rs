@@ -100,6 +100,13 @@ impl Voice for Speaker {
                 .send(message::notification("notifications/message", Some(Log { level, logger, data })));
         }
     }
+
+    fn pause(&self) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some() {
+            self.outlet.pause();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@
 //!
 //! Must not: know which transport drives it.
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use super::queue::Queue;
 use super::{Answer, BoxFuture};
@@ -38,7 +41,7 @@ impl<'a> Guarded<'a> {
                 json!({"code": Kind::Internal.code(), "message": "The server failed on this request."});
             let body =
                 self.id.take().map(|id| json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string());
-            Poll::Ready(Answer { status: 500, body, session: None })
+            Poll::Ready(Answer { status: 500, body, ..Answer::default() })
         })
     }
 }
@@ -83,6 +86,38 @@ impl Exchange {
             Poll::Pending if self.queue.is_empty() => Poll::Pending,
             Poll::Pending => Poll::Ready(First::Stream(None)),
         }
+    }
+}
+
+/// Where a handler goes on whose client may come back.
+#[derive(Clone)]
+pub(super) struct Afterlife {
+    /// Counts what runs, so that a server that stops waits for it.
+    pub(super) tasks: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+    pub(super) drain: Duration,
+}
+
+impl Exchange {
+    /// Lets the client go. What can be picked up runs on; what cannot ends here.
+    pub(super) fn part(mut self, afterlife: &Afterlife) {
+        let Some(mut work) = self.work.take().filter(|_| self.queue.is_resumable()) else { return };
+        drop(self);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Afterlife { tasks, shutdown, drain } = afterlife.clone();
+        tasks.spawn_on(
+            async move {
+                let last = async {
+                    shutdown.cancelled().await;
+                    tokio::time::sleep(drain).await;
+                };
+                tokio::select! {
+                    _ = poll_fn(|context| work.poll(context)) => {}
+                    () = last => {}
+                }
+            },
+            &runtime,
+        );
     }
 }
 

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::{Attempts, Authenticator, Refusal, Verdict};
-use super::exchange::{Exchange, First, Guarded};
+use super::exchange::{Afterlife, Exchange, First, Guarded};
 use super::guard::{self, Guard, Refused, Route};
 use super::lanes::Lanes;
 use super::queue::Queue;
@@ -81,7 +81,13 @@ impl Endpoint {
         let local = listener.local_addr().map_err(|error| cannot_listen(&error, None))?;
         guard::may_listen(local, self.authenticator.is_open(), self.config.insecure_plaintext)?;
         let places = Arc::new(Semaphore::new(self.config.connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let connections = TaskTracker::new();
         let shared = Arc::new(Shared {
+            afterlife: Afterlife {
+                tasks: connections.clone(),
+                shutdown: shutdown.clone(),
+                drain: self.config.drain,
+            },
             guard: Guard::new(&self.config, local),
             attempts: Attempts::new(self.config.failures_per_minute, self.clock),
             handler: self.handler,
@@ -91,7 +97,6 @@ impl Endpoint {
             config: self.config,
         });
         let lanes = Lanes::start()?;
-        let connections = TaskTracker::new();
         let accept = async {
             loop {
                 let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -174,6 +179,7 @@ struct Shared {
     authenticator: Arc<dyn Authenticator>,
     watch: Option<Arc<dyn Watch>>,
     shutdown: CancellationToken,
+    afterlife: Afterlife,
     config: Config,
 }
 
@@ -356,7 +362,10 @@ impl Shared {
 
     fn stream(&self, exchange: Exchange, done: Option<Answer>, greeting: bool) -> Response<Reply> {
         let session = done.as_ref().and_then(|done| done.session.as_deref()).map(HeaderValue::from_str);
-        let events = EventStream::new(exchange, done, self.config.keep_alive, greeting);
+        let mut events = EventStream::new(exchange, done, self.config.keep_alive, greeting);
+        if !greeting {
+            events = events.outlived_by(self.afterlife.clone());
+        }
         let mut response = Response::new(Reply::Events(Box::new(events)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, EVENTS);

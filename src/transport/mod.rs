@@ -100,12 +100,51 @@ pub struct Answer {
     pub session: Option<String>,
 }
 
+/// A message on a stream that can be picked up where it broke off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// What a client names when it comes back for the rest.
+    pub id: Option<String>,
+    /// When a client that lost the stream should come back.
+    pub retry: Option<std::time::Duration>,
+    /// The JSON text; empty for an event that only hands out an id.
+    pub message: String,
+}
+
+impl From<String> for Event {
+    fn from(message: String) -> Self {
+        Self { message, ..Self::default() }
+    }
+}
+
 /// Where messages beyond the answer go: progress, logs, and (older door) requests to the client.
 pub trait Outlet: Send + Sync {
     /// Queues one JSON-RPC message (JSON text, no newline). False when the peer has gone or the queue is full.
     ///
     /// Over HTTP the first message turns the answer into an event stream.
     fn send(&self, message: String) -> bool;
+
+    /// Queues one message under an id. From then on the stream can be picked up: over HTTP the handler of a request
+    /// goes on when its client has gone.
+    fn event(&self, event: Event) -> bool {
+        event.message.is_empty() || self.send(event.message)
+    }
+
+    /// Queues what was missed, however much waits already; whoever calls it bounds it.
+    fn replay(&self, events: Vec<Event>) {
+        for event in events {
+            self.event(event);
+        }
+    }
+
+    /// The id under which the answer goes, where the answer ends a stream.
+    fn name_answer(&self, _id: String) {}
+
+    /// Ends the connection once what waits is sent. The request goes on if its stream can be picked up.
+    fn end(&self) {}
+
+    /// Lets the client go, to come back for the rest, where its revision can; else nothing.
+    fn pause(&self) {}
 }
 
 /// The server, as a transport sees it.

@@ -11,7 +11,7 @@ use std::task::Context;
 
 use futures_util::task::AtomicWaker;
 
-use super::Outlet;
+use super::{Event, Outlet};
 
 /// What a waiting message costs beside its text.
 const OVERHEAD: usize = 64;
@@ -25,9 +25,12 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    messages: VecDeque<String>,
+    messages: VecDeque<Event>,
     bytes: usize,
     closed: bool,
+    ended: bool,
+    resumable: bool,
+    answer: Option<String>,
 }
 
 impl Queue {
@@ -46,7 +49,7 @@ impl Queue {
     }
 
     /// Takes everything that waits.
-    pub(super) fn take(&self) -> VecDeque<String> {
+    pub(super) fn take(&self) -> VecDeque<Event> {
         let mut waiting = self.lock();
         waiting.bytes = 0;
         std::mem::take(&mut waiting.messages)
@@ -55,6 +58,21 @@ impl Queue {
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().messages.is_empty()
+    }
+
+    /// Whether nothing more is to be sent than what waits.
+    pub(super) fn is_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Whether somebody can come back for what is not sent.
+    pub(super) fn is_resumable(&self) -> bool {
+        self.lock().resumable
+    }
+
+    /// The id under which the answer goes.
+    pub(super) fn answer_id(&self) -> Option<String> {
+        self.lock().answer.take()
     }
 
     /// Refuses everything from now on, and forgets what waits.
@@ -68,18 +86,45 @@ impl Queue {
 
 impl Outlet for Queue {
     fn send(&self, message: String) -> bool {
-        let cost = message.len() + OVERHEAD;
+        self.event(Event::from(message))
+    }
+
+    fn event(&self, event: Event) -> bool {
+        let cost = event.message.len() + OVERHEAD;
         {
             let mut waiting = self.lock();
             let full = waiting.bytes > 0 && waiting.bytes.saturating_add(cost) > self.limit;
-            if waiting.closed || full {
+            if waiting.closed || waiting.ended || full {
                 return false;
             }
             waiting.bytes += cost;
-            waiting.messages.push_back(message);
+            waiting.resumable |= event.id.is_some();
+            waiting.messages.push_back(event);
         }
         self.taker.wake();
         true
+    }
+
+    fn replay(&self, events: Vec<Event>) {
+        {
+            let mut waiting = self.lock();
+            if waiting.closed || waiting.ended {
+                return;
+            }
+            waiting.bytes += events.iter().map(|event| event.message.len() + OVERHEAD).sum::<usize>();
+            waiting.resumable = true;
+            waiting.messages.extend(events);
+        }
+        self.taker.wake();
+    }
+
+    fn name_answer(&self, id: String) {
+        self.lock().answer = Some(id);
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.taker.wake();
     }
 }
 

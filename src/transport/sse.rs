@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,8 +16,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::Answer;
-use super::exchange::Exchange;
+use super::exchange::{Afterlife, Exchange};
+use super::{Answer, Event};
 
 /// A whole body, or a stream of events.
 pub(super) enum Reply {
@@ -31,6 +32,14 @@ pub(super) struct EventStream {
     keep_alive: Pin<Box<Sleep>>,
     every: Duration,
     greeting: bool,
+    /// Where the handler goes on; nothing for a stream that is nothing but a connection.
+    afterlife: Option<Afterlife>,
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.part();
+    }
 }
 
 impl EventStream {
@@ -38,7 +47,19 @@ impl EventStream {
     /// that waits for the first byte knows that it was heard.
     pub(super) fn new(exchange: Exchange, answer: Option<Answer>, every: Duration, greeting: bool) -> Self {
         let keep_alive = Box::pin(tokio::time::sleep(every));
-        Self { exchange: Some(exchange), answer, keep_alive, every, greeting }
+        Self { exchange: Some(exchange), answer, keep_alive, every, greeting, afterlife: None }
+    }
+
+    /// The handler may go on when the client has gone.
+    pub(super) fn outlived_by(mut self, afterlife: Afterlife) -> Self {
+        self.afterlife = Some(afterlife);
+        self
+    }
+
+    fn part(&mut self) {
+        if let (Some(exchange), Some(afterlife)) = (self.exchange.take(), &self.afterlife) {
+            exchange.part(afterlife);
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -52,10 +73,17 @@ impl EventStream {
         if std::mem::take(&mut self.greeting) {
             text.push_str(":\n\n");
         }
+        let ended = exchange.queue.is_ended();
         write_events(&mut text, exchange.queue.take());
         if let Some(answer) = self.answer.take() {
-            write_events(&mut text, answer.body.into_iter().collect());
+            let id = exchange.queue.answer_id();
+            let last = answer.body.map(|message| Event { id, message, retry: None });
+            write_events(&mut text, last.into_iter().collect());
             self.exchange = None;
+            return Poll::Ready((!text.is_empty()).then(|| text.into()));
+        }
+        if ended {
+            self.part();
             return Poll::Ready((!text.is_empty()).then(|| text.into()));
         }
         if text.is_empty() {
@@ -69,10 +97,22 @@ impl EventStream {
     }
 }
 
-fn write_events(text: &mut String, messages: VecDeque<String>) {
-    text.reserve(messages.iter().map(|message| message.len() + 32).sum());
-    for message in messages {
-        text.push_str("event: message\ndata: ");
+fn write_events(text: &mut String, events: VecDeque<Event>) {
+    text.reserve(events.iter().map(|event| event.message.len() + 64).sum());
+    for Event { id, retry, message } in events {
+        // an event of no message only hands out its id
+        if !message.is_empty() {
+            text.push_str("event: message\n");
+        }
+        if let Some(id) = id {
+            text.push_str("id: ");
+            text.push_str(&id);
+            text.push('\n');
+        }
+        if let Some(retry) = retry {
+            let _ = writeln!(text, "retry: {}", retry.as_millis());
+        }
+        text.push_str("data: ");
         if message.contains(['\n', '\r']) {
             // Between tokens a line end is a space; inside strings JSON has none.
             text.push_str(&message.replace(['\n', '\r'], " "));

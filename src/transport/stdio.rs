@@ -294,8 +294,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
         }
         let messages = self.queue.take();
         let any = !messages.is_empty();
-        for message in messages {
-            self.put(&message);
+        for event in messages {
+            self.put(&event.message);
         }
         any
     }

@@ -354,8 +354,10 @@ def test_trigger_prompt_change() -> str:
 
 
 @server.tool(effect="read")
-def test_reconnection() -> ToolResult:
-    """Answer whether or not the stream was picked up again."""
+async def test_reconnection(ctx: Context) -> ToolResult:
+    """Let the client go, and answer once it may be back."""
+    ctx.close_stream()
+    await asyncio.sleep(0.1)
     return ToolResult("Reconnection test completed.")
 
 

@@ -68,6 +68,14 @@ async def hang() -> str:
 
 
 @server.tool(effect="read")
+async def patient(ctx: Context) -> str:
+    """Send the client away, and answer when it may be back."""
+    ctx.close_stream()
+    await asyncio.sleep(0)
+    return "thank you for coming back"
+
+
+@server.tool(effect="read")
 async def wait_for(what: str) -> str:
     """Wait until `hang` is hanging, or was cancelled."""
     await (hanging if what == "hanging" else cancelled).wait()

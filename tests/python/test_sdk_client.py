@@ -158,3 +158,9 @@ async def test_a_cancelled_call_cancels_the_tool(opened: Any, era: str) -> None:
             await call
         waiting = client.call_tool("wait_for", {"what": "cancelled"})
         assert (await asyncio.wait_for(waiting, DEADLINE)).content[0].text == "cancelled"
+
+
+async def test_a_client_that_is_sent_away_comes_back_for_the_answer(opened: Any, era: str) -> None:
+    async with opened(mode=era) as client:
+        result = await asyncio.wait_for(client.call_tool("patient", {}), DEADLINE)
+    assert result.content[0].text == "thank you for coming back"

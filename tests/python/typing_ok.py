@@ -34,6 +34,7 @@ async def list_ports(
 ) -> list[Port]:
     """List ports."""
     await ctx.progress(1, 1)
+    await ctx.close_stream()
     ctx.info(kind)
     if limit > 8:
         message = "too many"

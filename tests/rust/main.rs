@@ -41,6 +41,7 @@ mod schema;
 mod scripted;
 mod stage;
 mod stdio;
+mod streams;
 mod support;
 mod talk;
 mod tasks;
