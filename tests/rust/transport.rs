@@ -322,6 +322,13 @@ async fn heads_are_bounded() {
     assert_eq!(site.send(&many, "").await.status, 431);
     assert_eq!(site.send(&[("X-Long", &"x".repeat(5000))], "").await.status, 431);
     assert_eq!(site.raw(b"POST /mcp\r\n\r\n").await.status, 400);
+    // told once the connection has ended, which is after its answer
+    within(async {
+        while site.refusals().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(site.refusals(), ["unreadable or oversized head"; 3]);
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-pub(super) use tape::Tape;
+pub(in crate::server) use tape::Tape;
 
 use super::session::lock;
 use crate::transport::{Event, Outlet};

@@ -15,7 +15,7 @@ use crate::server::session::lock;
 use crate::transport::{Answer, Event, Outlet};
 
 /// The way of one request's messages: straight out, and onto the shelf from the first of them on.
-pub(super) struct Tape {
+pub(in crate::server) struct Tape {
     shelf: Arc<Shelf>,
     direct: Arc<dyn Outlet>,
     /// The stream; zero until something is said.
@@ -23,7 +23,7 @@ pub(super) struct Tape {
 }
 
 impl Tape {
-    pub(super) fn new(shelf: Arc<Shelf>, direct: Arc<dyn Outlet>) -> Self {
+    pub(in crate::server) fn new(shelf: Arc<Shelf>, direct: Arc<dyn Outlet>) -> Self {
         Self { shelf, direct, id: AtomicU64::new(0) }
     }
 
@@ -43,7 +43,7 @@ impl Tape {
     }
 
     /// Files the answer, if it is the end of a stream; one that stands alone passes by.
-    pub(super) fn finish(&self, answer: Answer) -> Answer {
+    pub(in crate::server) fn finish(&self, answer: Answer) -> Answer {
         let Some(id) = self.begun() else { return answer };
         let mut inner = lock(&self.shelf.inner);
         let event = answer.body.as_deref().and_then(|body| self.shelf.keep(&mut inner, id, body));
@@ -68,7 +68,7 @@ impl Tape {
     }
 
     /// Resolves when the client has left this request's stream and was not back in time.
-    pub(super) async fn abandoned(&self, gone: &CancellationToken) {
+    pub(in crate::server) async fn abandoned(&self, gone: &CancellationToken) {
         gone.cancelled().await;
         let Some(id) = self.begun() else { return };
         self.shelf.leave(id, 0);
