@@ -99,7 +99,9 @@ impl Server {
         if declares(&params) {
             return refuse(Some(&id), &bad("A request that declares its revision cannot be in a batch."));
         }
-        let arrived = Arrived { id: id.clone(), params, peer: peer.clone(), outlet: Arc::clone(outlet) };
+        let (peer, outlet) = (peer.clone(), Arc::clone(outlet));
+        // one answer for many requests belongs to no stream that one of them could be picked up on
+        let arrived = Arrived { id: id.clone(), params, peer, outlet, alone: false };
         let work = AssertUnwindSafe(self.request(&method, arrived));
         work.catch_unwind().await.unwrap_or_else(|_| {
             refuse(Some(&id), &Error::new(Kind::Internal, "The server failed on this request."))

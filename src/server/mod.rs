@@ -156,6 +156,8 @@ struct Arrived {
     params: Map<String, Value>,
     peer: Peer,
     outlet: Arc<dyn Outlet>,
+    /// Whether it came by itself, and not in a batch.
+    alone: bool,
 }
 
 /// The server.
@@ -300,7 +302,7 @@ impl Server {
         };
         match read {
             Ok(Message::Request { id, method, params }) => {
-                self.request(&method, Arrived { id, params, peer, outlet }).await
+                self.request(&method, Arrived { id, params, peer, outlet, alone: true }).await
             }
             Ok(message) => self.heard(message, &peer),
             Err(refused) => faults::answer(Revision::NEWEST, refused.id.as_ref(), &refused.error),
@@ -345,7 +347,7 @@ impl Server {
     }
 
     async fn request(&self, method: &str, mut arrived: Arrived) -> Answer {
-        let Arrived { id, params, peer, outlet } = &mut arrived;
+        let Arrived { id, params, peer, outlet, .. } = &mut arrived;
         if declares(params) || (peer.channel == Channel::Http && envelope::declared(&peer.headers)) {
             return match envelope::open(method, params, peer) {
                 Ok((envelope, found)) => self.by_envelope(envelope, found, arrived).await,
@@ -372,7 +374,7 @@ impl Server {
         method: Option<Method>,
         arrived: Arrived,
     ) -> Answer {
-        let Arrived { id, params, peer, outlet } = arrived;
+        let Arrived { id, params, peer, outlet, .. } = arrived;
         let stdio = peer.channel == Channel::Stdio;
         let connection = stdio.then(|| self.conversations.connection(&peer));
         let visit = Visit {
@@ -395,7 +397,7 @@ impl Server {
     }
 
     async fn by_handshake(&self, method: &str, arrived: Arrived) -> Answer {
-        let Arrived { id, mut params, peer, outlet } = arrived;
+        let Arrived { id, mut params, peer, outlet, alone } = arrived;
         let talk = match self.heard_from(&peer) {
             Ok(talk) => talk,
             Err(answer) => return under(answer, &id),
@@ -418,7 +420,8 @@ impl Server {
             Err(error) => return faults::answer(opened.revision, Some(&id), &error),
         };
         let stdio = peer.channel == Channel::Stdio;
-        let tape = talk.shelf().map(|shelf| Arc::new(Tape::new(Arc::clone(shelf), Arc::clone(&outlet))));
+        let shelf = talk.shelf().filter(|_| alone);
+        let tape = shelf.map(|shelf| Arc::new(Tape::new(Arc::clone(shelf), Arc::clone(&outlet))));
         let visit = Visit {
             revision: opened.revision,
             principal: peer.principal,
