@@ -334,6 +334,9 @@ impl App {
         if !self.config.egress.allow_private.is_empty() {
             found.push(json!({"setting": "egress.allow_private", "value": self.config.egress.allow_private}));
         }
+        if self.config.egress.proxy_resolves {
+            found.push(json!({"setting": "egress.proxy_resolves", "value": true}));
+        }
         if self.config.http.insecure_plaintext {
             found.push(json!({"setting": "http.insecure_plaintext", "value": true}));
         }

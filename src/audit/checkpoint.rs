@@ -7,7 +7,7 @@
 //! Must not: claim more than it can: who can read the private half can sign anything.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -95,21 +95,41 @@ impl Verifier {
     }
 }
 
-/// The latest checkpoint kept beside a file, if it is there.
-pub(super) fn kept(audit_file: &Path) -> Option<Kept> {
-    serde_json::from_slice(&fs::read(beside(audit_file, "checkpoint")).ok()?).ok()
+/// The checkpoints kept beside a file, the latest first. One of them may be torn; the other is then still there.
+pub(super) fn kept(audit_file: &Path) -> Vec<Kept> {
+    let bytes = fs::read(beside(audit_file, "checkpoint")).unwrap_or_default();
+    let mut found: Vec<Kept> = slots(&bytes).into_iter().flatten().collect();
+    found.sort_by_key(|kept| std::cmp::Reverse(kept.seq));
+    found
+}
+
+/// Bytes of a slot.
+const SLOT: usize = 512;
+
+/// What the two slots hold.
+fn slots(bytes: &[u8]) -> [Option<Kept>; 2] {
+    // An earlier version left one without padding.
+    let padding = |byte: &u8| *byte == 0;
+    let one = |slot: Option<&[u8]>| serde_json::from_slice(slot?.split(padding).next()?.trim_ascii()).ok();
+    let mut chunks = bytes.chunks(SLOT);
+    [one(chunks.next()), one(chunks.next())]
 }
 
 /// Keeps the latest checkpoint. Best effort: the line itself is in the file already. Call with the audit file locked, so
-/// that an older one never replaces a newer. It is overwritten in place, in one write: replacing the file would make the
-/// file system write it out each time, and every call would wait for that.
+/// that an older one never replaces a newer. The file has two slots, and the older one is overwritten in place: replacing
+/// the file would make the file system write it out each time, and every call would wait for that; and a process that
+/// dies in the middle leaves the other slot whole.
 pub(super) fn keep(audit_file: &Path, kept: &Kept) {
-    let written = serde_json::to_vec(kept).map_err(io::Error::other).and_then(|bytes| {
-        let mut file = private(OpenOptions::new().write(true).create(true).truncate(false))
+    let written = serde_json::to_vec(kept).map_err(io::Error::other).and_then(|mut bytes| {
+        let mut file = private(OpenOptions::new().read(true).write(true).create(true).truncate(false))
             .open(beside(audit_file, "checkpoint"))?;
-        file.write_all(&bytes)?;
-        let length = u64::try_from(bytes.len()).unwrap_or_default();
-        if file.metadata()?.len() == length { Ok(()) } else { file.set_len(length) }
+        let mut there = Vec::with_capacity(2 * SLOT);
+        (&file).take(2 * SLOT as u64).read_to_end(&mut there)?;
+        let [first, second] = slots(&there).map(|kept| kept.map(|kept| kept.seq));
+        bytes.resize(SLOT - 1, b' ');
+        bytes.push(b'\n');
+        file.seek(SeekFrom::Start(if first <= second { 0 } else { SLOT as u64 }))?;
+        file.write_all(&bytes)
     });
     if written.is_err() {
         tracing::warn!("the latest audit checkpoint could not be kept beside the audit file");
@@ -142,4 +162,42 @@ fn decode(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
     }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(seq: u64) -> Kept {
+        Kept { seq, prev: "0".repeat(64), signature: STANDARD.encode([7; 64]) }
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let seqs = || kept(&file).iter().map(|kept| kept.seq).collect::<Vec<_>>();
+        for seq in 1..=5 {
+            keep(&file, &checkpoint(seq));
+        }
+        assert_eq!(seqs(), [5, 4]);
+        let beside = beside(&file, "checkpoint");
+        let whole = fs::read(&beside).unwrap();
+        assert_eq!(whole.len(), 2 * SLOT);
+        // The next one goes where the older is, and its writer dies after any number of bytes.
+        let mut next = serde_json::to_vec(&checkpoint(6)).unwrap();
+        next.resize(SLOT, b' ');
+        for died in 1..SLOT {
+            let mut torn = whole.clone();
+            torn[SLOT..SLOT + died].copy_from_slice(&next[..died]);
+            fs::write(&beside, &torn).unwrap();
+            assert!(seqs().contains(&5), "{died}");
+        }
+        keep(&file, &checkpoint(7));
+        assert_eq!(seqs()[0], 7);
+        // What an earlier version left, in one piece.
+        fs::write(&beside, serde_json::to_vec(&checkpoint(9)).unwrap()).unwrap();
+        keep(&file, &checkpoint(10));
+        assert_eq!(seqs(), [10, 9]);
+    }
 }

@@ -297,7 +297,7 @@ impl Check<'_> {
         let truncated =
             |line, message: &str| Fault { kind: FaultKind::Truncated, line, message: message.to_owned() };
         if self.report.fault.is_none() {
-            let kept = kept(self.path).filter(|kept| self.is_genuine(kept));
+            let kept = kept(self.path).into_iter().find(|kept| self.is_genuine(kept));
             if self.wanted.is_some() && self.wanted_at.is_none() {
                 self.report.fault = Some(truncated(
                     self.line,

@@ -127,6 +127,11 @@ impl Origin {
         ))
     }
 
+    /// Whether it is a name, which somebody has to resolve.
+    pub(super) fn is_named(&self) -> bool {
+        matches!(self.host, Host::Domain(_))
+    }
+
     fn literal(&self) -> Option<IpAddr> {
         match self.host {
             Host::Ipv4(address) => Some(IpAddr::V4(address)),

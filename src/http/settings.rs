@@ -16,8 +16,11 @@ use url::Url;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Proxy for every upstream, `http://HOST:PORT`. Proxies named by the environment are not used. Names are then
-    /// resolved by the proxy, and which addresses they may lead to is for the proxy to judge.
+    /// resolved by the proxy, which has to be said as well: `proxy_resolves`.
     pub proxy: Option<String>,
+    /// That the proxy resolves names, so that it alone judges which addresses they lead to. Without this word a proxy is
+    /// used for addresses only.
+    pub proxy_resolves: bool,
     /// Hosts that are reached without the proxy: `example.com` (with its subdomains), addresses, ranges.
     pub no_proxy: Vec<String>,
     /// PEM file of certificate authorities that are trusted besides the system's.
@@ -43,6 +46,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             proxy: None,
+            proxy_resolves: false,
             no_proxy: Vec::new(),
             ca_file: None,
             allow_private: Vec::new(),

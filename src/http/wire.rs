@@ -51,6 +51,15 @@ impl Wire {
         };
         if let Some(proxy) = &config.proxy {
             proxy_host(proxy)?;
+            if origin.is_named() && !config.proxy_resolves {
+                return Err(Error::new(
+                    Kind::BadConfig,
+                    format!(
+                        "[egress] proxy would resolve the name of {name}, so nothing here could judge which address it \
+                         leads to; say [egress] proxy_resolves = true if the proxy is trusted with that"
+                    ),
+                ));
+            }
         }
         let (name, config) = (name.to_owned(), config.clone());
         Ok(Self { name, origin, config, authorities, client: OnceLock::new() })

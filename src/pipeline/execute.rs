@@ -25,7 +25,7 @@ use futures_util::FutureExt;
 
 use super::approve::KEY;
 use super::voice::Discreet;
-use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, redact};
+use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, redact, telling};
 use crate::approvals::Grant;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
@@ -93,7 +93,8 @@ pub(super) async fn execute(
                 .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
                 .unwrap_or("no words")
                 .to_owned();
-            Err(Error::new(Kind::Internal, "The tool panicked.").with_source(words))
+            let error = Error::new(Kind::Internal, "The tool panicked.").with_source(words);
+            Err(telling::conceal(error, spec, call.arguments(), &parts.redactor))
         }
         Ok(Ok(reply)) => {
             settle(grant, Grant::used).await?;
@@ -101,7 +102,7 @@ pub(super) async fn execute(
         }
         Ok(Err(Halt::Error(error))) => {
             settle(grant, Grant::used).await?;
-            Err(error)
+            Err(telling::conceal(error, spec, call.arguments(), &parts.redactor))
         }
         Ok(Err(Halt::Ask(asks))) => {
             let id = grant.as_ref().map(|grant| grant.id().to_owned());

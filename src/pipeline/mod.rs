@@ -15,6 +15,7 @@ mod gate;
 mod permit;
 mod redact;
 mod sight;
+mod telling;
 pub mod tool;
 mod validate;
 mod voice;
@@ -184,12 +185,14 @@ impl Line {
     async fn walk(&self, call: Proposed, aim: Aim, context: &Context) -> Result<Outcome> {
         let (tool, method) = (Arc::clone(&call.tool), call.method);
         let spec = tool.spec();
+        // Neither a quota nor a schema may tell that something exists which policy hides: it costs what a name that
+        // does not exist costs, and is answered in the same words.
+        let hidden = !self.visible(&context.principal, spec) && self.hides(&context.principal, spec);
         let entry = self.parts.audit.intent(record(&call, spec, context)).await?;
         let mut notes = Notes::default();
-        let mut result = self.stages(call, aim, context, &entry, &mut notes).await;
+        let class = if hidden || aim == Aim::Complete { "read" } else { spec.effect.name() };
+        let mut result = self.stages(call, aim, class, context, &entry, &mut notes).await;
         if let Err(error) = result {
-            // A quota or a schema must not tell that something exists which policy hides.
-            let hidden = entry.step() < Step::Validated && self.hides(&context.principal, spec);
             let error = if hidden { unknown(method) } else { error };
             result = Err(redact::error(&error, &self.parts.redactor, &entry.id().to_string()));
         }
@@ -210,20 +213,20 @@ impl Line {
             bytes: notes.bytes,
         };
         entry.finish(finish).await?;
-        result
+        if hidden { result.map_err(|error| error.with_source(Charged)) } else { result }
     }
 
     async fn stages(
         &self,
         call: Proposed,
         aim: Aim,
+        class: &'static str,
         context: &Context,
         entry: &Entry,
         notes: &mut Notes,
     ) -> Result<Outcome> {
         let parts = &self.parts;
         let tool = Arc::clone(&call.tool);
-        let class = if aim == Aim::Complete { "read" } else { tool.spec().effect.name() };
 
         let call = admit::admit(call, class, &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
@@ -303,6 +306,31 @@ impl Line {
     pub fn fingerprint(spec: &ToolSpec) -> Digest {
         spec.fingerprint()
     }
+}
+
+/// The mark of an error whose call the line has charged and written down, although it says that there is nothing.
+#[derive(Debug)]
+struct Charged;
+
+impl std::fmt::Display for Charged {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("hidden by policy")
+    }
+}
+
+impl std::error::Error for Charged {}
+
+/// Whether the line has charged this refusal to its caller and written it down already: what is hidden must not cost
+/// more, or less, than what does not exist.
+pub fn is_charged(error: &Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        if source.is::<Charged>() {
+            return true;
+        }
+        next = source.source();
+    }
+    false
 }
 
 /// What a caller of that method is told about something that does not exist, or might as well not: the same words for

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
     Answers, BoxFuture, Client, Context, Line, Outcome, Proposed, Reply, Tasking, Tool, ToolSpec, Voice,
-    unknown,
+    is_charged, unknown,
 };
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
@@ -211,7 +211,8 @@ impl Server {
             Ok(Walked::Reply(Reply::Tool(_) | Reply::Prompt(_) | Reply::Completion(_))) => Err(odd_reply()),
             // hidden, or gone by its own account: both are missing
             Err(error) if matches!(error.kind(), Kind::NoSuchTool | Kind::NoSuchResource) => {
-                Err(self.no_such_resource(&uri))
+                let missing = self.no_such_resource(&uri);
+                Err(if is_charged(&error) { missing.with_source(error) } else { missing })
             }
             Err(error) => Err(error),
         }

@@ -9,10 +9,11 @@
 use super::Server;
 use crate::error::{Error, Kind};
 use crate::json::json;
+use crate::pipeline::is_charged;
 use crate::principal::Principal;
 
 impl Server {
-    /// Leaves an event, if this is one to leave. What the line hides has its lines as well; one more does no harm.
+    /// Leaves an event, if this is one to leave. What the line hides has its lines already.
     pub(super) async fn note_refusal(
         &self,
         principal: &Principal,
@@ -41,9 +42,13 @@ impl Server {
             | Kind::BadConfig
             | Kind::Internal => false,
         };
+        // What the line has charged and written down is not charged and written down again.
+        if !telling || is_charged(error) {
+            return;
+        }
         let now = self.catalog.now();
         let line = self.line(&now);
-        if !telling || line.limiter().take(&principal.id, "read", 1).await.is_err() {
+        if line.limiter().take(&principal.id, "read", 1).await.is_err() {
             return;
         }
         let detail = json!({

@@ -97,6 +97,11 @@ def prints(text: str) -> str:
     return "printed"
 
 @server.tool(effect="read")
+def unlocks(password: str, door: str) -> str:
+    "Fail, and say too much."
+    raise ValueError(f"no key {{password!r}} ({{password}}) fits the {{door}} door")
+
+@server.tool(effect="read")
 def exits(text: str) -> str:
     "Leave."
     sys.exit(3)
@@ -358,6 +363,15 @@ def test_a_tool_that_prints_does_not_reach_the_wire(piped: Piped) -> None:
     assert piped.call("prints", {"text": ARGUMENT})["content"][0]["text"] == "printed"
     assert "stray" not in piped.out.text()
     piped.err.wait(lambda line: "stray child" in line)
+
+
+def test_what_a_failing_tool_says_of_a_secret_argument_stays_out_of_the_log(piped: Piped) -> None:
+    answer = piped.call("unlocks", {"password": "open 'sesame' now", "door": "front"})
+    assert answer["isError"] is True
+    assert "sesame" not in json.dumps(answer)
+    piped.err.wait(lambda line: "fits the front door" in line)
+    assert "sesame" not in piped.err.text()
+    assert "sesame" not in audit_file().read_text()
 
 
 @pytest.mark.parametrize("tool", ["exits", "exits_async"])

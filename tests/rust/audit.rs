@@ -290,6 +290,32 @@ async fn cutting_the_end_off_shows_against_a_head_or_a_checkpoint() {
 }
 
 #[tokio::test]
+async fn a_torn_checkpoint_leaves_the_one_before() {
+    let place = Place::new();
+    let audit = Place::open_with(&Config { checkpoint_every: 4, ..place.config() });
+    for number in 0..20 {
+        call(&audit, &format!("tool{number}")).await;
+    }
+    audit.close();
+    let beside = format!("{}.checkpoint", place.file().display());
+    let kept = fs::read(&beside).unwrap();
+    let newest = |bytes: &[u8]| {
+        let seq = |slot: &[u8]| serde_json::from_slice::<Value>(slot.trim_ascii()).ok()?["seq"].as_u64();
+        bytes.chunks(512).map(seq).max().unwrap()
+    };
+    let at = usize::from(newest(&kept[..512]) < newest(&kept)) * 512;
+    // The process died while it wrote the newest.
+    let mut torn = kept.clone();
+    torn[at + 60..at + 512].fill(b'#');
+    fs::write(&beside, &torn).unwrap();
+    assert!(newest(&torn) < newest(&kept));
+    good(&place.file());
+    let whole = fs::read_to_string(place.file()).unwrap();
+    fs::write(place.file(), whole.lines().take(10).collect::<Vec<_>>().join("\n") + "\n").unwrap();
+    assert_eq!(fault(&verify(&place.file(), None).unwrap()).0, FaultKind::Truncated);
+}
+
+#[tokio::test]
 async fn a_torn_tail_is_sealed_at_the_next_start() {
     for torn in ["{\"seq\":7,\"time\":\"20", "half a line", "x"] {
         let place = filled(3).await;

@@ -666,6 +666,8 @@ async fn a_nonsensical_configuration_is_refused() {
         Config { connect_timeout: -1.0, ..Config::default() },
         Config { proxy: Some(String::from("not a proxy")), ..Config::default() },
         Config { proxy: Some(String::from("http://user:hunter2@127.0.0.1:9")), ..Config::default() },
+        // The proxy would resolve the name, and nobody said that it may.
+        Config { proxy: Some(String::from("http://127.0.0.1:9")), ..Config::default() },
         Config { ca_file: Some("/does/not/exist.pem".into()), ..Config::default() },
         Config { allow_private: vec![String::from("https://x")], ..Config::default() },
     ] {
@@ -689,6 +691,17 @@ async fn the_configured_proxy_is_used_and_its_exceptions_are_kept() {
         client_with(&upstream, &egress, Arc::new(Open)).send(get(upstream.url("/x"))).await.unwrap();
     assert_eq!(&response.body[..], b"\"from the proxy\"");
     assert_eq!(proxy.seen()[0].target, upstream.url("/x").to_string());
+    // A name is the proxy's to resolve, once that was said.
+    let named = Url::parse("http://widgets.example:81/x").unwrap();
+    let egress_named = Config { proxy_resolves: true, ..egress.clone().allowing("widgets.example:81") };
+    let client = Client::new(
+        Settings::new("widgets", named.clone(), &egress_named),
+        Arc::new(Open),
+        redactor(),
+        SystemClock::shared(),
+    );
+    assert_eq!(client.unwrap().send(get(named.clone())).await.unwrap().status, 200);
+    assert_eq!(proxy.seen()[1].target, named.to_string());
     egress.no_proxy = vec![String::from("127.0.0.1")];
     let response =
         client_with(&upstream, &egress, Arc::new(Open)).send(get(upstream.url("/x"))).await.unwrap();

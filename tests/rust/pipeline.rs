@@ -124,6 +124,9 @@ async fn hidden_and_unknown_are_answered_alike() {
         assert_eq!((error.kind(), error.message()), (Kind::NoSuchTool, unknown.message()));
         assert_eq!((error.detail(), error.retry_after()), (None, None));
     }
+    // It cost what a name that does not exist costs: reads, whatever it does.
+    let left = |class| setup.line.limiter().left("key:ci", class);
+    assert_eq!((left("write"), left("read")), (1, 997));
     assert!(!setup.line.visible(&caller.principal, &hidden.spec));
     assert!(setup.line.hides(&caller.principal, &hidden.spec));
     assert_eq!(hidden.runs(), 0);

@@ -319,8 +319,14 @@ async fn what_policy_hides_is_unknown_everywhere() {
         let client = Script::open(&world, channel, revision, able()).await;
         let listed = client.ask("tools/list", json!({})).await;
         assert!(!names(&listed.result()["tools"]).contains(&"writer"));
+        let left = || ["read", "write", "destroy"].map(|class| world.limiter.left("key:alice", class));
+        let before = left();
         let hidden = client.call("writer", json!({})).await;
+        let between = left();
         let unknown = client.call("nobody", json!({})).await;
+        let cost = |from: [u32; 3], to: [u32; 3]| [from[0] - to[0], from[1] - to[1], from[2] - to[2]];
+        assert_eq!(cost(before, between), [1, 0, 0]);
+        assert_eq!(cost(between, left()), [1, 0, 0], "both cost the same");
         assert_eq!(hidden.fault(), unknown.fault());
         assert_eq!(hidden.body["error"], unknown.body["error"], "the same words");
     }

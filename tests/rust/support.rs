@@ -37,6 +37,7 @@ pub struct World {
     pub catalog: Arc<Catalog>,
     pub clock: Arc<ManualClock>,
     pub approvals: Option<Arc<Approvals>>,
+    pub limiter: Arc<Limiter>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -87,9 +88,10 @@ impl Ground {
         let approvals = self
             .approvals
             .then(|| Approvals::open(&approvals::Config::default(), &state, clock.clone()).unwrap());
+        let limiter = Arc::new(Limiter::new(&limits::Config::default(), clock.clone()));
         let line = Line::new(LineParts {
             audit: Audit::open(&settings, redactor.clone(), clock.clone()).unwrap(),
-            limiter: Arc::new(Limiter::new(&limits::Config::default(), clock.clone())),
+            limiter: Arc::clone(&limiter),
             policy: Arc::new(Policy::load(&policy::Config::of(self.policy)).unwrap()),
             filter: Filter::default(),
             guards: Vec::new(),
@@ -120,7 +122,7 @@ impl Ground {
             config: self.server.clone(),
         })
         .unwrap();
-        World { server, catalog, clock, approvals, folder }
+        World { server, catalog, clock, approvals, limiter, folder }
     }
 }
 

@@ -42,6 +42,22 @@ const OURS: [&str; 21] = [
     "x-method-override",
 ];
 
+/// What frameworks take another method from, as query parameter or field of a form.
+const OVERRIDES: [&str; 7] = [
+    "_method",
+    "__method",
+    "http_method",
+    "method_override",
+    "x_http_method",
+    "x_http_method_override",
+    "x_method_override",
+];
+
+/// Whether a parameter of that name can make another method of a request.
+pub(super) fn overrides(name: &str) -> bool {
+    OVERRIDES.contains(&name.to_ascii_lowercase().replace('-', "_").as_str())
+}
+
 /// The version of OpenAPI, as far as it changes how a document is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
@@ -71,6 +87,8 @@ pub(super) struct Raw<'a> {
     pub(super) body: Option<Spot<'a>>,
     /// 2.0: `in: formData`.
     pub(super) form: Vec<Spot<'a>>,
+    /// What would have made another method of the request, and whether the document insists on it.
+    pub(super) overriding: Vec<(&'a str, bool)>,
 }
 
 impl<'a> Reader<'a> {
@@ -92,6 +110,10 @@ impl<'a> Reader<'a> {
 
     fn add(&self, spot: Spot<'a>, raw: &mut Raw<'a>) {
         let name = text(spot.value, "name");
+        if matches!(text(spot.value, "in"), "query" | "header") && overrides(name) {
+            raw.overriding.push((name, spot.value.get("required") == Some(&Value::Bool(true))));
+            return;
+        }
         let place = match text(spot.value, "in") {
             "path" => Place::Path,
             "query" => Place::Query,

@@ -10,12 +10,13 @@ use std::collections::HashSet;
 use super::convert::Schemas;
 use super::effect::effect;
 use super::names;
-use super::parameters::{Raw, Reader, Version, text};
+use super::parameters::{Raw, Reader, Version, overrides, text};
 use super::refs::{Reason, Spot};
 use super::words::{clean, line, quoted};
 use crate::connectors::Shape;
-use crate::connectors::document::{Operation, Parameter, Place, Refusal, Style};
+use crate::connectors::document::{BodySpec, Operation, Parameter, Place, Refusal, Style};
 use crate::json::{Value, json};
+use crate::policy::Effect;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 /// Operations of one document.
@@ -54,9 +55,8 @@ pub(super) fn walk(reader: &mut Reader<'_>, found: &mut Found) {
             match operation(reader, method, key, item, spot) {
                 Ok((operation, notes)) => {
                     found.operations.push(operation);
-                    for (status, reason) in notes {
-                        let place = format!("{place} (answer {})", quoted(&status));
-                        found.refused.push(Refusal { place, reason });
+                    for (part, reason) in notes {
+                        found.refused.push(Refusal { place: format!("{place} ({part})"), reason });
                     }
                 }
                 Err(reason) => found.refused.push(Refusal { place, reason }),
@@ -81,6 +81,7 @@ fn operation<'a>(
     let method = method.to_ascii_uppercase();
     let (path, query) = split(key)?;
     let raw = reader.merged(item, spot)?;
+    let mut notes = overriding(&raw)?;
     let mut parameters = parameters(reader, &path, &raw)?;
     fixed(&query, &mut parameters)?;
     // Path parameters first, in the order of the path; then as the document has them.
@@ -97,7 +98,8 @@ fn operation<'a>(
     if let Some(body) = &mut body {
         body.argument = argument;
     }
-    let (responses, notes) = reader.responses(spot);
+    let (responses, answers) = reader.responses(spot);
+    notes.extend(answers.into_iter().map(|(status, why)| (format!("answer {}", quoted(&status)), why)));
     let id = line(text(spot.value, "operationId"), 200);
     let id = id.unwrap_or_else(|| names::made_up(&method, &path));
     let tags = spot.value.get("tags").and_then(Value::as_array);
@@ -116,6 +118,38 @@ fn operation<'a>(
         path,
     };
     Ok((operation, notes))
+}
+
+/// Parameters that would make another method of the request than the one its effect was judged by are left out.
+fn overriding(raw: &Raw<'_>) -> Result<Notes, Reason> {
+    let reason = "It would make another method of the request than the one that its effect was judged by.";
+    if raw.overriding.iter().any(|(_, required)| *required) {
+        return Err(format!("It needs a parameter that is left out: {}", reason.to_lowercase()));
+    }
+    Ok(raw
+        .overriding
+        .iter()
+        .map(|(name, _)| (format!("parameter {}", quoted(name)), reason.to_owned()))
+        .collect())
+}
+
+/// Whether the path itself, or a field of a form, names another method: then it can be any.
+fn pretends(operation: &Operation) -> bool {
+    let field = |body: &BodySpec| {
+        let schema = body.schema.value_within(64 << 10);
+        let at = |one: &Value| {
+            let to = one["$ref"].as_str().and_then(|to| schema.pointer(to.strip_prefix('#')?));
+            to.unwrap_or(one)["properties"]
+                .as_object()
+                .is_some_and(|known| known.keys().any(|name| overrides(name)))
+        };
+        let whole =
+            schema["$ref"].as_str().and_then(|to| schema.pointer(to.strip_prefix('#')?)).unwrap_or(&schema);
+        let branches = ["allOf", "anyOf", "oneOf"].iter().filter_map(|of| whole[*of].as_array()).flatten();
+        at(&schema) || branches.into_iter().any(at)
+    };
+    operation.parameters.iter().any(|it| it.place == Place::Query && overrides(&it.name))
+        || operation.body.as_ref().is_some_and(|body| body.media_type.contains("form") && field(body))
 }
 
 fn parameters<'a>(reader: &mut Reader<'a>, path: &str, raw: &Raw<'a>) -> Result<Vec<Parameter>, Reason> {
@@ -255,6 +289,9 @@ pub(super) fn settle(
         operation.parameters.iter().map(|it| &it.schema).chain(operation.body.iter().map(|it| &it.schema));
     if let Some(reason) = shapes.into_iter().find_map(reason) {
         return Err(Refusal { place, reason });
+    }
+    if pretends(&operation) {
+        operation.effect = Effect::Destroy;
     }
     for (status, response) in &mut operation.responses {
         if let Some(reason) = response.schema.as_ref().and_then(reason) {

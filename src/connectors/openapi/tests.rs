@@ -126,6 +126,35 @@ fn parameters_of_both_levels_are_merged_and_named() {
 }
 
 #[test]
+fn what_would_make_another_method_of_a_request_is_left_out_or_destroys() {
+    let parameter = |place: &str, name: &str, required: bool| json!({"name": name, "in": place, "required": required, "schema": {"type": "string"}});
+    let form = json!({"application/x-www-form-urlencoded": {"schema": {"$ref": "#/components/schemas/F"}}});
+    let document = loaded(&json!({"openapi": "3.1.0", "info": {"title": "T"}, "paths": {
+        "/read": {"get": {"parameters": [
+            parameter("query", "_method", false), parameter("header", "X-Method-Override", false)]}},
+        "/needs": {"get": {"parameters": [parameter("query", "X-HTTP-Method-Override", true)]}},
+        "/fixed?_method=DELETE": {"get": {}},
+        "/form": {"post": {"requestBody": {"content": form}}},
+        "/method": {"get": {"parameters": [parameter("query", "method", false)]}}
+    }, "components": {"schemas": {"F": {"type": "object", "properties": {"_method": {"type": "string"}}}}}}));
+    let effects: Vec<(&str, Effect, usize)> =
+        document.operations.iter().map(|it| (it.path.as_str(), it.effect, it.parameters.len())).collect();
+    assert_eq!(
+        effects,
+        [
+            ("/read", Effect::Read, 0),
+            ("/fixed", Effect::Destroy, 1),
+            ("/form", Effect::Destroy, 0),
+            ("/method", Effect::Read, 1)
+        ]
+    );
+    let refused: Vec<&str> = document.refused.iter().map(|it| it.place.as_str()).collect();
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused[0].contains("_method") && refused[1].contains("X-Method-Override"), "{refused:?}");
+    assert!(refused[2].contains("GET /needs"), "{refused:?}");
+}
+
+#[test]
 fn version_two_is_read() {
     let document = loaded(
         &json!({"swagger": "2.0", "info": {"title": "Old", "version": 1.0}, "host": "api.example",
