@@ -146,7 +146,7 @@ fn options(given: &Bound<'_, PyDict>) -> PyResult<Options> {
 fn hears(hear: &Py<PyAny>, said: Value) {
     let hear = Python::try_attach(|py| hear.clone_ref(py));
     let Some(hear) = hear else { return };
-    Pool::global().send(move |py| {
+    Pool::brief().send(move |py| {
         if let Err(raised) = convert::to_python(py, &said).and_then(|said| hear.bind(py).call1((said,))) {
             raised.write_unraisable(py, None);
         }
@@ -162,7 +162,7 @@ fn answer(
     async move {
         let (sender, receiver) = oneshot::channel();
         let reply = AnswerSink(Mutex::new(Some(sender)));
-        Pool::global().send(move |py| {
+        Pool::brief().send(move |py| {
             let asked =
                 convert::to_python(py, &params).and_then(|params| answers.call1(py, (method, params, reply)));
             if let Err(raised) = asked {

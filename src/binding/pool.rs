@@ -2,7 +2,8 @@
 //!
 //! Owns [`Pool`]. The idea: one thread attached to the interpreter drains the queue, which costs the interpreter's
 //! lock once per burst and not once per call; only when a call has waited a moment is another thread woken. A thread
-//! whose call was given up counts as stuck, and another may take its place, up to a limit.
+//! whose call was given up counts as stuck, and another may take its place, up to a limit. What is ours and short (to
+//! start a coroutine, to hand over a result) has a small pool of its own: no tool that waits can hold it up.
 //!
 //! Must not: touch the interpreter from the runtime's own threads; all of Python is reached through here.
 
@@ -19,6 +20,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Threads that run calls at once.
 const THREADS: usize = 32;
+/// Threads for what is ours and short.
+const BRIEF: usize = 2;
 /// Threads that may be stuck before further calls are refused.
 const STUCK: usize = 64;
 /// How long a call waits in the queue before another thread is woken for it.
@@ -48,14 +51,24 @@ struct State {
 pub(super) struct Pool {
     state: Mutex<State>,
     wake: Condvar,
+    most: usize,
 }
 
 impl Pool {
-    /// The one pool of this process.
+    /// The one pool of this process for what users wrote, and may wait.
     pub(super) fn global() -> &'static Self {
-        static POOL: LazyLock<Pool> =
-            LazyLock::new(|| Pool { state: Mutex::new(State::default()), wake: Condvar::new() });
+        static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::of(THREADS));
         &POOL
+    }
+
+    /// The one pool for what is ours and short.
+    pub(super) fn brief() -> &'static Self {
+        static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::of(BRIEF));
+        &POOL
+    }
+
+    fn of(most: usize) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), most }
     }
 
     /// How many threads are stuck.
@@ -128,7 +141,7 @@ impl Pool {
     fn wake_one(&'static self, mut state: MutexGuard<'_, State>) {
         if state.idle > 0 {
             self.wake.notify_one();
-        } else if state.threads < THREADS {
+        } else if state.threads < self.most {
             state.threads += 1;
             drop(state);
             let started = std::thread::Builder::new().name("bartizan-python".into()).spawn(|| self.turn());
@@ -153,7 +166,7 @@ impl Pool {
                     let mut state = self.lock();
                     if job.state.load(Ordering::Acquire) == ABANDONED {
                         state.stuck -= 1;
-                        if state.threads >= THREADS {
+                        if state.threads >= self.most {
                             return;
                         }
                         state.threads += 1;

@@ -59,7 +59,7 @@ pub(super) fn tell<T: Send + 'static>(
             () = cancelled.cancelled() => None,
             outcome = work => Some(outcome),
         };
-        Pool::global().send(move |py| {
+        Pool::brief().send(move |py| {
             let told = match outcome.map(|outcome| convert(py, outcome)) {
                 Some(Ok(result)) => done.call1(py, (result, py.None())),
                 Some(Err(raised)) => done.call1(py, (py.None(), raised.into_value(py))),

@@ -59,7 +59,7 @@ impl PyRunning {
                 app.serve_http(no_auth, stop, |reachable| {
                     let url = reachable.url();
                     let key = reachable.key_file.clone();
-                    super::pool::Pool::global().send(move |py| {
+                    super::pool::Pool::brief().send(move |py| {
                         let _ = ready.call1(py, (url, key));
                     });
                 })

@@ -208,7 +208,7 @@ async fn start(
     let sink = Sink { tool: Arc::clone(&inner), sender: Mutex::new(Some(sender)) };
     let stopper = Arc::new(Stopper::default());
     let guard = StopOnDrop(Arc::clone(&stopper));
-    Pool::global()
+    Pool::brief()
         .run(move |py| match begin(py, sink) {
             Ok(stop) => {
                 stopper.set(py, stop);
@@ -289,7 +289,7 @@ impl Drop for StopOnDrop {
         let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Stop::Ready(stop) = std::mem::replace(&mut *state, Stop::Over) {
             drop(state);
-            Pool::global().send(move |py| {
+            Pool::brief().send(move |py| {
                 let _ = stop.call0(py);
             });
         }

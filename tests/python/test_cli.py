@@ -371,7 +371,8 @@ def test_the_configuration_keys_that_scripts_rely_on(tools: Path, tmp_path: Path
     log.parent.mkdir()
     config.write_text(
         f'tools = ["{tools.name}"]\n[limits]\nread = {{ per_minute = 1, burst = 2 }}\n'
-        f'write = {{ per_minute = 1, burst = 1 }}\n[audit]\npath = "{log}"\n[http]\nlisten = "127.0.0.1:{port}"\n'
+        f'write = {{ per_minute = 1, burst = 1 }}\ndestroy = {{ per_minute = 1, burst = 1 }}\n[policy]\nset = "admin"\n'
+        f'[audit]\npath = "{log}"\n[http]\nlisten = "127.0.0.1:{port}"\n'
     )
     process = Process("serve", "--config", config)
     with process:
@@ -384,8 +385,16 @@ def test_the_configuration_keys_that_scripts_rely_on(tools: Path, tmp_path: Path
         error = results[2]["structuredContent"]["error"]
         assert error["kind"] == "RateLimited"
         assert 0 < error["retryAfter"] <= 60
+        assert served.call("make", {"name": "x"}).text == "made x"
+        error = served.call("remove", {"name": "x"}).result["structuredContent"]["error"]
+        assert error["kind"] == "NeedsApproval"  # which counts too
+        for tool in ("make", "remove"):
+            error = served.call(tool, {"name": "x"}).result["structuredContent"]["error"]
+            assert error["kind"] == "RateLimited"
         assert process.stop()[0] == 0
     assert outcomes("add", log) == ["ok", "ok", "RateLimited"]
+    assert outcomes("make", log) == ["ok", "RateLimited"]
+    assert outcomes("remove", log) == ["NeedsApproval", "RateLimited"]
     assert run("audit", "verify", "--config", config).code == 0
     assert not audit_file().exists()
 

@@ -209,7 +209,7 @@ async def test_the_context_knows_the_call(server: Server) -> None:
             "scopes": sorted(ctx.principal.scopes),
             "client": ctx.client.name,
             "revision": ctx.revision,
-            "meta": "io.modelcontextprotocol/protocolVersion" in ctx.meta or "x/y" in ctx.meta,
+            "meta": ctx.meta.get("io.modelcontextprotocol/protocolVersion"),
             "cancelled": ctx.cancelled,
             "id": bool(ctx.request_id),
         }
@@ -220,6 +220,7 @@ async def test_the_context_knows_the_call(server: Server) -> None:
     assert "read" in found["scopes"]
     assert found["client"] == "bartizan-client"
     assert found["revision"] == "2026-07-28"
+    assert found["meta"] == "2026-07-28"
     assert not found["cancelled"]
     assert found["id"]
 

@@ -429,3 +429,45 @@ def test_importing_loads_nothing_else() -> None:
     code = "import sys; before = set(sys.modules); import bartizan; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
     assert set(done.stdout.split()) <= {"bartizan", "__future__"}
+
+
+BUSY = """
+import asyncio, threading, time
+from bartizan import Server
+
+server = Server("busy")
+gate = threading.Event()
+
+@server.tool(effect="read")
+def waits() -> str:
+    gate.wait(30)
+    return "waited"
+
+@server.tool(effect="read")
+async def quick() -> str:
+    await asyncio.sleep(0)
+    return "quick"
+
+@server.tool(effect="read")
+async def opens() -> str:
+    gate.set()
+    return "opened"
+
+@server.tool(effect="read")
+def counts() -> int:
+    return sum(thread.name.startswith("bartizan") for thread in threading.enumerate())
+"""
+
+
+async def test_more_slow_tools_than_threads_wait_their_turn_and_nobody_else_does() -> None:
+    space: dict[str, Any] = {}
+    exec(BUSY, space)  # noqa: S102 - a server as a user writes it
+    async with space["server"].test_client() as client:
+        slow = [asyncio.ensure_future(client.call("waits")) for _ in range(48)]
+        # Async tools have a loop of their own: no thread that waits can hold them up.
+        assert (await client.call("quick")).text == "quick"
+        assert not any(task.done() for task in slow)
+        assert (await client.call("opens")).text == "opened"
+        answers = await asyncio.gather(*slow)
+        assert {answer.text for answer in answers} == {"waited"}
+        assert (await client.call("counts")).structured["result"] <= 34
