@@ -287,14 +287,16 @@ impl App {
         let address = listener.local_addr().map_err(|error| {
             Error::new(Kind::Internal, "The address that was bound cannot be read back.").with_source(error)
         })?;
-        let mut key_file = None;
+        let (mut key_file, mut _held) = (None, None);
         let authenticator: Arc<dyn Authenticator> = if no_auth {
             Arc::new(NoAuth::new())
         } else {
             let keys = KeyStore::open(self.state.path(), self.clock.clone())?;
-            if keys.is_empty() {
-                let path = self.state.file("http.key");
-                let minted = keys.mint_to_file(&path, &Grant::named("local"))?;
+            let path = self.state.file("http.key");
+            if keys.is_empty()
+                && let Some(minted) = keys.mint_first(&path, &Grant::named("local"))?
+            {
+                _held = Some(self.redactor.hold(&minted.key, "bartizan"));
                 self.audit.event("key minted", &json!({"id": minted.id, "name": "local"})).await?;
                 key_file = Some(path);
             }

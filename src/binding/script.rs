@@ -227,6 +227,11 @@ pub(super) fn connect(
         config.policy = crate::policy::Config::of("admin");
     }
     config.practice |= practice;
+    // what is said here wins over what the configuration says of the same connector
+    for entry in config.connector.iter_mut().filter(|entry| entry.name == name) {
+        entry.base = base.clone().or(entry.base.take());
+        entry.auth = auth.clone().or(entry.auth.take());
+    }
     if !config.connector.iter().any(|entry| entry.name == name) {
         config.connector.push(ConnectorEntry {
             name: name.to_owned(),

@@ -1,21 +1,26 @@
 //! `bartizan approvals`.
 //!
 //! Owns the operator's side of an approval. The idea: the operator sees what the server rendered, and signs a decision
-//! about exactly that with a key that only a passphrase opens.
+//! about exactly that with a key that only a passphrase opens. What an operator does is in the audit before it is done.
 //!
-//! Must not: decide without showing.
+//! Must not: decide without showing, or act without a line.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{ApprovalAction, Approvals as Typed, OperatorFlags};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, Decision, Listed, Status, visible};
+use crate::audit::Audit;
 use crate::clock::{SystemClock, rfc3339};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::json::{Value, json};
+use crate::json::{Digest, Value, json};
+use crate::redaction::Redactor;
 use crate::secret::Secret;
+use crate::state::StateDir;
 use crate::vault::Reference;
 
 /// Shorter passphrases are refused at enrolment.
@@ -32,10 +37,49 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
             Ok(())
         }
         ApprovalAction::Approve { id, key } => {
-            decide(&approvals, id, Decision::Approve, key, as_json, screen)
+            let log = Log::open(config)?;
+            decide(&approvals, &log, (id, Decision::Approve), key, as_json, screen)
         }
-        ApprovalAction::Refuse { id, key } => decide(&approvals, id, Decision::Refuse, key, as_json, screen),
-        ApprovalAction::Enrol { name, key } => enrol(&approvals, name, key, as_json, screen),
+        ApprovalAction::Refuse { id, key } => {
+            let log = Log::open(config)?;
+            decide(&approvals, &log, (id, Decision::Refuse), key, as_json, screen)
+        }
+        ApprovalAction::Enrol { name, key } => {
+            let log = Log::open(config)?;
+            enrol(&approvals, &log, name, key, as_json, screen)
+        }
+    }
+}
+
+/// The audit, as an operator's acts are written into it; closed, and so signed, when it is dropped.
+struct Log(Arc<Audit>);
+
+impl Log {
+    fn open(mut config: Config) -> Result<Self> {
+        let state = StateDir::open(config.state_folder()?)?;
+        config.redaction.fingerprint_key = Some(Secret::new(Digest(state.key("fingerprint.key")?).hex()));
+        config.audit.state = state.path().to_path_buf();
+        let redactor = Redactor::new(&config.redaction)?;
+        Ok(Self(Audit::open(&config.audit, redactor, SystemClock::shared())?))
+    }
+
+    fn event(&self, kind: &'static str, detail: &Value) -> Result<()> {
+        super::block_on(self.0.event(kind, detail))
+    }
+
+    /// Does something, once the line that says so is written; a failure gets a line too.
+    fn act<T>(&self, kind: &'static str, detail: Value, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.event(kind, &detail)?;
+        self.noting(kind, detail, act())
+    }
+
+    /// Passes a result on; a failure leaves a line.
+    fn noting<T>(&self, act: &'static str, detail: Value, done: Result<T>) -> Result<T> {
+        if let Err(error) = &done {
+            let failed = json!({"act": act, "kind": error.kind().name(), "about": detail});
+            self.event("operator act failed", &failed)?;
+        }
+        done
     }
 }
 
@@ -141,8 +185,8 @@ fn show(one: &Listed, as_json: bool, screen: Screen) {
 
 fn decide(
     approvals: &Approvals,
-    id: &str,
-    decision: Decision,
+    log: &Log,
+    (id, decision): (&str, Decision),
     flags: &OperatorFlags,
     as_json: bool,
     screen: Screen,
@@ -153,8 +197,21 @@ fn decide(
     }
     let name = operator(approvals, flags)?;
     let passphrase = passphrase(flags, &format!("Passphrase of operator {name}: "), false)?;
-    let operator = approvals.operator(&name, None, &passphrase)?;
-    approvals.decide(&listed, decision, &operator)?;
+    let act = match decision {
+        Decision::Approve => "approval approved",
+        Decision::Refuse => "approval refused",
+    };
+    let (record, shown) = (&listed.record, &listed.record.shown);
+    let detail = json!({
+        "operator": name,
+        "approval": record.id,
+        "tool": shown.tool,
+        "effect": shown.effect,
+        "principal": shown.principal,
+    });
+    let unlocked = approvals.operator(&name, None, &passphrase);
+    let operator = log.noting(act, detail.clone(), unlocked)?;
+    log.act(act, detail, || approvals.decide(&listed, decision, &operator))?;
     let done = approvals.show(id)?;
     if as_json {
         screen.json(&readable(serde_json::to_value(&done).unwrap_or(Value::Null)));
@@ -170,13 +227,15 @@ fn decide(
 
 fn enrol(
     approvals: &Approvals,
+    log: &Log,
     name: &str,
     flags: &OperatorFlags,
     as_json: bool,
     screen: Screen,
 ) -> Result<()> {
     let passphrase = passphrase(flags, "Passphrase for the new key: ", true)?;
-    let enrolled = approvals.enrol(name, &passphrase, None)?;
+    let enrolled =
+        log.act("operator enrolled", json!({"operator": name}), || approvals.enrol(name, &passphrase, None))?;
     if as_json {
         screen.json(&serde_json::to_value(&enrolled).unwrap_or(Value::Null));
         return Ok(());

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::BoxFuture;
 use crate::error::{Error, Kind, Result};
-use crate::redaction::Redactor;
+use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
 
 /// Where a secret comes from.
@@ -126,7 +126,7 @@ impl Signing {
 struct Kept {
     supply: Arc<dyn Supply>,
     label: &'static str,
-    value: Mutex<Option<Secret>>,
+    value: Mutex<Option<(Secret, Held)>>,
 }
 
 impl Kept {
@@ -135,12 +135,12 @@ impl Kept {
     }
 
     async fn get(&self, redactor: &Redactor) -> Result<Secret> {
-        if let Some(secret) = self.value.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            return Ok(secret);
+        if let Some((secret, _)) = &*self.value.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(secret.clone());
         }
         let secret = read(&self.supply).await?;
-        redactor.learn(&secret, self.label);
-        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret.clone());
+        let held = redactor.hold(&secret, self.label);
+        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some((secret.clone(), held));
         Ok(secret)
     }
 
@@ -244,12 +244,13 @@ impl Credentials for Header {
 pub struct Basic {
     user: Arc<dyn Supply>,
     password: Kept,
+    pair: Mutex<Option<Held>>,
 }
 
 impl Basic {
     /// User name and password.
     pub fn new(user: Arc<dyn Supply>, password: Arc<dyn Supply>) -> Self {
-        Self { user, password: Kept::new(password, "password") }
+        Self { user, password: Kept::new(password, "password"), pair: Mutex::default() }
     }
 }
 
@@ -259,7 +260,8 @@ impl Credentials for Basic {
             let user = read(&self.user).await?;
             let password = self.password.get(signing.redactor()).await?;
             let pair = basic(user.expose(), password.expose());
-            signing.redactor().learn(&Secret::new(pair.clone()), "basic-credential");
+            let held = signing.redactor().hold(&Secret::new(pair.clone()), "basic-credential");
+            *self.pair.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
             signing.set(AUTHORIZATION, &format!("Basic {pair}"))
         })
     }

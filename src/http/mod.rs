@@ -166,13 +166,12 @@ impl Inner {
                         tries,
                         retry_after: asked,
                     };
-                    let wait = asked.unwrap_or_default().max(retry::backoff(tries, rand::random()));
+                    // on top of what is asked for, so that those who were told the same do not come back together
+                    let wait = asked.unwrap_or_default() + retry::backoff(tries, rand::random());
                     if response.status == 429 {
                         self.turns.pause(self.clock.monotonic(), wait);
                     }
-                    if !retry::worth(response.status, idempotent, asked)
-                        || !self.may_retry(tries, wait, deadline)
-                    {
+                    if !retry::worth(response.status, idempotent) || !self.may_retry(tries, wait, deadline) {
                         return Ok(response);
                     }
                     // the pause above makes everybody wait, this request too

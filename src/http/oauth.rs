@@ -23,7 +23,7 @@ use super::{BoxFuture, Config, Credentials, Signing, Supply, retry, seconds};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
-use crate::redaction::Redactor;
+use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
 
 /// A token is renewed this long before it ends.
@@ -98,6 +98,8 @@ struct State {
     /// No attempt before this; the sentence says why.
     closed_until: Duration,
     last: Option<Failed>,
+    /// The client secret, and the pair it is sent in: what was sent last.
+    sent: Vec<Held>,
 }
 
 #[derive(Clone)]
@@ -105,6 +107,7 @@ struct Token {
     secret: Secret,
     generation: u64,
     ends: Duration,
+    _held: Arc<Held>,
 }
 
 /// A failure that many waiting calls can share.
@@ -160,6 +163,7 @@ impl Failed {
 enum Attempt {
     Token {
         token: Secret,
+        held: Held,
         lasts: u64,
         exchanged: Secret,
     },
@@ -297,11 +301,12 @@ impl Fetcher {
         let mut state = self.lock();
         state.running = None;
         match attempt {
-            Attempt::Token { token: secret, lasts, exchanged } => {
+            Attempt::Token { token: secret, held, lasts, exchanged } => {
                 state.generation += 1;
                 // a token that lasts no longer than the margin is still used once
                 let lasts = Duration::from_secs(lasts).max(MARGIN + Duration::from_secs(1));
-                let token = Token { secret, generation: state.generation, ends: now + lasts };
+                let (generation, ends) = (state.generation, now + lasts);
+                let token = Token { secret, generation, ends, _held: Arc::new(held) };
                 state.token = Some(token.clone());
                 state.exchanged = Some(exchanged);
                 (state.strikes, state.failures, state.refused, state.last) = (0, 0, None, None);
@@ -342,7 +347,7 @@ impl Fetcher {
             (Ok(id), Ok(secret)) => (id, secret),
             (Err(error), _) | (_, Err(error)) => return Attempt::Missing(Failed::of(error)),
         };
-        redactor.learn(&secret, "client-secret");
+        let mut sent = vec![redactor.hold(&secret, "client-secret")];
         let out = {
             let state = self.lock();
             state.strikes >= OUT && state.refused.as_ref().is_some_and(|old| old.expose() == secret.expose())
@@ -356,10 +361,11 @@ impl Fetcher {
             );
             return Attempt::Missing(Failed::new(Kind::UpstreamRefused, message));
         }
-        let (headers, body) = match self.question(id.expose(), secret.expose(), redactor) {
+        let (headers, body) = match self.question(id.expose(), secret.expose(), redactor, &mut sent) {
             Ok(question) => question,
             Err(error) => return Attempt::Missing(Failed::of(error)),
         };
+        self.lock().sent = sent;
         let asked = self.wire.send(Method::POST, self.endpoint.url.clone(), headers, body, LIMIT);
         let answer = match tokio::time::timeout(self.timeout, asked).await {
             Ok(Ok(answer)) => answer,
@@ -373,8 +379,8 @@ impl Fetcher {
         match answer.status {
             200..=299 => match read_token(&answer.body) {
                 Some((token, lasts)) => {
-                    redactor.learn(&token, "access-token");
-                    Attempt::Token { token, lasts, exchanged: secret }
+                    let held = redactor.hold(&token, "access-token");
+                    Attempt::Token { token, held, lasts, exchanged: secret }
                 }
                 None => broken(format!("{name}'s token endpoint answered something that is not a token")),
             },
@@ -396,7 +402,13 @@ impl Fetcher {
         }
     }
 
-    fn question(&self, id: &str, secret: &str, redactor: &Redactor) -> Result<(HeaderMap, Bytes)> {
+    fn question(
+        &self,
+        id: &str,
+        secret: &str,
+        redactor: &Redactor,
+        held: &mut Vec<Held>,
+    ) -> Result<(HeaderMap, Bytes)> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut fields = vec![("grant_type", "client_credentials")];
@@ -407,7 +419,7 @@ impl Fetcher {
             let encode =
                 |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let pair = basic(&encode(id), &encode(secret));
-            redactor.learn(&Secret::new(pair.clone()), "basic-credential");
+            held.push(redactor.hold(&Secret::new(pair.clone()), "basic-credential"));
             let value = HeaderValue::from_str(&format!("Basic {pair}"));
             let mut value =
                 value.map_err(|_| Error::new(Kind::Internal, "a credential could not be encoded"))?;

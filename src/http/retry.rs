@@ -37,11 +37,13 @@ pub(super) fn retry_after(headers: &HeaderMap, wall: Duration) -> Option<Duratio
 }
 
 /// Whether an answer of this status is worth another try.
-pub(super) fn worth(status: u16, idempotent: bool, asked: Option<Duration>) -> bool {
+///
+/// A 429 says that the request was counted and not served. Any 5xx may come after the work was done, or from something
+/// in between that cannot know, whatever it asks for in `Retry-After`: what must not be done twice is not sent twice.
+pub(super) fn worth(status: u16, idempotent: bool) -> bool {
     match status {
         429 => true,
-        503 => idempotent || asked.is_some(),
-        502 | 504 => idempotent,
+        502..=504 => idempotent,
         _ => false,
     }
 }
@@ -107,12 +109,11 @@ mod tests {
 
     #[test]
     fn only_what_is_safe_is_tried_again() {
-        assert!(worth(429, false, None));
-        assert!(worth(503, false, Some(Duration::ZERO)));
-        assert!(!worth(503, false, None));
-        assert!(worth(502, true, None));
-        assert!(!worth(502, false, None));
-        assert!(!worth(500, true, None));
+        assert!(worth(429, false));
+        for status in [502, 503, 504] {
+            assert!(worth(status, true) && !worth(status, false), "{status}");
+        }
+        assert!(!worth(500, true));
     }
 
     #[test]

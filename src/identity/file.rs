@@ -107,14 +107,31 @@ impl KeyFile {
     /// Changes the list, alone among all processes.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Vec<Stored>) -> T) -> Result<T> {
         let _turn = self.lock()?;
-        let mut contents = Contents { keys: self.load()? };
-        let outcome = change(&mut contents.keys);
+        let mut keys = self.load()?;
+        let outcome = change(&mut keys);
+        self.save(keys)?;
+        Ok(outcome)
+    }
+
+    /// Keeps a first key, and writes what its holder needs to `path`; false, and nothing is written, where there is a
+    /// key already. Of many processes that start at once exactly one gets true. The holder's file comes first: a process
+    /// that dies in between leaves a file that opens nothing, and no key that nobody has.
+    pub(super) fn first(&self, path: &Path, text: &[u8], stored: Stored) -> Result<bool> {
+        let _turn = self.lock()?;
+        if !self.load()?.is_empty() {
+            return Ok(false);
+        }
+        replace_private(path, text).map_err(|error| unusable(path, error))?;
+        self.save(vec![stored])?;
+        Ok(true)
+    }
+
+    fn save(&self, keys: Vec<Stored>) -> Result<()> {
         let path = self.keys();
-        let text = serde_json::to_vec_pretty(&contents).map_err(|error| {
+        let text = serde_json::to_vec_pretty(&Contents { keys }).map_err(|error| {
             Error::new(Kind::Internal, "The key file could not be written.").with_source(error)
         })?;
-        replace_private(&path, &text).map_err(|error| unusable(&path, error))?;
-        Ok(outcome)
+        replace_private(&path, &text).map_err(|error| unusable(&path, error))
     }
 
     /// Held until dropped.
@@ -136,18 +153,12 @@ fn unusable(path: &Path, error: io::Error) -> Error {
             format!("{} can be read by other users; own it and run `chmod 600` on it.", path.display())
         }
         io::ErrorKind::Unsupported => ownership::unknown(&path.display().to_string()),
-        io::ErrorKind::AlreadyExists => format!("{} exists already; remove it first.", path.display()),
         _ => format!(
             "{} cannot be read or written; check that its folder exists and is yours.",
             path.display()
         ),
     };
     Error::new(Kind::BadConfig, said).with_source(error)
-}
-
-/// Writes a new file that only this user can read; an existing one is never overwritten.
-pub(super) fn create_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_new(path, bytes).map_err(|error| unusable(path, error))
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {

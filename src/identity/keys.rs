@@ -21,7 +21,7 @@ use http::header::AUTHORIZATION;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::file::{KeyFile, Stored, create_private};
+use super::file::{KeyFile, Stored};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::principal::{Principal, PrincipalKind};
@@ -140,6 +140,30 @@ impl KeyStore {
 
     /// Makes a key. What is returned cannot be had again.
     pub fn mint(&self, grant: &Grant) -> Result<Minted> {
+        let (minted, stored) = self.make(grant);
+        if let Some(file) = &self.file {
+            file.change(|keys| keys.push(stored))?;
+            self.reload()?;
+        } else {
+            let fresh = known(stored)?;
+            self.change_in_memory(|keys| drop(keys.insert(fresh.about.id.clone(), clone_of(&fresh))));
+        }
+        Ok(minted)
+    }
+
+    /// Makes a key where there is none yet, and writes it to `path`, which only this user can read; whatever lies there
+    /// opens nothing and is replaced. None if there is a key, also if another process made one just now.
+    pub fn mint_first(&self, path: &Path, grant: &Grant) -> Result<Option<Minted>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let (minted, stored) = self.make(grant);
+        let text = format!("{}\n", minted.key.expose());
+        let made = file.first(path, text.as_bytes(), stored)?;
+        self.reload()?;
+        Ok(made.then_some(minted))
+    }
+
+    /// A fresh key and what is kept of it.
+    fn make(&self, grant: &Grant) -> (Minted, Stored) {
         let id = random_text(LOWER, ID_LENGTH);
         let key = format!("bz_{id}_{}", random_text(MIXED, KEY_LENGTH));
         let stored = Stored {
@@ -154,27 +178,7 @@ impl KeyStore {
             created: self.clock.wall().as_secs(),
             expires: grant.expires.map(|at| at.as_secs()),
         };
-        if let Some(file) = &self.file {
-            file.change(|keys| keys.push(stored))?;
-            self.reload()?;
-        } else {
-            let fresh = known(stored)?;
-            self.change_in_memory(|keys| drop(keys.insert(fresh.about.id.clone(), clone_of(&fresh))));
-        }
-        Ok(Minted { id, key: Secret::new(key) })
-    }
-
-    /// Makes a key and writes it into a new file that only this user can read; an existing file is not touched.
-    pub fn mint_to_file(&self, path: &Path, grant: &Grant) -> Result<Minted> {
-        // The file first: a key nobody can read is of no use.
-        create_private(path, b"")?;
-        let minted = self.mint(grant)?;
-        std::fs::write(path, format!("{}\n", minted.key.expose())).map_err(|error| {
-            let said =
-                format!("{} cannot be written; the key in it was not given to anybody.", path.display());
-            Error::new(Kind::BadConfig, said).with_source(error)
-        })?;
-        Ok(minted)
+        (Minted { id, key: Secret::new(key) }, stored)
     }
 
     /// Takes a key back; false when there is none of that id.
@@ -396,18 +400,55 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = KeyStore::open(folder.path(), clock()).unwrap();
         let path = folder.path().join("first.key");
-        let minted = store.mint_to_file(&path, &Grant::named("first")).unwrap();
+        let minted = store.mint_first(&path, &Grant::named("first")).unwrap().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), minted.key.expose());
         for name in ["first.key", "keys.json", "keys.pepper", "keys.lock"] {
             let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
-        assert!(store.mint_to_file(&path, &Grant::named("second")).is_err(), "never overwritten");
+        assert!(store.mint_first(&path, &Grant::named("second")).unwrap().is_none(), "there is one");
+        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), minted.key.expose(), "never overwritten");
         assert_eq!(store.list().len(), 1);
         let keys = folder.path().join("keys.json");
         std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = KeyStore::open(folder.path(), clock()).map(|_| ()).unwrap_err();
         assert!(error.message().contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn of_many_first_starts_one_mints_and_what_a_crash_left_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.key");
+        std::fs::write(&path, b"").unwrap();
+        let stores: Vec<_> = (0..8).map(|_| KeyStore::open(folder.path(), clock()).unwrap()).collect();
+        let minted: Vec<Minted> = std::thread::scope(|scope| {
+            let all: Vec<_> = stores
+                .iter()
+                .map(|store| scope.spawn(|| store.mint_first(&path, &Grant::named("local")).unwrap()))
+                .collect();
+            all.into_iter().filter_map(|one| one.join().unwrap()).collect()
+        });
+        let [minted] = minted.as_slice() else { panic!("{} keys", minted.len()) };
+        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), minted.key.expose());
+        assert!(stores.iter().all(|store| store.verify(minted.key.expose()).is_ok()));
+
+        // With all keys taken back there is none, and the next start makes one.
+        assert!(stores[0].revoke(&minted.id).unwrap());
+        let second = stores[0].mint_first(&path, &Grant::named("local")).unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), second.key.expose());
+    }
+
+    #[test]
+    fn a_key_is_recognised_wherever_it_turns_up() {
+        let redactor = crate::redaction::Redactor::new(&crate::redaction::Config::default()).unwrap();
+        let store = KeyStore::in_memory(clock()).unwrap();
+        for _ in 0..200 {
+            let key = store.mint(&Grant::named("x")).unwrap().key;
+            let key = key.expose();
+            for text in [format!("it says {key}."), format!("[\"{key}\"]"), format!("x={key}&y=1")] {
+                assert!(!redactor.text(&text).contains(&key[12..]), "{text}");
+            }
+        }
     }
 
     #[test]

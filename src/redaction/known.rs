@@ -2,11 +2,12 @@
 //!
 //! Owns [`Known`]. The idea: what we know exactly need not be guessed at: each credential is written down in every
 //! encoding a reply may carry it in, and one automaton looks for all of them. A credential of fewer than twelve
-//! characters would hit by chance, so it counts only right after a sign or a header scheme.
+//! characters would hit by chance, so it counts only right after a sign or a header scheme. A credential in use is
+//! never forgotten; of those that were replaced, the oldest goes first.
 //!
-//! Must not: hand a credential out, or keep more of them than a bound.
+//! Must not: hand a credential out, or keep more replaced ones than a bound.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -20,13 +21,22 @@ use crate::secret::Secret;
 pub(super) const SHORT: usize = 12;
 /// Shorter ones are no credentials.
 const SHORTEST: usize = 4;
-/// How many are held; the oldest goes first (a client that refreshes its token learns a new one every hour).
+/// How many that nobody holds any more are remembered (a client that refreshes its token replaces one every hour).
 const MOST: usize = 256;
 
+/// One credential.
+#[derive(Clone)]
+struct Learnt {
+    secret: Secret,
+    label: &'static str,
+    /// How many parts of this process hold it.
+    holders: usize,
+}
+
 /// What is known, and the automaton over it. Replaced as a whole when something is learned.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Known {
-    secrets: VecDeque<(Secret, &'static str)>,
+    secrets: Vec<Learnt>,
     automaton: Option<AhoCorasick>,
     /// By pattern: the label, and whether it needs context.
     patterns: Vec<(&'static str, bool)>,
@@ -35,17 +45,49 @@ pub(super) struct Known {
 impl Known {
     /// Everything known so far and one more.
     pub(super) fn with(&self, secret: &Secret, label: &'static str) -> Option<Self> {
-        let text = secret.expose();
-        if text.len() < SHORTEST || self.secrets.iter().any(|(known, _)| known.expose() == text) {
+        if secret.expose().len() < SHORTEST || self.place(secret).is_some() {
             return None;
         }
+        Some(self.joined(Learnt { secret: secret.clone(), label, holders: 0 }))
+    }
+
+    /// The same for one that is held until [`Known::released`].
+    pub(super) fn held(&self, secret: &Secret, label: &'static str) -> Option<Self> {
+        if secret.expose().len() < SHORTEST {
+            return None;
+        }
+        let Some(place) = self.place(secret) else {
+            return Some(self.joined(Learnt { secret: secret.clone(), label, holders: 1 }));
+        };
+        let mut more = self.clone();
+        more.secrets[place].holders += 1;
+        Some(more)
+    }
+
+    /// One holder less. With the last one gone it counts as replaced, and is the youngest of those.
+    pub(super) fn released(&self, secret: &Secret) -> Option<Self> {
+        let mut rest = self.clone();
+        let mut learnt = rest.secrets.remove(self.place(secret)?);
+        learnt.holders = learnt.holders.saturating_sub(1);
+        Some(rest.joined(learnt))
+    }
+
+    fn place(&self, secret: &Secret) -> Option<usize> {
+        self.secrets.iter().position(|learnt| learnt.secret.expose() == secret.expose())
+    }
+
+    /// With this one at the end.
+    fn joined(&self, learnt: Learnt) -> Self {
         let mut secrets = self.secrets.clone();
-        secrets.push_back((secret.clone(), label));
-        while secrets.len() > MOST {
-            secrets.pop_front();
+        secrets.push(learnt);
+        let replaced = secrets.iter().filter(|learnt| learnt.holders == 0).count();
+        if replaced > MOST
+            && let Some(oldest) = secrets.iter().position(|learnt| learnt.holders == 0)
+        {
+            secrets.remove(oldest);
         }
         let (mut needles, mut patterns) = (Vec::new(), Vec::new());
-        for (secret, label) in &secrets {
+        for Learnt { secret, label, .. } in &secrets {
             let text = secret.expose();
             for needle in encodings(text) {
                 needles.push(needle);
@@ -53,7 +95,7 @@ impl Known {
             }
         }
         let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&needles).ok();
-        Some(Self { secrets, automaton, patterns })
+        Self { secrets, automaton, patterns }
     }
 
     /// Where known credentials are.
@@ -71,7 +113,7 @@ impl Known {
 
     /// Whether the whole text is a credential.
     pub(super) fn is(&self, text: &str) -> Option<&'static str> {
-        self.secrets.iter().find(|(secret, _)| secret.expose() == text).map(|(_, label)| *label)
+        self.secrets.iter().find(|learnt| learnt.secret.expose() == text).map(|learnt| learnt.label)
     }
 }
 

@@ -76,6 +76,34 @@ struct Lore {
     learning: Mutex<()>,
 }
 
+impl Lore {
+    fn replace(&self, change: impl FnOnce(&Known) -> Option<Known>) {
+        let _alone = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = change(&self.known.load());
+        if let Some(next) = next {
+            self.known.store(Arc::new(next));
+        }
+    }
+}
+
+/// A credential in use. Dropped, it is one that was replaced: still known, until many others were replaced after it.
+pub struct Held {
+    lore: Arc<Lore>,
+    secret: Secret,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.lore.replace(|known| known.released(&self.secret));
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Held(..)")
+    }
+}
+
 impl Rules {
     fn read(config: &Config) -> Result<Self> {
         let unusable = |cause: regex::Error| {
@@ -133,12 +161,17 @@ impl Redactor {
         self.0.rules.store(other.0.rules.load_full());
     }
 
-    /// Adds a credential that this process holds; `label` names it in markers (`[redacted:LABEL]`).
+    /// Adds a credential that this process came across; `label` names it in markers (`[redacted:LABEL]`).
     pub fn learn(&self, secret: &Secret, label: &'static str) {
-        let _alone = self.0.lore.learning.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(more) = self.0.lore.known.load().with(secret, label) {
-            self.0.lore.known.store(Arc::new(more));
-        }
+        self.0.lore.replace(|known| known.with(secret, label));
+    }
+
+    /// The same for a credential that is in use: it is not forgotten before the [`Held`] is dropped, however many others
+    /// are learnt meanwhile.
+    #[must_use]
+    pub fn hold(&self, secret: &Secret, label: &'static str) -> Held {
+        self.0.lore.replace(|known| known.held(secret, label));
+        Held { lore: Arc::clone(&self.0.lore), secret: secret.clone() }
     }
 
     /// Removes what is not for reading (as [`Redactor::clean`] does), then secrets. Borrowed when nothing changes.

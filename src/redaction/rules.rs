@@ -257,5 +257,5 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("settlemint", "sm_pat_", Alnum, 16, 16),
     shape("settlemint", "sm_sat_", Alnum, 16, 16),
     shape("settlemint", "sm_aat_", Alnum, 16, 16),
-    shape("bartizan", "btz_", Url, 32, 100),
+    shape("bartizan", "bz_", Url, 48, 64),
 ];

@@ -681,6 +681,20 @@ def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp
         served.stop()
     assert outcomes("make").count("ok") == 1
     text = audit_file().read_text()
+    events = [json.loads(line) for line in text.splitlines()]
+    acts = [
+        (event["event"], event["detail"].get("operator") or event["detail"]["about"]["operator"])
+        for event in events
+        if event["kind"] == "event" and ("approval" in event["event"] or "operator" in event["event"])
+    ]
+    assert acts == [
+        ("operator enrolled", "ada"),
+        ("operator act failed", "ada"),  # the wrong passphrase
+        ("approval approved", "ada"),
+        ("approval refused", "ada"),
+        ("approval approved", "ada"),  # asked for again, and spent
+        ("operator act failed", "ada"),
+    ]
     assert "swordfish" not in text
     assert PASSPHRASE not in text
     assert run("audit", "verify").code == 0

@@ -12,6 +12,8 @@ import pytest
 from bartizan import Context, RateLimiter, Redactor, Server
 from bartizan.logging import RedactingFilter
 
+from commands import Upstream, reply
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -47,6 +49,22 @@ def test_a_script_reads_plain_data(api: bartizan.API, state: Path) -> None:
 async def test_a_script_reads_from_a_coroutine(api: bartizan.API) -> None:
     name = readable(api)
     assert isinstance(await api.acall(name), (dict, list))
+
+
+def test_what_connect_is_told_wins_over_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_TOKEN", "the-token-of-the-sandbox")
+    with (
+        Upstream(lambda handler: reply(handler, 200, '{"data": [], "pagination": {"total": 0}}')) as sandbox,
+        Upstream(lambda handler: reply(handler, 200, "{}")) as production,
+    ):
+        config = {
+            "connector": [{"name": "equinix", "base": production.url, "auth": "bearer:env:PRODUCTION_TOKEN"}],
+            "egress": {"allow_private": [f"127.0.0.1:{sandbox.port}", f"127.0.0.1:{production.port}"]},
+        }
+        with bartizan.connect("equinix", config=config, base=sandbox.url, auth="bearer:env:SANDBOX_TOKEN") as api:
+            api.call(readable(api))
+        assert [one.headers["authorization"] for one in sandbox.seen] == ["Bearer the-token-of-the-sandbox"]
+        assert not production.seen
 
 
 def test_reading_is_all_that_is_allowed_unless_more_is_said(api: bartizan.API) -> None:

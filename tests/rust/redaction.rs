@@ -376,3 +376,28 @@ fn secrets_as_keys_stay_apart_however_many_they_are() {
     assert_eq!(members.len(), 20_000);
     assert!(members.keys().filter(|key| key.contains("AKIA")).count() < 200);
 }
+
+#[test]
+fn a_credential_in_use_is_never_forgotten_and_a_replaced_one_only_after_many() {
+    let redactor = redactor();
+    let hides = |text: &str| !redactor.text(&format!("<{text}>")).contains(text);
+    let bearer = redactor.hold(&Secret::new("kT9-static-bearer-of-the-upstream"), "bearer-token");
+    let twice = redactor.hold(&Secret::new("kT9-static-bearer-of-the-upstream"), "bearer-token");
+    let mut token = redactor.hold(&Secret::new("zQ3-refreshed-token-0000"), "access-token");
+    for hour in 1..=300 {
+        token = redactor.hold(&Secret::new(format!("zQ3-refreshed-token-{hour:04}")), "access-token");
+    }
+    assert!(hides("kT9-static-bearer-of-the-upstream") && hides("zQ3-refreshed-token-0300"));
+    assert!(hides("zQ3-refreshed-token-0290"), "one that was replaced just now may still turn up");
+    assert!(!hides("zQ3-refreshed-token-0001"), "there is a bound");
+    drop((bearer, token));
+    for other in 0..300 {
+        redactor.learn(&Secret::new(format!("another-secret-{other:04}")), "test");
+    }
+    assert!(hides("kT9-static-bearer-of-the-upstream"), "somebody still holds it");
+    drop(twice);
+    for other in 300..600 {
+        redactor.learn(&Secret::new(format!("another-secret-{other:04}")), "test");
+    }
+    assert!(!hides("kT9-static-bearer-of-the-upstream"));
+}
