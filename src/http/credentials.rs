@@ -149,10 +149,10 @@ impl Kept {
         let found = read(&self.supply).await.ok();
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = found {
-            redactor.learn(&secret, self.label);
-            *value = Some(secret);
+            let held = redactor.hold(&secret, self.label);
+            *value = Some((secret, held));
         }
-        value.clone()
+        value.as_ref().map(|(secret, _)| secret.clone())
     }
 
     /// Forgets the value, so that a changed one is read next time.
