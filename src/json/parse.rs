@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(value.to_string(), r#"{"b":1,"a":[true,null,1.5,"x"]}"#);
     }
 
+    // proves: json-bounded
     #[test]
     fn what_is_refused_is_named_and_never_repeated() {
         assert!(refusal(r#"{"secret":1,"secret":2}"#).contains("same key twice"));
@@ -141,6 +142,7 @@ mod tests {
         assert!(parse(b"[1,2,3]", &small).unwrap_err().message().contains("4 bytes"));
     }
 
+    // proves: json-bounded
     #[test]
     fn depth_is_counted_exactly() {
         let at = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));

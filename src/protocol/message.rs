@@ -238,6 +238,7 @@ mod tests {
         }
     }
 
+    // proves: message-shape
     #[test]
     fn what_is_no_message_is_refused_under_its_id_and_never_repeated() {
         let mut cases = vec![

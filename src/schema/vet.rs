@@ -361,6 +361,7 @@ mod tests {
         assert!(vet(&schema, None).is_ok());
     }
 
+    // proves: schema-references
     #[test]
     fn references_that_leave_or_lead_nowhere_are_refused() {
         for target in ["http://elsewhere.example/x", "file:///etc/passwd", "other.json", "//host/x"] {
@@ -372,6 +373,7 @@ mod tests {
         assert!(refusal(&json!({"$schema": "http://json-schema.org/draft-07/schema#"})).contains("dialect"));
     }
 
+    // proves: schema-references
     #[test]
     fn schemas_that_loop_or_multiply_are_refused_and_recursive_ones_are_not() {
         assert!(refusal(&json!({"$ref": "#"})).contains("back to itself"));

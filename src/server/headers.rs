@@ -191,6 +191,7 @@ mod tests {
         refused(name(&named("h\u{e9}"), Some("h\u{e9}")));
     }
 
+    // proves: header-parameters
     #[test]
     fn parameters_agree_or_the_request_is_refused() {
         let mirror = |header: &str, path: &[&str]| Mirror {

@@ -84,6 +84,7 @@ fn ready(key: &[u8; 32]) -> ([u8; ID], XChaCha20Poly1305) {
 mod tests {
     use super::*;
 
+    // proves: state-sealed
     #[test]
     fn what_was_sealed_opens_and_nothing_else_does() {
         let ring = KeyRing::ephemeral();
@@ -103,6 +104,7 @@ mod tests {
         assert_eq!(KeyRing::ephemeral().open(&text, b"alice"), None);
     }
 
+    // proves: state-keys-rotate
     #[test]
     fn an_older_key_still_opens() {
         let old = KeyRing::new(&[[1; 32]]).unwrap();

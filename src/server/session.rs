@@ -436,6 +436,7 @@ mod tests {
         (clock.clone(), Conversations::new(caps, clock))
     }
 
+    // proves: session-owned
     #[test]
     fn a_session_belongs_to_whoever_opened_it() {
         let (_, table) = table(8, 8);

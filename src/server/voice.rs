@@ -124,6 +124,7 @@ mod tests {
         }
     }
 
+    // proves: last-words
     #[test]
     fn progress_rises_and_ends_with_the_answer() {
         let heard = Arc::new(Heard::default());

@@ -301,6 +301,7 @@ mod tests {
         headers
     }
 
+    // proves: host-checked
     #[test]
     fn hosts_that_are_not_ours_are_refused() {
         let guard = guard();
@@ -354,6 +355,7 @@ mod tests {
         assert_eq!(guard.check_origin(&HeaderMap::new()), Ok(false));
     }
 
+    // proves: http-shape
     #[test]
     fn media_types_are_understood() {
         for (accept, json, events) in [

@@ -229,6 +229,7 @@ def test_json_that_is_no_request_is_refused(served: Served, body: bytes) -> None
     refused(served.post(body), 400, -32600)
 
 
+# proves: json-bounded
 def test_an_array_a_hundred_thousand_deep_is_refused(served: Served) -> None:
     refused(served.post(b"[" * 100_000 + b"]" * 100_000), 400, -32700)
 
@@ -238,6 +239,7 @@ def test_an_array_a_hundred_thousand_deep_is_refused_on_a_pipe_too(piped: Piped)
     assert piped.answer(None)["error"]["code"] == -32700
 
 
+# proves: http-bounded
 def test_a_gigabyte_is_refused_before_it_is_read(served: Served) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in served.headers().items())
     with socket.create_connection((served.host, served.port), PATIENCE) as peer:
@@ -246,6 +248,7 @@ def test_a_gigabyte_is_refused_before_it_is_read(served: Served) -> None:
     assert answer.startswith(b"HTTP/1.1 413 "), answer
 
 
+# proves: stdio-bounded
 def test_a_line_that_is_too_long_is_refused_and_the_next_one_answered(piped: Piped) -> None:
     piped.send('{"jsonrpc": "2.0", "id": 1, "method": "' + "x" * (5 << 20) + '"}')
     error = piped.answer(None)["error"]
@@ -359,6 +362,7 @@ def test_a_tool_that_hangs_is_given_up(served: Served, tool: str) -> None:
     assert outcomes(tool) == ["TimedOut"]
 
 
+# proves: stdio-only-protocol
 def test_a_tool_that_prints_does_not_reach_the_wire(piped: Piped) -> None:
     assert piped.call("prints", {"text": ARGUMENT})["content"][0]["text"] == "printed"
     assert "stray" not in piped.out.text()
@@ -688,6 +692,7 @@ def test_a_port_in_use_is_named(served: Served, tools: Path) -> None:
     wrong(run("serve", "--tools", tools, "--http", address), address)
 
 
+# proves: listen-safely
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "0.0.0.0:0", ":0"])
 def test_an_address_that_cannot_be_listened_on_is_refused(tools: Path, address: str) -> None:
     wrong(run("serve", "--tools", tools, "--http", address))

@@ -110,6 +110,7 @@ async def test_except_exception_does_not_swallow_a_question(server: Server) -> N
         assert (await client.call("careless")).text == "Ann"
 
 
+# proves: answers-checked
 async def test_an_answer_that_does_not_fit_never_reaches_the_tool(server: Server) -> None:
     reached = []
 

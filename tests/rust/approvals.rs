@@ -120,6 +120,7 @@ fn taken(approvals: &Approvals, case: &Case) -> bool {
     }
 }
 
+// proves: approval-bound
 #[test]
 fn a_grant_is_for_one_call_one_time() {
     let office = Office::new();
@@ -140,6 +141,7 @@ fn a_grant_is_for_one_call_one_time() {
     assert_ne!(pending(&office.approvals, &case), id);
 }
 
+// proves: approval-bound
 #[test]
 fn anything_that_changes_voids_it() {
     let office = Office::new();
@@ -205,6 +207,7 @@ fn a_process_takes_what_it_can() {
     println!("{}", if taken(&approvals, &Case::usual()) { "it was taken" } else { "it was gone" });
 }
 
+// proves: approval-once
 #[test]
 fn one_of_many_processes_wins() {
     let office = Office::new();
@@ -265,6 +268,7 @@ fn refused_is_refused() {
     assert!(taken(&office.approvals, &case));
 }
 
+// proves: approval-bound
 #[test]
 fn time_runs_out() {
     let office = Office::new();

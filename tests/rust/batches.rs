@@ -44,6 +44,7 @@ fn of(answers: &Value, id: u64) -> &Value {
     answers.as_array().unwrap().iter().find(|one| one["id"] == id).expect("an answer under that id")
 }
 
+// proves: batch-members
 #[tokio::test]
 async fn requests_are_answered_in_one_array_and_each_for_itself() {
     let place = Place::of(stage::all()).await;
@@ -75,6 +76,7 @@ async fn requests_are_answered_in_one_array_and_each_for_itself() {
     }
 }
 
+// proves: batch-silent
 #[tokio::test]
 async fn what_wants_no_answer_gets_none() {
     let place = Place::of(stage::all()).await;
@@ -86,6 +88,7 @@ async fn what_wants_no_answer_gets_none() {
     }
 }
 
+// proves: batch-bounded
 #[tokio::test]
 async fn a_batch_that_is_wrong_as_a_whole_runs_nothing() {
     let config = Config { batch: 3, ..Config::default() };
@@ -107,6 +110,7 @@ async fn a_batch_that_is_wrong_as_a_whole_runs_nothing() {
     }
 }
 
+// proves: batch-no-handshake
 #[tokio::test]
 async fn a_door_is_not_opened_in_a_batch() {
     let place = Place::of(stage::all()).await;
@@ -133,6 +137,7 @@ async fn a_door_is_not_opened_in_a_batch() {
     }
 }
 
+// proves: batch-stream
 #[tokio::test]
 async fn questions_and_progress_go_on_the_stream_of_the_batch() {
     let place = Place::of(vec![stage::asking_roots(), stage::reporting()]).await;
@@ -149,6 +154,7 @@ async fn questions_and_progress_go_on_the_stream_of_the_batch() {
     }
 }
 
+// proves: batch-members
 #[tokio::test]
 async fn one_member_is_cancelled_and_the_others_are_answered() {
     for channel in CHANNELS {
@@ -187,6 +193,7 @@ async fn one_member_is_cancelled_and_the_others_are_answered() {
     }
 }
 
+// proves: batch-members
 #[tokio::test]
 async fn each_member_has_its_own_deadline() {
     let tool = Hanging::within(Duration::from_millis(50));

@@ -46,6 +46,7 @@ async fn a_version_is_agreed_on_and_a_bad_handshake_is_not() {
     }
 }
 
+// proves: session-owned
 #[tokio::test]
 async fn a_session_ends_expires_and_is_its_owners() {
     let world = world(stage::all());
@@ -86,6 +87,7 @@ async fn a_session_ends_expires_and_is_its_owners() {
     assert_eq!(heard.body["id"], 2, "under the request's id");
 }
 
+// proves: no-session-in-the-newest
 #[tokio::test]
 async fn sessions_are_for_the_older_door_only() {
     let world = world(stage::all());
@@ -100,6 +102,7 @@ async fn sessions_are_for_the_older_door_only() {
     assert_eq!(client.notify("notifications/cancelled", json!({"requestId": 1})).await.status, 202);
 }
 
+// proves: session-owned
 #[tokio::test]
 async fn one_caller_cannot_take_all_sessions() {
     let config = Config { sessions: 4, sessions_each: 3, ..Config::default() };
@@ -128,6 +131,7 @@ async fn hanging(client: &Script, tool: &Hanging) -> Underway {
     call
 }
 
+// proves: closed-stream-cancels, cancelled-unanswered
 #[tokio::test]
 async fn a_cancelled_call_is_dropped_and_has_no_answer() {
     for (channel, revision) in matrix() {
@@ -186,6 +190,7 @@ async fn one_connection_may_use_both_doors() {
     client.ask("ping", json!({})).await.result();
 }
 
+// proves: listen-only-what-was-asked
 #[tokio::test]
 async fn a_listen_stream_hears_what_it_asked_for_and_only_that() {
     for channel in CHANNELS {
@@ -309,6 +314,7 @@ async fn the_older_door_hears_changes_on_its_connection_or_its_get_stream() {
     }
 }
 
+// proves: ready-first
 #[tokio::test]
 async fn nobody_hears_anything_before_it_is_ready() {
     let world = world(stage::all());

@@ -71,6 +71,7 @@ async fn a_call_that_is_allowed_runs_once_and_leaves_two_lines() {
     left(&setup, &[("ok", "redacted")]);
 }
 
+// proves: arguments-validated
 #[tokio::test]
 async fn each_stage_refuses_in_its_own_words_and_nothing_runs() {
     let mut options = Options::new("standard");
@@ -110,6 +111,7 @@ async fn each_stage_refuses_in_its_own_words_and_nothing_runs() {
     );
 }
 
+// proves: hidden-is-unknown
 #[tokio::test]
 async fn hidden_and_unknown_are_answered_alike() {
     let mut options = Options::new("read-only");
@@ -200,6 +202,7 @@ fn endless(spec: ToolSpec) -> (Arc<Fake>, Arc<AtomicBool>, Arc<tokio::sync::Noti
     (tool, dropped, started)
 }
 
+// proves: deadline-hard
 #[tokio::test]
 async fn time_is_up() {
     let setup = Options::new("read-only").build();
@@ -213,6 +216,7 @@ async fn time_is_up() {
     left(&setup, &[("TimedOut", "approved")]);
 }
 
+// proves: deadline-hard
 #[tokio::test]
 async fn no_tool_may_take_longer_than_the_hard_maximum() {
     let mut options = Options::new("read-only");
@@ -406,6 +410,7 @@ async fn both_copies_of_a_structured_result_lose_the_same() {
     assert_eq!(result.meta, None);
 }
 
+// proves: output-conforms
 #[tokio::test]
 async fn a_result_that_does_not_fit_its_schema_says_so() {
     let setup = Options::new("read-only").build();
@@ -535,6 +540,7 @@ fn trusted() -> Context {
 
 const YES: fn() -> Value = || json!({"action": "accept", "content": {"approve": true}});
 
+// proves: approval-outside
 #[tokio::test]
 async fn a_trusted_client_is_asked_and_its_yes_counts_once() {
     let setup = Options::new("standard").build();
@@ -608,6 +614,7 @@ async fn a_trusted_clients_no_is_a_no() {
     assert_eq!(tool.runs(), 0);
 }
 
+// proves: approval-outside
 #[tokio::test]
 async fn an_untrusted_client_cannot_say_yes() {
     let setup = Options::new("standard").build();
@@ -634,6 +641,7 @@ fn approve(setup: &Setup, error: &Error, name: &str) {
     setup.approvals.decide(&setup.approvals.show(id).unwrap(), Decision::Approve, &operator).unwrap();
 }
 
+// proves: approval-once
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_operators_yes_lets_exactly_one_of_fifty_run() {
     let setup = Arc::new(Options::new("standard").build());

@@ -51,6 +51,7 @@ async fn the_newer_door_asks_in_its_result_and_takes_the_answer_back() {
     }
 }
 
+// proves: state-sealed
 #[tokio::test]
 async fn a_state_that_is_not_this_calls_is_refused_in_one_sentence() {
     let world = world(stage::all());
@@ -78,6 +79,7 @@ async fn a_state_that_is_not_this_calls_is_refused_in_one_sentence() {
     assert_eq!(sentences.len(), 1);
 }
 
+// proves: answers-checked
 #[tokio::test]
 async fn answers_that_are_wrong_missing_or_too_many() {
     let world = world(stage::all());
@@ -265,6 +267,7 @@ async fn nobody_is_asked_for_ever() {
     assert_eq!(call.heard().await.result()["isError"], true);
 }
 
+// proves: answers-checked
 #[tokio::test]
 async fn an_answer_from_another_session_does_not_count() {
     let world = world(stage::all());

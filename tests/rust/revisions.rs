@@ -135,6 +135,7 @@ async fn methods_end_and_begin_with_their_revisions() {
     assert_eq!(client.ask("initialize", json!({})).await.fault(), (404, -32601));
 }
 
+// proves: envelope-order
 #[tokio::test]
 async fn an_envelope_is_read_in_its_order() {
     let world = world(stage::all());
@@ -188,6 +189,7 @@ async fn an_envelope_is_read_in_its_order() {
     }
 }
 
+// proves: header-parameters
 #[tokio::test]
 async fn names_and_parameters_in_headers_agree_with_the_body() {
     let world = world(stage::all());
@@ -225,6 +227,7 @@ async fn names_and_parameters_in_headers_agree_with_the_body() {
     client.raw("tools/call", client.dressed(half), facts).heard().await.result();
 }
 
+// proves: message-shape
 #[tokio::test]
 async fn what_is_no_message_is_told_so_under_its_id() {
     let world = world(stage::all());
@@ -270,6 +273,7 @@ async fn without_a_door_a_request_is_told_what_is_missing() {
     early.raw("ping", json!({}), HeaderFacts::default()).heard().await.result();
 }
 
+// proves: pages-whole
 #[tokio::test]
 async fn pages_hold_everything_once_and_cursors_come_only_from_here() {
     let config = Config { page_size: 2, ..Config::default() };
@@ -310,6 +314,7 @@ async fn pages_hold_everything_once_and_cursors_come_only_from_here() {
     }
 }
 
+// proves: hidden-is-unknown
 #[tokio::test]
 async fn what_policy_hides_is_unknown_everywhere() {
     let mut tools = stage::all();
@@ -386,6 +391,7 @@ async fn prompts_are_got_and_completed() {
     }
 }
 
+// proves: offered-only
 #[tokio::test]
 async fn only_what_is_offered_is_advertised_and_answered() {
     let world = world(vec![stage::echo()]);
@@ -405,6 +411,7 @@ async fn only_what_is_offered_is_advertised_and_answered() {
     assert_eq!(opened.result()["serverInfo"]["name"], "test-server");
 }
 
+// proves: last-words
 #[tokio::test]
 async fn progress_and_logs_are_heard_as_asked_and_end_with_the_answer() {
     let world = world(stage::all());
@@ -447,6 +454,7 @@ async fn progress_and_logs_are_heard_as_asked_and_end_with_the_answer() {
     }
 }
 
+// proves: refusals-audited
 #[tokio::test]
 async fn what_never_becomes_a_call_leaves_an_event_without_its_words() {
     for (channel, revision) in matrix() {

@@ -37,6 +37,7 @@ fn documents(folder: &Path, base: &str, found: &mut Vec<(String, Value)>) {
     }
 }
 
+// proves: schema-2020-12
 #[test]
 fn the_public_suite_passes_through_the_same_code() {
     let Some(archive) = shared("corpora/json-schema-test-suite.tar.gz") else { return };
@@ -128,6 +129,7 @@ fn a_refusal_says_where_and_what_is_expected() {
     assert!(text.ends_with("and more."), "{text}");
 }
 
+// proves: schema-references
 #[test]
 fn an_unusable_schema_is_refused_when_it_is_compiled() {
     for (schema, word) in [
@@ -211,6 +213,7 @@ fn texts(value: &Value, found: &mut Vec<String>) {
 }
 
 proptest! {
+    // proves: arguments-validated
     #[test]
     fn any_schema_error_omits_the_value(value in values()) {
         let mut seeded = Vec::new();

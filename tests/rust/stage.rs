@@ -57,7 +57,7 @@ pub fn played(spec: ToolSpec, act: Act) -> Arc<dyn Tool> {
     Arc::new(Played { spec, act })
 }
 
-fn text(words: impl Into<String>) -> Result<Reply, Halt> {
+pub fn text(words: impl Into<String>) -> Result<Reply, Halt> {
     Ok(Reply::Tool(ToolResult::text(words)))
 }
 

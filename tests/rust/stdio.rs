@@ -54,6 +54,7 @@ impl Wire {
     }
 }
 
+// proves: stdio-one-line
 #[tokio::test]
 async fn a_burst_is_answered_one_line_each() {
     let mut wire = open(Settings::default());
@@ -134,6 +135,7 @@ async fn what_is_sent_on_the_way_comes_before_the_answer() {
     assert_eq!(wire.hear().await["id"], 1);
 }
 
+// proves: stdio-bounded
 #[tokio::test]
 async fn a_reader_that_stops_costs_a_bounded_amount() {
     let mut wire = open(Settings { queue_bytes: 100_000, ..Settings::default() });
@@ -169,6 +171,7 @@ async fn a_reader_that_stops_costs_a_bounded_amount() {
     drop(input);
 }
 
+// proves: stdio-end
 #[tokio::test]
 async fn the_end_of_the_input_lets_running_requests_finish() {
     let mut wire = open(Settings::default());
@@ -200,6 +203,7 @@ async fn the_conversation_is_closed_after_the_last_request_has_started() {
     within(wire.done).await.unwrap();
 }
 
+// proves: stdio-end
 #[tokio::test]
 async fn requests_that_never_end_are_given_up_after_the_end() {
     for shut_down in [false, true] {
@@ -250,6 +254,7 @@ fn serve_the_real_standard_streams() {
     });
 }
 
+// proves: stdio-only-protocol
 #[cfg(unix)]
 #[tokio::test]
 async fn standard_output_carries_nothing_but_the_protocol() {

@@ -18,7 +18,7 @@ use bartizan::limits::{self, Limiter};
 use bartizan::pipeline::{self, Line, LineParts, Tool};
 use bartizan::policy::{self, Filter, Policy};
 use bartizan::principal::{Principal, PrincipalKind};
-use bartizan::protocol::types::Implementation;
+use bartizan::protocol::types::{Icon, Implementation};
 use bartizan::protocol::{Door, Revision};
 use bartizan::redaction::{self, Redactor};
 use bartizan::server::{Config, KeyRing, Server, ServerParts};
@@ -103,11 +103,16 @@ impl Ground {
         let catalog = Arc::new(Catalog::build(tools).unwrap());
         let implementation = Implementation {
             name: "test-server".into(),
-            title: None,
+            title: Some("Test server".into()),
             version: "1.2.3".into(),
-            description: None,
-            website_url: None,
-            icons: Vec::new(),
+            description: Some("For tests.".into()),
+            website_url: Some("https://example.com".into()),
+            icons: vec![Icon {
+                src: "https://example.com/icon.png".into(),
+                mime_type: None,
+                sizes: Vec::new(),
+                theme: None,
+            }],
         };
         let tasks =
             self.tasks.as_ref().map(|config| tasks::Store::open(config, &state, clock.clone()).unwrap());
@@ -429,8 +434,8 @@ pub fn shared() -> PathBuf {
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from)
 }
 
-fn definitions(revision: Revision) -> Option<Value> {
-    static READ: OnceLock<Mutex<HashMap<&'static str, Option<Value>>>> = OnceLock::new();
+fn definitions(revision: Revision) -> Option<Arc<Value>> {
+    static READ: OnceLock<Mutex<HashMap<&'static str, Option<Arc<Value>>>>> = OnceLock::new();
     let mut read = READ.get_or_init(Mutex::default).lock().unwrap();
     read.entry(revision.name())
         .or_insert_with(|| {
@@ -439,7 +444,7 @@ fn definitions(revision: Revision) -> Option<Value> {
                 eprintln!("messages of {revision} are not checked: the protocol's schema is not at hand");
                 return None;
             };
-            serde_json::from_str(&text).ok()
+            serde_json::from_str(&text).ok().map(Arc::new)
         })
         .clone()
 }
@@ -455,13 +460,14 @@ fn has_definition(revision: Revision, definition: &str) -> bool {
 pub fn conforms(revision: Revision, definition: &str, value: &Value) {
     type Compiled = HashMap<(&'static str, String), Arc<jsonschema::Validator>>;
     static COMPILED: OnceLock<Mutex<Compiled>> = OnceLock::new();
-    let Some(mut schema) = definitions(revision) else { return };
+    let Some(schema) = definitions(revision) else { return };
     let key = (revision.name(), definition.to_owned());
     let compiled = COMPILED.get_or_init(Mutex::default);
     let known = compiled.lock().unwrap().get(&key).cloned();
     let validator = known.unwrap_or_else(|| {
         let place = if schema.get("$defs").is_some() { "$defs" } else { "definitions" };
         assert!(schema[place].get(definition).is_some(), "{revision} has no {definition}");
+        let mut schema = Value::clone(&schema);
         schema["$ref"] = format!("#/{place}/{definition}").into();
         let validator = Arc::new(jsonschema::validator_for(&schema).unwrap());
         compiled.lock().unwrap().insert(key, Arc::clone(&validator));

@@ -118,8 +118,7 @@ struct Pipe {
 
 /// One conversation.
 pub struct Talk {
-    pub channel: Channel,
-    pub revision: Revision,
+    revision: Revision,
     pub session: Option<String>,
     pub opened: Value,
     capabilities: Value,
@@ -134,6 +133,9 @@ pub struct Talk {
 pub fn answer(method: &str, params: &Value) -> Value {
     match method {
         "elicitation/create" if params["mode"] == "url" => json!({"action": "accept"}),
+        "elicitation/create" if params["requestedSchema"]["properties"].get("names").is_some() => {
+            json!({"action": "accept", "content": {"names": ["Ann"]}})
+        }
         "elicitation/create" => json!({"action": "accept", "content": {"name": "Ann"}}),
         "sampling/createMessage" => json!({
             "role": "assistant", "content": {"type": "text", "text": "Hi."}, "model": "m", "stopReason": "endTurn",
@@ -198,7 +200,6 @@ impl Talk {
             pipe
         });
         Self {
-            channel,
             revision,
             session: None,
             opened: Value::Null,

@@ -130,6 +130,7 @@ async fn read_until(stream: &mut TcpStream, seen: &mut String, text: &str) {
     }
 }
 
+// proves: http-json-or-stream
 #[tokio::test]
 async fn one_answer_is_one_json_body() {
     let site = site(Config::default()).await;
@@ -161,6 +162,7 @@ async fn what_the_server_decides_is_passed_on() {
     assert_eq!(site.send(&[], &call("echo", json!({}))).await.status, 200);
 }
 
+// proves: http-json-or-stream, stream-not-buffered
 #[tokio::test]
 async fn the_first_message_turns_the_answer_into_a_stream() {
     let site = site(Config::default()).await;
@@ -178,6 +180,7 @@ async fn the_first_message_turns_the_answer_into_a_stream() {
     assert!(response.body.ends_with("\n\n\r\n0\r\n\r\n"), "and nothing follows it");
 }
 
+// proves: stream-not-buffered
 #[tokio::test]
 async fn a_quiet_stream_is_kept_open_with_comments() {
     let site = site(Config { keep_alive: Duration::from_millis(20), ..Config::default() }).await;
@@ -191,6 +194,7 @@ async fn a_quiet_stream_is_kept_open_with_comments() {
     read_until(&mut stream, &mut seen, r#""done":true"#).await;
 }
 
+// proves: closed-stream-cancels
 #[tokio::test]
 async fn a_client_that_leaves_cancels_its_request() {
     let site = site(Config::default()).await;
@@ -214,6 +218,7 @@ async fn a_client_that_leaves_cancels_its_request() {
     site.server.dropped.seen().await;
 }
 
+// proves: http-bounded
 #[tokio::test]
 async fn a_client_that_stops_reading_costs_a_bounded_amount() {
     let site = site(Config { queue_bytes: 100_000, ..Config::default() }).await;
@@ -226,6 +231,7 @@ async fn a_client_that_stops_reading_costs_a_bounded_amount() {
     read_until(&mut stream, &mut String::new(), r#""done":true"#).await;
 }
 
+// proves: origin-checked, host-checked
 #[tokio::test]
 async fn foreign_pages_and_names_are_turned_away_everywhere() {
     let config = Config {
@@ -272,6 +278,7 @@ async fn foreign_pages_and_names_are_turned_away_everywhere() {
     }
 }
 
+// proves: http-shape
 #[tokio::test]
 async fn a_request_has_to_look_like_one() {
     let site = site(Config { body_limit: 1000, ..Config::default() }).await;
@@ -314,6 +321,7 @@ async fn a_request_has_to_look_like_one() {
     assert!(site.server.peers.lock().unwrap().len() == 2, "nothing refused has reached the server");
 }
 
+// proves: http-bounded
 #[tokio::test]
 async fn heads_are_bounded() {
     let site = site(Config { header_count: 20, header_bytes: 4000, ..Config::default() }).await;
@@ -332,6 +340,7 @@ async fn heads_are_bounded() {
     assert_eq!(site.refusals(), ["unreadable or oversized head"; 3]);
 }
 
+// proves: http-bounded
 #[tokio::test]
 async fn who_dawdles_is_cut_off() {
     let quick = Duration::from_millis(100);
@@ -345,6 +354,7 @@ async fn who_dawdles_is_cut_off() {
     assert_eq!(site.send(&[], &call("echo", json!({}))).await.status, 200);
 }
 
+// proves: http-bounded
 #[tokio::test]
 async fn connections_are_bounded() {
     let site = site(Config { connections: 1, ..Config::default() }).await;
@@ -359,6 +369,7 @@ async fn connections_are_bounded() {
     assert_eq!(second.await.status, 200);
 }
 
+// proves: http-authenticated
 #[tokio::test]
 async fn only_keys_open_the_door_and_guessing_is_slowed_down() {
     let keys = KeyStore::in_memory(SystemClock::shared()).unwrap();
@@ -436,6 +447,7 @@ async fn stopping_lets_requests_finish_and_waits_for_nobody_for_ever() {
     assert!(TcpStream::connect(site.address).await.is_err());
 }
 
+// proves: listen-safely
 #[tokio::test]
 async fn addresses_that_must_not_be_opened_are_not() {
     let config = |listen: &str, plain| Config {
@@ -464,6 +476,7 @@ async fn addresses_that_must_not_be_opened_are_not() {
     );
 }
 
+// proves: json-bounded
 #[tokio::test]
 async fn the_public_json_suite_behaves_through_the_endpoint() {
     let Some(archive) = shared("corpora/jsontestsuite.tar.gz") else { return };

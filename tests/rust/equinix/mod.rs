@@ -495,6 +495,7 @@ async fn a_service_token_is_asked_for_in_the_apis_shape() {
     assert_eq!(rig.call("create_service_token", wrong).await.unwrap_err().kind(), Kind::BadArguments);
 }
 
+// proves: handles-owned
 #[tokio::test]
 async fn a_tokens_id_never_leaves_and_its_handle_works_for_its_principal_only() {
     let rig = Rig::new(|seen, _| match (seen.method.as_str(), seen.path()) {
