@@ -22,6 +22,7 @@ from bartizan import (
     Image,
     Message,
     Server,
+    Task,
     Text,
     ToolError,
     ToolResult,
@@ -176,6 +177,13 @@ class Color:
     """A colour."""
 
     color: str
+
+
+@dataclass
+class Sure:
+    """A yes to something grave."""
+
+    confirm: bool
 
 
 @dataclass
@@ -359,6 +367,59 @@ async def test_reconnection(ctx: Context) -> ToolResult:
     ctx.close_stream()
     await asyncio.sleep(0.1)
     return ToolResult("Reconnection test completed.")
+
+
+# --- tools: tasks
+
+
+@server.tool(effect="read")
+def greet(name: str) -> str:
+    """Greet; never a task."""
+    return f"Hello, {name}!"
+
+
+@server.tool(effect="read", task=True)
+async def slow_compute(seconds: float = 1, label: str = "") -> str:
+    """Take as long as one says."""
+    await asyncio.sleep(seconds)
+    return f"Computed {label} for {seconds} seconds."
+
+
+@server.tool(effect="read", task=Task(required=True))
+async def failing_job() -> str:
+    """Fail after a while."""
+    await asyncio.sleep(PAUSE)
+    message = "This job fails on purpose."
+    raise ToolError(message)
+
+
+@server.tool(effect="read", task=True)
+def protocol_error_job(ctx: Context) -> str:
+    """Ask what no client of the suite can answer, which is an error of the protocol."""
+    return f"{len(ctx.roots())} roots"
+
+
+@server.tool(effect="read", task=True)
+def confirm_delete(ctx: Context, filename: str) -> str:
+    """Ask whether to go on, while the task runs."""
+    answer = ctx.ask(f"Delete {filename}?", Sure, key="confirm")
+    return f"Deleted {filename}." if answer and answer.data.confirm else f"Kept {filename}."
+
+
+@server.tool(effect="read", task=True)
+def multi_input(ctx: Context) -> str:
+    """Ask two things at once."""
+    found = ctx.ask_all({"first": ctx.form("The first name?", Name), "second": ctx.form("The second name?", Name)})
+    return " and ".join(answer.data.name for answer in found.values())
+
+
+@server.tool(effect="read", task=Task(required=True, asks_first=True))
+async def test_tool_with_task(ctx: Context) -> str:
+    """Ask in the request, then work as a task."""
+    answer = ctx.ask("What is your name?", Name, key="user_name")
+    ctx.start_task()
+    await asyncio.sleep(PAUSE)
+    return f"Hello, {answer.data.name}!" if answer else "Hello, whoever you are!"
 
 
 # --- resources
