@@ -34,6 +34,8 @@ pub struct Config {
     pub diagnostics: bool,
     /// Serve connectors from a local stand-in upstream; no real credential is resolved.
     pub practice: bool,
+    /// When this file and those it names are read again while a server runs.
+    pub reload: Reload,
     /// Who may do what.
     pub policy: crate::policy::Config,
     /// Which tools are offered at all.
@@ -56,6 +58,17 @@ pub struct Config {
     pub egress: crate::http::Config,
     /// Logs on standard error.
     pub log: crate::telemetry::logs::Config,
+}
+
+/// When a running server reads its configuration again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reload {
+    /// When one of the files changes, and on SIGHUP.
+    #[default]
+    Changes,
+    /// On SIGHUP only.
+    Signal,
 }
 
 /// What an installation is for.

@@ -5,8 +5,10 @@
 //!
 //! Must not: decide anything a setting should decide.
 
+mod reload;
 mod sources;
 mod trust;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,11 +16,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Approvals;
 use crate::audit::Audit;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, List};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Introduction, environment};
 use crate::connectors::handles::Handles;
@@ -27,7 +30,7 @@ use crate::identity::NoAuth;
 use crate::identity::keys::{Grant, KeyStore};
 use crate::json::{Map, Value, json};
 use crate::limits::Limiter;
-use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool};
+use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool, ToolSpec};
 use crate::policy::Policy;
 use crate::principal::{Principal, PrincipalKind};
 use crate::protocol::Revision;
@@ -42,6 +45,7 @@ use crate::transport::auth::Authenticator;
 use crate::transport::wire::Wire;
 
 pub use sources::{Sources, Stand, accesses, practice_document, refusals};
+pub use watch::Source;
 
 /// How long a server that ends waits until what became of its tasks is written down.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -76,15 +80,18 @@ pub trait Loader: Send + Sync {
 
 /// A running composition.
 pub struct App {
-    config: Config,
+    config: ArcSwap<Config>,
     clock: SharedClock,
     state: StateDir,
+    /// The process's own: logs and audit hold it, and it follows the configuration.
     redactor: Redactor,
     audit: Arc<Audit>,
-    line: Arc<Line>,
+    first_line: Arc<Line>,
     catalog: Arc<Catalog>,
     server: Arc<Server>,
-    stands: Vec<Stand>,
+    handles: Handles,
+    stands: ArcSwap<Vec<Arc<Stand>>>,
+    reloading: tokio::sync::Mutex<reload::Former>,
 }
 
 /// Where an HTTP server can be reached.
@@ -110,31 +117,26 @@ impl App {
     pub async fn build(mut config: Config, extra: Extra) -> Result<Arc<Self>> {
         let clock = SystemClock::shared();
         let state = StateDir::open(config.state_folder()?)?;
-        config.redaction.fingerprint_key = Some(Secret::new(hex(&state.key("fingerprint.key")?)));
+        settle(&mut config, &state)?;
         let redactor = Redactor::new(&config.redaction)?;
-        config.audit.state = state.path().to_path_buf();
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
-        config.profile.name().clone_into(&mut config.approvals.profile);
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
-        if config.tasks.ttl_seconds <= config.calls.longest_task_seconds {
-            return Err(Error::new(
-                Kind::BadConfig,
-                "[tasks] ttl_seconds has to be more than [calls] longest_task_seconds, or a result is gone before it is \
-                 read.",
-            ));
-        }
         let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
         let limiter = Arc::new(Limiter::new(&config.limits, clock.clone()));
         let policy = Arc::new(Policy::load(&config.policy)?);
+        // its own rules, so that a reload leaves calls that run with those they began under
+        let own = redactor.renewed(&config.redaction)?;
 
         let handles = Handles::new(state.key("handles.key")?);
-        let Sources { mut tools, stands } = sources::open(&config, &redactor, &clock, handles).await?;
+        let made = sources::open(&config, &own, &clock, handles.clone()).await?;
+        let former = reload::Former::of(&config, &made.tools);
+        let mut tools = made.tools;
         if config.diagnostics {
             tools.extend(crate::diagnostics::tools(&limiter));
         }
-        tools.extend(extra.tools);
-        known_toolsets(&config, &tools)?;
+        known_toolsets(&config, tools.iter().chain(&extra.tools).map(|tool| tool.spec()))?;
         let catalog = Arc::new(Catalog::build(tools)?);
+        catalog.add(extra.tools)?;
 
         let line = Arc::new(Line::new(LineParts {
             audit: audit.clone(),
@@ -142,7 +144,7 @@ impl App {
             policy,
             filter: config.offer.clone(),
             guards: extra.guards,
-            redactor: redactor.clone(),
+            redactor: own,
             approvals: Some(approvals),
             clock: clock.clone(),
             config: config.calls.clone(),
@@ -165,14 +167,26 @@ impl App {
             clock: clock.clone(),
             config: config.server.clone(),
         })?;
-        let app = Arc::new(Self { config, clock, state, redactor, audit, line, catalog, server, stands });
-        app.note_relaxations().await?;
+        let app = Arc::new(Self {
+            config: ArcSwap::from_pointee(config),
+            clock,
+            state,
+            redactor,
+            audit,
+            first_line: line,
+            catalog,
+            server,
+            handles,
+            stands: ArcSwap::from_pointee(made.stands.into_iter().map(Arc::new).collect()),
+            reloading: tokio::sync::Mutex::new(former),
+        });
+        app.note_relaxations(&app.config()).await?;
         Ok(app)
     }
 
-    /// The configuration as it came out.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The configuration that holds now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     /// What keeps secrets in.
@@ -185,9 +199,9 @@ impl App {
         &self.audit
     }
 
-    /// The line every call walks.
-    pub fn line(&self) -> &Arc<Line> {
-        &self.line
+    /// The line that calls walk now.
+    pub fn line(&self) -> Arc<Line> {
+        Arc::clone(self.catalog.now().line().unwrap_or(&self.first_line))
     }
 
     /// What can be called.
@@ -206,8 +220,8 @@ impl App {
     }
 
     /// The stand-in upstreams that practice mode started.
-    pub fn stands(&self) -> &[Stand] {
-        &self.stands
+    pub fn stands(&self) -> Arc<Vec<Arc<Stand>>> {
+        self.stands.load_full()
     }
 
     /// Who calls over standard input and output: the user who started this process.
@@ -224,7 +238,7 @@ impl App {
 
     fn trusted(&self, mut principal: Principal) -> Arc<Principal> {
         principal.may_approve =
-            self.config.approvals.trust_clients.iter().any(|trusted| **trusted == *principal.id);
+            self.config.load().approvals.trust_clients.iter().any(|trusted| **trusted == *principal.id);
         Arc::new(principal)
     }
 
@@ -243,7 +257,7 @@ impl App {
             ));
         };
         let proposed = Proposed { tool: entry.tool().clone(), arguments, method: "tools/call" };
-        self.line.run(proposed, context).await
+        now.line().unwrap_or(&self.first_line).run(proposed, context).await
     }
 
     /// A context for calls from this process itself.
@@ -254,6 +268,7 @@ impl App {
     /// Serves the process's standard input and output until the input ends or `shutdown` fires. The wire is taken
     /// before anything is loaded, so that nothing can touch it.
     pub async fn serve_stdio(&self, wire: Wire, shutdown: CancellationToken) -> Result<()> {
+        self.note_configuration().await?;
         self.serve_pipe(wire.input, wire.output, self.local_principal(), shutdown).await
     }
 
@@ -270,7 +285,7 @@ impl App {
         W: tokio::io::AsyncWrite + Unpin + Send,
     {
         let settings = crate::transport::stdio::Settings {
-            bounds: self.config.http.bounds(),
+            bounds: self.config.load().http.bounds(),
             ..crate::transport::stdio::Settings::default()
         };
         crate::transport::stdio::serve(input, output, self.handler(), &settings, shutdown, principal).await
@@ -283,7 +298,9 @@ impl App {
         shutdown: CancellationToken,
         ready: impl FnOnce(&Reachable),
     ) -> Result<()> {
-        let listener = crate::transport::http::bind(&self.config.http, no_auth).await?;
+        self.note_configuration().await?;
+        let config = self.config();
+        let listener = crate::transport::http::bind(&config.http, no_auth).await?;
         let address = listener.local_addr().map_err(|error| {
             Error::new(Kind::Internal, "The address that was bound cannot be read back.").with_source(error)
         })?;
@@ -300,11 +317,11 @@ impl App {
                 self.audit.event("key minted", &json!({"id": minted.id, "name": "local"})).await?;
                 key_file = Some(path);
             }
-            Arc::new(trust::Trusting::new(keys, &self.config.approvals.trust_clients))
+            Arc::new(trust::Trusting::new(keys, &config.approvals.trust_clients))
         };
         let watch = Arc::new(trust::Refusals::new(self.audit.clone(), self.clock.clone()));
         let endpoint =
-            crate::transport::http::Endpoint::new(self.handler(), authenticator, self.config.http.clone())
+            crate::transport::http::Endpoint::new(self.handler(), authenticator, config.http.clone())
                 .watched_by(watch)
                 .timed_by(self.clock.clone());
         ready(&Reachable { address, key_file, open: no_auth });
@@ -315,31 +332,38 @@ impl App {
     pub async fn close(&self) -> Result<()> {
         self.server.stop();
         self.server.settle(LAST_WORDS).await;
-        for stand in &self.stands {
+        for stand in self.stands.load().iter() {
             stand.shutdown().await;
         }
+        self.reloading.lock().await.end(None).await;
         self.audit.close();
         Ok(())
     }
 
+    /// With which configuration a server begins.
+    async fn note_configuration(&self) -> Result<()> {
+        let tools = self.catalog.now().list(List::Tools).len();
+        let detail = json!({"policy": self.line().policy().version(), "tools": tools});
+        self.audit.event("configuration loaded", &detail).await
+    }
+
     /// Each relaxation is an explicit setting, and is logged.
-    async fn note_relaxations(&self) -> Result<()> {
+    async fn note_relaxations(&self, config: &Config) -> Result<()> {
         let mut found: Vec<Value> = Vec::new();
-        if self.config.policy.set != "read-only" || !self.config.policy.files.is_empty() {
-            found.push(json!({"setting": "policy", "value": self.config.policy.set}));
+        if config.policy.set != "read-only" || !config.policy.files.is_empty() {
+            found.push(json!({"setting": "policy", "value": config.policy.set}));
         }
-        if !self.config.approvals.trust_clients.is_empty() {
-            found.push(
-                json!({"setting": "approvals.trust_clients", "value": self.config.approvals.trust_clients}),
-            );
+        if !config.approvals.trust_clients.is_empty() {
+            found
+                .push(json!({"setting": "approvals.trust_clients", "value": config.approvals.trust_clients}));
         }
-        if !self.config.egress.allow_private.is_empty() {
-            found.push(json!({"setting": "egress.allow_private", "value": self.config.egress.allow_private}));
+        if !config.egress.allow_private.is_empty() {
+            found.push(json!({"setting": "egress.allow_private", "value": config.egress.allow_private}));
         }
-        if self.config.egress.proxy_resolves {
+        if config.egress.proxy_resolves {
             found.push(json!({"setting": "egress.proxy_resolves", "value": true}));
         }
-        if self.config.http.insecure_plaintext {
+        if config.http.insecure_plaintext {
             found.push(json!({"setting": "http.insecure_plaintext", "value": true}));
         }
         if found.is_empty() {
@@ -349,9 +373,24 @@ impl App {
     }
 }
 
+/// What the program adds to what a configuration says, and what has to agree in it.
+fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
+    config.redaction.fingerprint_key = Some(Secret::new(hex(&state.key("fingerprint.key")?)));
+    config.audit.state = state.path().to_path_buf();
+    config.profile.name().clone_into(&mut config.approvals.profile);
+    if config.tasks.ttl_seconds <= config.calls.longest_task_seconds {
+        return Err(Error::new(
+            Kind::BadConfig,
+            "[tasks] ttl_seconds has to be more than [calls] longest_task_seconds, or a result is gone before it is \
+             read.",
+        ));
+    }
+    Ok(())
+}
+
 /// A toolset that is asked for and that nothing belongs to is a mistake, not an empty list.
-fn known_toolsets(config: &Config, tools: &[Arc<dyn Tool>]) -> Result<()> {
-    let known: BTreeSet<&str> = tools.iter().map(|tool| tool.spec().toolset.as_str()).collect();
+fn known_toolsets<'a>(config: &Config, specs: impl Iterator<Item = &'a ToolSpec>) -> Result<()> {
+    let known: BTreeSet<&str> = specs.map(|spec| spec.toolset.as_str()).collect();
     let mut asked = config.offer.toolsets.iter().flatten();
     let Some(name) = asked.find(|name| !known.contains(name.as_str()) && *name != "diagnostics") else {
         return Ok(());

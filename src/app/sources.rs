@@ -6,7 +6,8 @@
 //! Must not: resolve a real credential in practice mode, or let its exemption from the egress rules reach further than
 //! the stand-in's own address and port.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use url::Url;
@@ -21,6 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::credentials::{Basic, Header, Open};
 use crate::http::oauth::{ClientCredentials, Style, TokenEndpoint};
 use crate::http::{Credentials, HeaderName};
+use crate::json::json;
 use crate::pipeline::Tool;
 use crate::practice::{Auth, Options, Practice};
 use crate::redaction::Redactor;
@@ -125,6 +127,14 @@ pub(super) async fn open(
         sources.tools.extend(connector.tools().iter().cloned());
     }
     Ok(sources)
+}
+
+/// Names everything that tools are made of: the settings, and what is in the files they name.
+pub(super) fn mark(config: &Config) -> String {
+    let mut files: BTreeSet<PathBuf> = config.openapi.iter().map(|entry| entry.file.clone()).collect();
+    files.extend(config.connector.iter().filter_map(|entry| entry.path.clone()));
+    let settings = json!([config.connector, config.openapi, config.egress]);
+    format!("{settings} {}", super::watch::describe(&files))
 }
 
 fn connector(entry: &ConnectorEntry, surroundings: &Surroundings, instead: Instead) -> Result<Connector> {

@@ -22,6 +22,8 @@ use crate::pipeline::Tool;
 pub(super) struct Plan {
     pub(super) extra: Extra,
     pub(super) config: Option<Config>,
+    /// Where the configuration can be read again.
+    pub(super) path: Option<PathBuf>,
     pub(super) home: Home,
 }
 
@@ -45,7 +47,7 @@ impl Plan {
             config.get_or_insert_default().http.listen = Some(address.extract()?);
         }
         let extra = Extra { tools, introduction: Some(introduction), guards: Vec::new() };
-        Ok(Self { extra, config, home })
+        Ok(Self { extra, config, path, home })
     }
 }
 

@@ -146,9 +146,9 @@ pub(super) fn serve(
     leave: Py<PyAny>,
 ) -> PyResult<u8> {
     let plan = Plan::read(plan)?;
-    let base = plan.config.unwrap_or_default();
+    let (base, path) = (plan.config.unwrap_or_default(), plan.path);
     let loader = HostLoader::new(plan.extra, plan.home, Host { attach, enter, leave });
-    let code = py.detach(move || crate::cli::serve(arguments, base, &loader));
+    let code = py.detach(move || crate::cli::serve(arguments, base, path, &loader));
     heard(py);
     Ok(code)
 }

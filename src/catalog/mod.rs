@@ -38,7 +38,8 @@ pub enum List {
 }
 
 impl List {
-    const ALL: [Self; 4] = [Self::Tools, Self::Resources, Self::Templates, Self::Prompts];
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Resources, Self::Templates, Self::Prompts];
 
     /// Which list something is in.
     pub const fn of(family: &Family) -> Self {
@@ -110,6 +111,11 @@ impl Snapshot {
             List::Templates => &self.templates,
             List::Prompts => &self.prompts,
         }
+    }
+
+    /// What was added at run time, beside what configuration brought.
+    pub fn added(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        List::ALL.iter().flat_map(|list| self.list(*list)).filter(|entry| !entry.configured)
     }
 
     /// Whether there is, or ever was, anything in a list: what was offered once stays a method, with an empty answer.
@@ -257,9 +263,7 @@ impl Catalog {
             let before = self.now.load();
             let mut next = Snapshot { line: Some(line), ..before.emptied() };
             entries.into_iter().try_for_each(|entry| next.take(entry))?;
-            for entry in List::ALL.iter().flat_map(|list| before.list(*list)).filter(|one| !one.configured) {
-                next.take(Arc::clone(entry))?;
-            }
+            before.added().try_for_each(|entry| next.take(Arc::clone(entry)))?;
             let changed = next.differing(&before);
             self.now.store(Arc::new(next));
             changed

@@ -89,7 +89,7 @@ pub(crate) struct Source {
     pub(crate) practice: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) source: Source,

@@ -21,6 +21,7 @@ mod tools;
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
@@ -57,8 +58,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, loader: Option<&dyn L
 }
 
 /// Serves what `own` brings as `bartizan serve` would with these arguments (without program and command), laid over
-/// `base`, and returns the exit code.
-pub fn serve(arguments: impl IntoIterator<Item = OsString>, base: Config, own: &dyn Loader) -> u8 {
+/// `config` (which was read from `path`, if from a file), and returns the exit code.
+pub fn serve(
+    arguments: impl IntoIterator<Item = OsString>,
+    config: Config,
+    path: Option<PathBuf>,
+    own: &dyn Loader,
+) -> u8 {
     let screen = Screen::new();
     let words = [OsString::from("bartizan"), OsString::from("serve")].into_iter().chain(arguments);
     let typed = match Cli::try_parse_from(words) {
@@ -71,7 +77,7 @@ pub fn serve(arguments: impl IntoIterator<Item = OsString>, base: Config, own: &
             return code;
         }
     };
-    match block_on(serve::run_over(&typed, Some(base), Some(own), screen)) {
+    match block_on(serve::run_over(&typed, Some(serve::Base { config, path }), Some(own), screen)) {
         Ok(()) => 0,
         Err(error) => {
             screen.error(&error, false);

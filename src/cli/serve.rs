@@ -5,13 +5,14 @@
 //!
 //! Must not: print.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::Serve;
 use super::screen::{Screen, Tone};
 use super::settings;
 use super::stop::Stop;
-use crate::app::{Loader, Reachable};
+use crate::app::{Loader, Reachable, Source};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::transport::wire;
@@ -21,6 +22,14 @@ const DRAIN: Duration = Duration::from_millis(3800);
 /// Longest time between the signal and the end, less what the process needs to go.
 const END: Duration = Duration::from_millis(4700);
 
+/// A configuration that is there already.
+pub(super) struct Base {
+    /// What it says.
+    pub(super) config: Config,
+    /// Where it can be read again.
+    pub(super) path: Option<PathBuf>,
+}
+
 pub(super) async fn run(typed: &Serve, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     run_over(typed, None, loader, screen).await
 }
@@ -28,14 +37,23 @@ pub(super) async fn run(typed: &Serve, loader: Option<&dyn Loader>, screen: Scre
 /// The same over a configuration that is there already, unless a file is named.
 pub(super) async fn run_over(
     typed: &Serve,
-    base: Option<Config>,
+    base: Option<Base>,
     loader: Option<&dyn Loader>,
     screen: Screen,
 ) -> Result<()> {
-    let mut config = settings::configuration_over(&typed.source, base)?;
-    if let Some(address) = &typed.http {
-        config.http.listen = Some(address.clone());
-    }
+    let (base, path) = base.map_or((None, None), |base| (Some(base.config), base.path));
+    let file = typed.source.config.clone().or_else(|| match &base {
+        Some(_) => path.clone(),
+        None => settings::named(),
+    });
+    let read = {
+        let typed = typed.clone();
+        move || {
+            let again = path.as_deref().filter(|_| typed.source.config.is_none()).map(Config::load);
+            configuration(&typed, again.transpose()?.or_else(|| base.clone()))
+        }
+    };
+    let (source, config) = Source::open(file, Box::new(read), true)?;
     let http = config.http.listen.is_some();
     if typed.no_auth && !http {
         return Err(Error::new(
@@ -50,9 +68,14 @@ pub(super) async fn run_over(
     stop.ready();
     let shutdown = stop.token().clone();
     crate::telemetry::logs::start(&app.config().log, app.redactor().clone(), screen.colour())?;
-    for stand in app.stands() {
+    for stand in app.stands().iter() {
         screen.note(&format!("practice: {} answers from a stand-in at {}", stand.name(), stand.url()));
     }
+    let _following = {
+        let stop = shutdown.child_token();
+        tokio::spawn(app.follow(source, stop.clone()));
+        stop.drop_guard()
+    };
     let served = async {
         if http {
             app.serve_http(typed.no_auth, shutdown.clone(), |reachable| announce(screen, reachable)).await
@@ -80,6 +103,15 @@ pub(super) async fn run_over(
         tokio::task::block_in_place(|| loader.ended(left));
     }
     outcome.and(closed)
+}
+
+/// The file, or what is there already, with the flags laid over it.
+fn configuration(typed: &Serve, base: Option<Config>) -> Result<Config> {
+    let mut config = settings::configuration_over(&typed.source, base)?;
+    if let Some(address) = &typed.http {
+        config.http.listen = Some(address.clone());
+    }
+    Ok(config)
 }
 
 fn announce(screen: Screen, reachable: &Reachable) {

@@ -69,11 +69,16 @@ pub(super) fn configuration_over(source: &Source, base: Option<Config>) -> Resul
 }
 
 /// The file's configuration: the one named, else `BARTIZAN_CONFIG`, else the defaults.
-pub(super) fn file(named: Option<&Path>) -> Result<Config> {
-    match named.map(Path::to_path_buf).or_else(|| environment("BARTIZAN_CONFIG").map(PathBuf::from)) {
+pub(super) fn file(path: Option<&Path>) -> Result<Config> {
+    match path.map(Path::to_path_buf).or_else(named) {
         Some(path) => Config::load(&path),
         None => Ok(Config::default()),
     }
+}
+
+/// The file that the environment names.
+pub(super) fn named() -> Option<PathBuf> {
+    environment("BARTIZAN_CONFIG").map(PathBuf::from)
 }
 
 /// Everything the configuration names, made.

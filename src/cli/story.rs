@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use super::demo::Stage;
 use super::screen::{Screen, Tone};
 use super::tools;
-use crate::app::Stand;
 use crate::approvals::{Approvals, Decision};
 use crate::audit;
 use crate::client::{self, CallOptions};
@@ -65,7 +64,7 @@ pub(super) async fn tell(stage: &Stage, command: &str, as_json: bool, screen: Sc
 }
 
 fn begin(stage: &Stage, teller: &mut Teller) {
-    let upstream = stage.app.stands().first().map(Stand::url).unwrap_or_default();
+    let upstream = stage.app.stands().first().map(|stand| stand.url()).unwrap_or_default();
     teller.tell(
         "start",
         &format!("An Equinix Fabric stand-in answers at {upstream}; bartizan serves it at {}.", stage.url),

@@ -37,6 +37,7 @@ mod practice_connectors;
 mod practice_document;
 mod questions;
 mod redaction;
+mod reload;
 mod requirements;
 mod revisions;
 mod schema;

@@ -1,0 +1,234 @@
+//! When to reload.
+//!
+//! Owns [`Source`] and the watching of its files. The idea: whatever an editor, a package manager or an orchestrator does
+//! to a file ends with other content under the same name; so events only say when to look, and what is looked at is
+//! content. Several changes in a row are one. SIGHUP reloads whether anything changed or not.
+//!
+//! Must not: reload by itself; `reload.rs` does.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::event::{EventKind, ModifyKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use crate::config::{Config, Reload};
+use crate::error::Result;
+use crate::json::Digest;
+
+/// How long nothing more may happen before files are looked at.
+const QUIET: Duration = Duration::from_millis(250);
+/// When they are looked at although it never becomes quiet.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+type Read = Box<dyn Fn() -> Result<Config> + Send + Sync>;
+
+/// Where a configuration comes from, so that it can be read again.
+pub struct Source {
+    file: Option<PathBuf>,
+    read: Read,
+    signal: bool,
+    seen: Seen,
+}
+
+/// Files, and what was in them.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    files: BTreeSet<PathBuf>,
+    contents: Digest,
+}
+
+impl Source {
+    /// A source and what it says now. `file` is the configuration's own, if there is one; `read` reads it, flags
+    /// included; `signal` says whether this process reloads on SIGHUP (not where the process is somebody else's).
+    pub fn open(file: Option<PathBuf>, read: Read, signal: bool) -> Result<(Self, Config)> {
+        let seen = Seen::of(files(file.as_deref(), &read()?));
+        // read after it was looked at: what changes from here on is noticed
+        let config = read()?;
+        Ok((Self { file, read, signal, seen }, config))
+    }
+
+    /// What it says now, and what was in the files before it was read.
+    fn again(&self) -> (Result<Config>, Option<Seen>) {
+        let seen = (self.read)().ok().map(|config| Seen::of(files(self.file.as_deref(), &config)));
+        ((self.read)(), seen)
+    }
+}
+
+impl Seen {
+    fn of(files: BTreeSet<PathBuf>) -> Self {
+        let contents = Digest::of(describe(&files).as_bytes());
+        Self { files, contents }
+    }
+
+    fn is_current(&self) -> bool {
+        Digest::of(describe(&self.files).as_bytes()) == self.contents
+    }
+}
+
+fn files(own: Option<&Path>, config: &Config) -> BTreeSet<PathBuf> {
+    own.map(Path::to_path_buf).into_iter().chain(named(config)).collect()
+}
+
+/// The files and folders that a configuration names and a reload reads again.
+fn named(config: &Config) -> BTreeSet<PathBuf> {
+    let mut files: BTreeSet<PathBuf> = config.policy.files.iter().cloned().collect();
+    if config.policy.set.ends_with(".cedar") {
+        files.insert(PathBuf::from(&config.policy.set));
+    }
+    files.extend(config.openapi.iter().map(|entry| entry.file.clone()));
+    files.extend(config.connector.iter().filter_map(|entry| entry.path.clone()));
+    files.extend(config.egress.ca_file.clone());
+    files
+}
+
+impl App {
+    /// Reloads whenever the files change or a signal asks for it, until `stop` fires.
+    pub fn follow(
+        self: &Arc<Self>,
+        source: Source,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let app = (!source.seen.files.is_empty()).then(|| Arc::clone(self));
+        // from here on a signal reloads, whenever the future is first polled
+        let hangups = Hangups::new(source.signal && app.is_some());
+        async move {
+            let Some(app) = app else { return };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = app.keep_up(source, hangups) => {}
+            }
+        }
+    }
+
+    async fn keep_up(&self, mut source: Source, mut hangups: Hangups) {
+        let (sender, mut events) = mpsc::channel(1);
+        loop {
+            let watching = self.config().reload == Reload::Changes;
+            // made anew each time: a new configuration names other files, and replaced folders are other folders
+            let watcher = watching.then(|| watch(&source.seen.files, &sender)).flatten();
+            // looked at before waiting: what changed while the watcher was made has sent no event
+            while watcher.is_none() || tokio::task::block_in_place(|| source.seen.is_current()) {
+                tokio::select! {
+                    () = hangups.next() => break,
+                    () = settled(&mut events) => {}
+                }
+            }
+            drop(watcher);
+            let (config, seen) = tokio::task::block_in_place(|| source.again());
+            source.seen = match seen {
+                Some(seen) => seen,
+                // unreadable: what it named before is looked at until something changes
+                None => Seen::of(source.seen.files),
+            };
+            // what is wrong is in the log and in the audit already
+            let _ = self.reload(config).await;
+        }
+    }
+}
+
+/// Watches the folders of these files; an event is a knock, and one that waits is enough.
+fn watch(files: &BTreeSet<PathBuf>, knock: &Sender<()>) -> Option<RecommendedWatcher> {
+    let knock = knock.clone();
+    let names: BTreeSet<_> =
+        files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
+    let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder(file)).collect();
+    let inside = files.iter().filter(|file| file.is_dir()).cloned().collect::<BTreeSet<_>>();
+    let whole = inside.clone();
+    let made = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else { return };
+        let matters = match event.kind {
+            EventKind::Access(_) => false,
+            // somebody writes into a file: only ours count, or else each line of a log beside them would
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+                event.paths.iter().any(|path| {
+                    path.file_name().is_some_and(|name| names.contains(name))
+                        || path.parent().is_some_and(|parent| whole.contains(parent))
+                })
+            }
+            _ => true,
+        };
+        if matters {
+            // full means that somebody has knocked already
+            let _ = knock.try_send(());
+        }
+    });
+    let result = made.and_then(|mut watcher| {
+        for folder in folders.iter().chain(&inside) {
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        }
+        Ok(watcher)
+    });
+    if result.is_err() {
+        tracing::warn!("the files of the configuration cannot be watched; SIGHUP still reloads them");
+    }
+    result.ok()
+}
+
+fn folder(file: &Path) -> PathBuf {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Returns when something has happened and then nothing for a moment.
+async fn settled(events: &mut Receiver<()>) {
+    if events.recv().await.is_none() {
+        return std::future::pending().await;
+    }
+    let quiet = async { while let Ok(Some(())) = tokio::time::timeout(QUIET, events.recv()).await {} };
+    // on time or not: now is a good moment to look
+    let _ = tokio::time::timeout(PATIENCE, quiet).await;
+}
+
+/// Names and digests of files; of what is in folders, one level deep.
+pub(super) fn describe(files: &BTreeSet<PathBuf>) -> String {
+    let mut text = String::new();
+    for file in files {
+        let inside = std::fs::read_dir(file).into_iter().flatten().flatten().map(|entry| entry.path());
+        for path in inside.filter(|path| path.is_file()).chain([file.clone()]).collect::<BTreeSet<_>>() {
+            let digest = std::fs::read(&path).map(|bytes| Digest::of(&bytes).hex()).unwrap_or_default();
+            text.push_str(&format!("{}\0{digest}\0", path.display()));
+        }
+    }
+    text
+}
+
+/// SIGHUP, where there is such a thing.
+struct Hangups {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangups {
+    #[cfg(unix)]
+    fn new(wanted: bool) -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self { signal: wanted.then(|| signal(SignalKind::hangup()).ok()).flatten() }
+    }
+
+    #[cfg(not(unix))]
+    fn new(_wanted: bool) -> Self {
+        Self {}
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        let came = match &mut self.signal {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if came.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
