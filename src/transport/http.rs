@@ -96,7 +96,7 @@ impl Endpoint {
             shutdown: shutdown.clone(),
             config: self.config,
         });
-        let lanes = Lanes::start()?;
+        let lanes = Lanes::shared()?;
         let accept = async {
             loop {
                 let Ok(place) = places.clone().acquire_owned().await else { return };

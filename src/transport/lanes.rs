@@ -2,26 +2,23 @@
 //!
 //! Owns [`Lanes`]: one runtime of one thread for each core. The idea: a call stays on the thread that read it, from the
 //! first byte to the last, so that nothing on its way has to wake another thread; a connection is given to the lane
-//! that has the fewest.
+//! that has the fewest. The lanes are the process's: what a call leaves behind (a task, a pooled upstream connection)
+//! outlives the endpoint that it came in by.
 //!
 //! Must not: know what a connection says.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Kind, Result};
 
-/// Threads for connections. They end when this is dropped.
-pub(super) struct Lanes {
-    lanes: Vec<Lane>,
-    _end: DropGuard,
-}
+/// Threads for connections.
+pub(super) struct Lanes(Vec<Lane>);
 
 struct Lane {
     handle: Handle,
@@ -29,15 +26,19 @@ struct Lane {
 }
 
 impl Lanes {
-    /// One lane for each core.
+    /// The lanes of this process, one for each core; started when they are first needed.
     ///
     /// # Errors
     /// `Internal`, if the operating system gives no threads.
-    pub(super) fn start() -> Result<Self> {
+    pub(super) fn shared() -> Result<&'static Self> {
+        static LANES: Mutex<Option<&'static Lanes>> = Mutex::new(None);
+        let mut lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(started) = *lanes {
+            return Ok(started);
+        }
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let end = CancellationToken::new();
-        let lanes = (0..cores).map(|_| Lane::start(end.clone())).collect::<Result<_>>()?;
-        Ok(Self { lanes, _end: end.drop_guard() })
+        let started: Vec<Lane> = (0..cores).map(|_| Lane::start()).collect::<Result<_>>()?;
+        Ok(lanes.insert(Box::leak(Box::new(Self(started)))))
     }
 
     /// Runs what `make` makes on the lane that has the fewest connections. It is called there, so that what it opens
@@ -46,7 +47,7 @@ impl Lanes {
     where
         F: Future<Output = ()> + Send,
     {
-        let Some(lane) = self.lanes.iter().min_by_key(|lane| lane.busy.load(Ordering::Relaxed)) else {
+        let Some(lane) = self.0.iter().min_by_key(|lane| lane.busy.load(Ordering::Relaxed)) else {
             return;
         };
         lane.busy.fetch_add(1, Ordering::Relaxed);
@@ -71,20 +72,14 @@ impl Drop for Place {
 }
 
 impl Lane {
-    fn start(end: CancellationToken) -> Result<Self> {
+    fn start() -> Result<Self> {
         let no_thread = |error| {
             Error::new(Kind::Internal, "The operating system gave no threads to run on.").with_source(error)
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
         let handle = runtime.handle().clone();
         let named = thread::Builder::new().name("bartizan-lane".to_owned());
-        named
-            .spawn(move || {
-                runtime.block_on(end.cancelled());
-                // Whatever still blocks is not waited for.
-                runtime.shutdown_background();
-            })
-            .map_err(no_thread)?;
+        named.spawn(move || runtime.block_on(std::future::pending::<()>())).map_err(no_thread)?;
         Ok(Self { handle, busy: Arc::default() })
     }
 }
