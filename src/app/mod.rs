@@ -162,7 +162,7 @@ impl App {
                 icons: named.icons,
             },
             instructions: named.instructions,
-            keys: KeyRing::new(&[state.key("sealing.key")?])?,
+            keys: sealing(&config.server.sealing_keys, &state)?,
             tasks: Some(tasks),
             clock: clock.clone(),
             config: config.server.clone(),
@@ -386,6 +386,19 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What seals: the keys that the configuration names, so that several instances can share them, or one of our own.
+fn sealing(named: &[String], state: &StateDir) -> Result<KeyRing> {
+    if named.is_empty() {
+        return KeyRing::new(&[state.key("sealing.key")?]);
+    }
+    let keys: Result<Vec<Secret>> =
+        named.iter().map(|named| crate::vault::Reference::parse(named)?.resolve()).collect();
+    keys.and_then(|keys| KeyRing::read(&keys)).map_err(|error| {
+        let said = format!("`sealing_keys` under [server]: {}", error.message());
+        Error::new(error.kind(), said).with_source(error)
+    })
 }
 
 /// A toolset that is asked for and that nothing belongs to is a mistake, not an empty list.

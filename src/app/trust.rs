@@ -18,7 +18,7 @@ use crate::json::json;
 use crate::limits::{Decision, Quota, decide};
 use crate::principal::Principal;
 use crate::transport::Watch;
-use crate::transport::auth::{Authenticator, Refusal, Verdict};
+use crate::transport::auth::{Authenticator, Lease, Refusal, Verdict};
 
 /// API keys, some of whose clients are trusted to answer approval questions.
 pub(super) struct Trusting {
@@ -56,6 +56,14 @@ impl Trusting {
 }
 
 impl Authenticator for Trusting {
+    fn lease(&self, headers: &HeaderMap) -> Option<Lease> {
+        self.keys.lease(headers)
+    }
+
+    fn refresh(&self) {
+        Authenticator::refresh(&*self.keys);
+    }
+
     fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> Verdict<'a> {
         match self.keys.authenticate(headers) {
             Verdict::Now(Ok(principal)) if !self.names.is_empty() => Verdict::Now(Ok(self.raise(principal))),

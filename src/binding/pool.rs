@@ -7,7 +7,7 @@
 //!
 //! Must not: touch the interpreter from the runtime's own threads; all of Python is reached through here.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -17,13 +17,16 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
+use crate::limits::fair::{Fair, Owner};
 
-/// Threads that run calls at once.
-const THREADS: usize = 32;
+/// Threads that run calls at once, and how many of them one caller may have.
+const THREADS: usize = 64;
+const THREADS_EACH: usize = 32;
 /// Threads for what is ours and short.
 const BRIEF: usize = 2;
-/// Threads that may be stuck before further calls are refused.
-const STUCK: usize = 64;
+/// Threads that may be stuck before further calls are refused, and before further calls of one caller are.
+const STUCK: usize = 128;
+const STUCK_EACH: usize = 64;
 /// How long a call waits in the queue before another thread is woken for it.
 const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -39,12 +42,38 @@ struct Job {
     state: Arc<AtomicU8>,
 }
 
-#[derive(Default)]
 struct State {
-    queue: VecDeque<Job>,
+    queue: Fair<Job>,
     threads: usize,
     idle: usize,
     stuck: usize,
+    stuck_of: HashMap<Arc<str>, usize>,
+}
+
+impl State {
+    fn is_full(&self, owner: &Owner) -> bool {
+        let own = owner.as_ref().and_then(|owner| self.stuck_of.get(owner)).copied().unwrap_or(0);
+        self.stuck >= STUCK || own >= STUCK_EACH
+    }
+
+    fn sticks(&mut self, owner: &Owner) {
+        self.stuck += 1;
+        if let Some(owner) = owner {
+            *self.stuck_of.entry(Arc::clone(owner)).or_default() += 1;
+        }
+    }
+
+    fn came_loose(&mut self, owner: &Owner) {
+        self.stuck -= 1;
+        if let Some(owner) = owner
+            && let Some(stuck) = self.stuck_of.get_mut(owner)
+        {
+            *stuck -= 1;
+            if *stuck == 0 {
+                self.stuck_of.remove(owner);
+            }
+        }
+    }
 }
 
 /// The pool.
@@ -57,18 +86,20 @@ pub(super) struct Pool {
 impl Pool {
     /// The one pool of this process for what users wrote, and may wait.
     pub(super) fn global() -> &'static Self {
-        static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::of(THREADS));
+        static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::of(THREADS, THREADS_EACH));
         &POOL
     }
 
     /// The one pool for what is ours and short.
     pub(super) fn brief() -> &'static Self {
-        static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::of(BRIEF));
+        static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::of(BRIEF, BRIEF));
         &POOL
     }
 
-    fn of(most: usize) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), most }
+    fn of(most: usize, each: usize) -> Self {
+        let queue = Fair::new(each);
+        let state = State { queue, threads: 0, idle: 0, stuck: 0, stuck_of: HashMap::new() };
+        Self { state: Mutex::new(state), wake: Condvar::new(), most }
     }
 
     /// How many threads are stuck.
@@ -76,15 +107,17 @@ impl Pool {
         self.lock().stuck
     }
 
-    /// Runs something on a thread attached to the interpreter. Dropping the future gives it up.
+    /// Runs something of a caller on a thread attached to the interpreter. Dropping the future gives it up.
     pub(super) async fn run<T: Send + 'static>(
         &'static self,
+        owner: &Arc<str>,
         work: impl FnOnce(Python<'_>) -> T + Send + 'static,
     ) -> Result<T> {
+        let owner: Owner = Some(Arc::clone(owner));
         let (sender, mut receiver) = oneshot::channel();
         let state = Arc::new(AtomicU8::new(QUEUED));
         let finished = Arc::clone(&state);
-        self.submit(Job {
+        let job = Job {
             work: Box::new(move |py| {
                 let done = work(py);
                 // before the answer is seen, so that a thread that has answered is never taken for a stuck one
@@ -92,8 +125,9 @@ impl Pool {
                 let _ = sender.send(done);
             }),
             state: Arc::clone(&state),
-        })?;
-        let _held = Held { pool: self, state: Arc::clone(&state) };
+        };
+        self.submit(owner.clone(), job)?;
+        let _held = Held { pool: self, state: Arc::clone(&state), owner };
         let done = loop {
             match tokio::time::timeout(PATIENCE, &mut receiver).await {
                 Ok(done) => break done,
@@ -107,7 +141,7 @@ impl Pool {
     /// Runs something some time soon; nobody waits for it.
     pub(super) fn send(&'static self, work: impl FnOnce(Python<'_>) + Send + 'static) {
         let job = Job { work: Box::new(work), state: Arc::new(AtomicU8::new(QUEUED)) };
-        if self.submit(job).is_ok() {
+        if self.submit(None, job).is_ok() {
             self.nudge();
         }
     }
@@ -116,15 +150,15 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn submit(&'static self, job: Job) -> Result<()> {
+    fn submit(&'static self, owner: Owner, job: Job) -> Result<()> {
         let mut state = self.lock();
-        if state.stuck >= STUCK {
+        if state.is_full(&owner) {
             return Err(Error::new(
                 Kind::ToolFailed,
                 "Too many Python tools have not returned in time; the server has no thread left for this one.",
             ));
         }
-        state.queue.push_back(job);
+        state.queue.push(owner, job);
         if state.idle == state.threads {
             self.wake_one(state);
         }
@@ -133,7 +167,7 @@ impl Pool {
 
     fn nudge(&'static self) {
         let state = self.lock();
-        if !state.queue.is_empty() {
+        if state.queue.is_ready() {
             self.wake_one(state);
         }
     }
@@ -154,32 +188,41 @@ impl Pool {
     /// One thread's life: attached all the time, so that thread-local state of tools survives from call to call.
     fn turn(&'static self) {
         let _ = Python::try_attach(|py| {
+            let mut done: Option<Owner> = None;
             loop {
-                let job = self.lock().queue.pop_front();
-                let Some(job) = job.or_else(|| py.detach(|| self.wait())) else { return };
+                let job = {
+                    let mut state = self.lock();
+                    if let Some(owner) = done.take() {
+                        state.queue.done(&owner);
+                    }
+                    state.queue.pop()
+                };
+                let Some((owner, job)) = job.or_else(|| py.detach(|| self.wait())) else { return };
                 if !step(&job.state, QUEUED, RUNNING) {
+                    done = Some(owner);
                     continue;
                 }
                 let work = job.work;
                 let _ = catch_unwind(AssertUnwindSafe(|| work(py)));
-                if !step(&job.state, RUNNING, FINISHED) {
-                    let mut state = self.lock();
-                    if job.state.load(Ordering::Acquire) == ABANDONED {
-                        state.stuck -= 1;
-                        if state.threads >= self.most {
-                            return;
-                        }
-                        state.threads += 1;
-                    }
+                step(&job.state, RUNNING, FINISHED);
+                if job.state.load(Ordering::Acquire) != ABANDONED {
+                    done = Some(owner);
+                    continue;
                 }
+                let mut state = self.lock();
+                state.came_loose(&owner);
+                if state.threads >= self.most {
+                    return;
+                }
+                state.threads += 1;
             }
         });
     }
 
-    fn wait(&self) -> Option<Job> {
+    fn wait(&self) -> Option<(Owner, Job)> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.queue.pop_front() {
+            if let Some(job) = state.queue.pop() {
                 return Some(job);
             }
             state.idle += 1;
@@ -197,6 +240,7 @@ fn step(state: &AtomicU8, from: u8, to: u8) -> bool {
 struct Held {
     pool: &'static Pool,
     state: Arc<AtomicU8>,
+    owner: Owner,
 }
 
 impl Drop for Held {
@@ -208,8 +252,9 @@ impl Drop for Held {
         let mut state = self.pool.lock();
         if step(&self.state, RUNNING, ABANDONED) {
             state.threads -= 1;
-            state.stuck += 1;
-            if !state.queue.is_empty() {
+            state.sticks(&self.owner);
+            state.queue.done(&self.owner);
+            if state.queue.is_ready() {
                 self.pool.wake_one(state);
             }
         }

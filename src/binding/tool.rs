@@ -78,18 +78,19 @@ impl Tool for PyTool {
     fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Answered> {
         let inner = Arc::clone(&self.0);
         let given = call.arguments().clone();
+        let owner = &context.principal.id;
         Box::pin(async move {
             let (over, _guard) = ending();
             let core = inner.wants_context.then(|| CallContext::new(context, over, inner.home.clone()));
             if inner.is_async {
                 let tool = Arc::clone(&inner);
-                return start(inner, move |py, sink| {
+                return start(owner, inner, move |py, sink| {
                     tool.call.call1(py, (convert::arguments(py, &given)?, core, sink))
                 })
                 .await;
             }
             Pool::global()
-                .run(move |py| {
+                .run(owner, move |py| {
                     let returned =
                         convert::arguments(py, &given).and_then(|given| inner.call.call1(py, (given, core)));
                     inner.answered(py, returned)
@@ -98,8 +99,9 @@ impl Tool for PyTool {
         })
     }
 
-    fn complete<'a>(&'a self, call: &'a Approved, _context: &'a Context) -> BoxFuture<'a, Answered> {
+    fn complete<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Answered> {
         let inner = Arc::clone(&self.0);
+        let owner = &context.principal.id;
         let asked = Wanted::read(call.arguments());
         Box::pin(async move {
             if inner.complete.is_none() {
@@ -108,7 +110,7 @@ impl Tool for PyTool {
             let asked = asked?;
             if inner.complete_is_async {
                 let tool = Arc::clone(&inner);
-                return start(inner, move |py, sink| {
+                return start(owner, inner, move |py, sink| {
                     let known = convert::arguments(py, &asked.known)?;
                     tool.completer(py)?
                         .call1((asked.argument.name, asked.argument.value, known, sink))
@@ -117,7 +119,7 @@ impl Tool for PyTool {
                 .await;
             }
             Pool::global()
-                .run(move |py| {
+                .run(owner, move |py| {
                     let returned = convert::arguments(py, &asked.known).and_then(|known| {
                         let given = (asked.argument.name, asked.argument.value, known);
                         inner.completer(py)?.call1(given).map(Bound::unbind)
@@ -201,6 +203,7 @@ fn ending() -> (CancellationToken, DropGuard) {
 
 /// Starts a coroutine and waits for what it hands over. Dropping the future cancels it.
 async fn start(
+    owner: &Arc<str>,
     inner: Arc<Inner>,
     begin: impl FnOnce(Python<'_>, Sink) -> PyResult<Py<PyAny>> + Send + 'static,
 ) -> Answered {
@@ -209,7 +212,7 @@ async fn start(
     let stopper = Arc::new(Stopper::default());
     let guard = StopOnDrop(Arc::clone(&stopper));
     Pool::brief()
-        .run(move |py| match begin(py, sink) {
+        .run(owner, move |py| match begin(py, sink) {
             Ok(stop) => {
                 stopper.set(py, stop);
                 None

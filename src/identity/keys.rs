@@ -26,7 +26,7 @@ use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::principal::{Principal, PrincipalKind};
 use crate::secret::Secret;
-use crate::transport::auth::{Authenticator, Refusal, Verdict};
+use crate::transport::auth::{Authenticator, Lease, Refusal, Verdict};
 
 const ID_LENGTH: usize = 8;
 /// 43 letters of 62: 256 bits.
@@ -97,7 +97,7 @@ struct Known {
 
 /// The keys this server accepts.
 pub struct KeyStore {
-    known: ArcSwap<HashMap<String, Known>>,
+    known: Arc<ArcSwap<HashMap<String, Known>>>,
     file: Option<KeyFile>,
     seen: Mutex<Option<(SystemTime, u64)>>,
     looked: AtomicU64,
@@ -122,7 +122,7 @@ impl KeyStore {
     fn with(pepper: &[u8; 32], file: Option<KeyFile>, clock: SharedClock) -> Result<Self> {
         let mac = Hmac::<Sha256>::new_from_slice(pepper)
             .map_err(|_| Error::new(Kind::Internal, "The pepper of the key store cannot be used."))?;
-        let known = ArcSwap::default();
+        let known = Arc::default();
         Ok(Self { known, file, seen: Mutex::new(None), looked: AtomicU64::new(0), mac, clock })
     }
 
@@ -224,12 +224,16 @@ impl KeyStore {
     /// Looks at most once a second whether the file is another one. A file that cannot be read changes nothing: the
     /// keys that are known stay known, and the log says so.
     fn refresh(&self) {
-        let Some(file) = &self.file else { return };
         let second = self.clock.monotonic().as_secs() + 1;
-        if self.looked.load(Ordering::Relaxed) == second {
+        if self.file.is_none() || self.looked.load(Ordering::Relaxed) == second {
             return;
         }
         self.looked.store(second, Ordering::Relaxed);
+        self.look();
+    }
+
+    fn look(&self) {
+        let Some(file) = &self.file else { return };
         let changed = file.stamp() != *self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if changed && let Err(error) = self.reload() {
             tracing::warn!(
@@ -243,8 +247,7 @@ impl KeyStore {
     pub fn verify(&self, key: &str) -> Result<Arc<Principal>, Refusal> {
         self.refresh();
         let known = self.known.load();
-        let named = key.strip_prefix("bz_").and_then(|rest| rest.split_once('_'));
-        let found = named.and_then(|(id, _)| known.get(id));
+        let found = public_id(key).and_then(|id| known.get(id));
         // The same work whether or not the id exists.
         let hash = self.hash(key);
         let expected = found.map_or(&[0; 32], |found| &found.hash);
@@ -267,6 +270,29 @@ impl Authenticator for KeyStore {
     fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> Verdict<'a> {
         Verdict::Now(bearer(headers).and_then(|key| self.verify(key)))
     }
+
+    /// The key has to be there, be the same, grant the same, and not have ended.
+    fn lease(&self, headers: &HeaderMap) -> Option<Lease> {
+        let id = bearer(headers).ok().and_then(public_id).unwrap_or_default().to_owned();
+        let (all, clock) = (Arc::clone(&self.known), Arc::clone(&self.clock));
+        let before = all.load().get(&id).map(clone_of);
+        Some(Box::new(move || {
+            let now = all.load();
+            before.as_ref().zip(now.get(&id)).is_some_and(|(before, now)| {
+                let ended = now.about.grant.expires.is_some_and(|at| clock.wall() >= at);
+                before.hash == now.hash && before.about.grant == now.about.grant && !ended
+            })
+        }))
+    }
+
+    fn refresh(&self) {
+        self.look();
+    }
+}
+
+/// The part of a key that may be known.
+fn public_id(key: &str) -> Option<&str> {
+    key.strip_prefix("bz_").and_then(|rest| rest.split_once('_')).map(|(id, _)| id)
 }
 
 /// The one bearer credential of a request.

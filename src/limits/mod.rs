@@ -7,6 +7,7 @@
 //!
 //! Must not: know what a tool is.
 
+pub mod fair;
 mod gcra;
 mod memory;
 

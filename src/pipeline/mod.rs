@@ -61,6 +61,8 @@ pub struct Config {
     pub at_once: usize,
     /// How many calls may wait for their turn.
     pub waiting: usize,
+    /// How much of both one caller may take, in percent.
+    pub share_percent: u8,
     /// Bytes of a result; what is beyond is cut, and says so.
     pub result_limit: usize,
 }
@@ -71,8 +73,9 @@ impl Default for Config {
             timeout_seconds: 30,
             longest_seconds: 300,
             longest_task_seconds: 3600,
-            at_once: 256,
-            waiting: 1024,
+            at_once: 512,
+            waiting: 2048,
+            share_percent: 50,
             result_limit: 1 << 20,
         }
     }
@@ -146,8 +149,8 @@ impl Line {
     #[must_use]
     pub fn renewed(&self, rules: Rules) -> Self {
         let (config, before) = (&rules.config, &self.parts.config);
-        let alike = (config.at_once, config.waiting, config.longest_seconds)
-            == (before.at_once, before.waiting, before.longest_seconds);
+        let alike = (config.at_once, config.waiting, config.share_percent, config.longest_seconds)
+            == (before.at_once, before.waiting, before.share_percent, before.longest_seconds);
         let gate = if alike { Arc::clone(&self.gate) } else { Arc::new(gate::Gate::new(config)) };
         let parts = LineParts {
             audit: Arc::clone(&self.parts.audit),

@@ -36,6 +36,9 @@ pub struct Config {
     pub ask_timeout_seconds: u64,
     /// How often one call may ask.
     pub ask_rounds: u32,
+    /// Where the keys are that seal what clients carry, as `file:PATH` or `env:NAME`: the first seals, all open. Without
+    /// any, a key of this state directory does both.
+    pub sealing_keys: Vec<String>,
     /// Seconds an answer to `input_required` may take.
     pub state_ttl_seconds: u64,
     /// Open subscription streams, all callers together.
@@ -64,6 +67,7 @@ impl Default for Config {
             retry_ms: 1000,
             ask_timeout_seconds: 300,
             ask_rounds: 8,
+            sealing_keys: Vec::new(),
             state_ttl_seconds: 900,
             subscriptions: 1024,
             subscriptions_each: 64,

@@ -12,6 +12,7 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
+use crate::secret::Secret;
 
 const VERSION: u8 = 1;
 const ID: usize = 4;
@@ -34,6 +35,18 @@ impl KeyRing {
             ));
         }
         Ok(Self { keys: keys.iter().map(ready).collect() })
+    }
+
+    /// A ring of keys as people write them down: 32 bytes, in hexadecimal or base64. The first one seals.
+    pub fn read(texts: &[Secret]) -> Result<Self> {
+        let keys: Option<Vec<[u8; 32]>> = texts.iter().map(|text| written(text.expose().trim())).collect();
+        let keys = keys.ok_or_else(|| {
+            Error::new(
+                Kind::BadConfig,
+                "A sealing key is not 32 bytes in hexadecimal or base64; make one with `openssl rand -hex 32`.",
+            )
+        })?;
+        Self::new(&keys)
     }
 
     /// A ring of one fresh key that nobody else has: what it seals lives as long as this process.
@@ -71,6 +84,17 @@ impl KeyRing {
     }
 }
 
+fn written(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    if text.len() == 64 {
+        let pairs = text.as_bytes().chunks_exact(2);
+        let bytes: Option<Vec<u8>> = pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
+        return bytes?.try_into().ok();
+    }
+    let plain = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    URL_SAFE_NO_PAD.decode(plain).ok()?.try_into().ok()
+}
+
 fn ready(key: &[u8; 32]) -> ([u8; ID], XChaCha20Poly1305) {
     let mut named = b"bartizan sealing key ".to_vec();
     named.extend_from_slice(key);
@@ -105,6 +129,20 @@ mod tests {
     }
 
     // proves: state-keys-rotate
+    #[test]
+    fn keys_are_read_as_people_write_them() {
+        let written = |text: &str| KeyRing::read(&[Secret::new(text)]);
+        let text = KeyRing::new(&[[0xFB; 32]]).unwrap().seal(b"x", b"").unwrap();
+        let hex = "fB".repeat(32);
+        for good in [hex.as_str(), &format!("{hex}\n"), "+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s="] {
+            assert_eq!(written(good).unwrap().open(&text, b"").unwrap(), b"x", "{good}");
+        }
+        for bad in ["", "hunter2", &hex[2..], &"z".repeat(64), &"é".repeat(32)] {
+            let error = written(bad).map(|_| ()).unwrap_err();
+            assert!(bad.is_empty() || !error.message().contains(bad), "{bad}");
+        }
+    }
+
     #[test]
     fn an_older_key_still_opens() {
         let old = KeyRing::new(&[[1; 32]]).unwrap();

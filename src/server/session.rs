@@ -339,7 +339,10 @@ impl Conversations {
         let mut talk = Conversation::new(Arc::clone(&principal.id), now, None);
         if self.caps.replay.events > 0 {
             let (bounds, all) = (self.caps.replay, Arc::clone(&self.shelved));
-            talk.shelf = Some(Shelf::new(bounds, opened.revision.priming_events(), all));
+            let another = sessions.values().find(|talk| talk.owner == principal.id);
+            let mine = another.and_then(|talk| talk.shelf()).map(|shelf| Arc::clone(shelf.own()));
+            let primes = opened.revision.priming_events();
+            talk.shelf = Some(Shelf::new(bounds, primes, all, mine.unwrap_or_default()));
         }
         talk.open(opened);
         let talk = Arc::new(talk);

@@ -61,10 +61,22 @@ pub enum Verdict<'a> {
     Later(BoxFuture<'a, Result<Arc<Principal>, Refusal>>),
 }
 
+/// Says whether a credential still opens what it opened, with the same rights.
+pub type Lease = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Turns the credentials of a request into a principal.
 pub trait Authenticator: Send + Sync + 'static {
     /// Checks the credentials in `headers`.
     fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> Verdict<'a>;
+
+    /// What a stream that these headers opened goes on by; nothing where there is nothing that could lapse. It is asked
+    /// a few times a second, so it may look at nothing but memory.
+    fn lease(&self, _headers: &HeaderMap) -> Option<Lease> {
+        None
+    }
+
+    /// Finds out what has changed; called before leases are asked.
+    fn refresh(&self) {}
 
     /// Whether everybody is let in. Such an endpoint is never opened beyond loopback.
     fn is_open(&self) -> bool {

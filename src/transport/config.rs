@@ -38,6 +38,9 @@ pub struct Config {
     /// Seconds within which the body has to arrive.
     #[serde(with = "seconds")]
     pub body_timeout: Duration,
+    /// Seconds after which a client that takes no byte of what it is sent is cut off.
+    #[serde(with = "seconds")]
+    pub write_timeout: Duration,
     /// Seconds between the comments that keep an event stream open.
     #[serde(with = "seconds")]
     pub keep_alive: Duration,
@@ -65,6 +68,7 @@ impl Default for Config {
             header_count: 64,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
             drain: Duration::from_secs(4),
             connections: 1024,

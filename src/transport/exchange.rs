@@ -5,7 +5,7 @@
 //!
 //! Must not: know which transport drives it.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::leases::Leased;
 use super::queue::Queue;
 use super::{Answer, BoxFuture};
 use crate::error::Kind;
@@ -100,7 +101,7 @@ pub(super) struct Afterlife {
 
 impl Exchange {
     /// Lets the client go. What can be picked up runs on; what cannot ends here.
-    pub(super) fn part(mut self, afterlife: &Afterlife) {
+    pub(super) fn part(mut self, afterlife: &Afterlife, lease: Option<Leased>) {
         let Some(mut work) = self.work.take().filter(|_| self.queue.is_resumable()) else { return };
         drop(self);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -114,6 +115,7 @@ impl Exchange {
                 tokio::select! {
                     _ = poll_fn(|context| work.poll(context)) => {}
                     () = last => {}
+                    () = async { if let Some(lease) = lease { lease.await } else { pending().await } } => {}
                 }
             },
             &runtime,

@@ -34,8 +34,10 @@ use super::auth::{Attempts, Authenticator, Refusal, Verdict};
 use super::exchange::{Afterlife, Exchange, First, Guarded};
 use super::guard::{self, Guard, Refused, Route};
 use super::lanes::Lanes;
+use super::leases::Leases;
 use super::queue::Queue;
 use super::sse::{EventStream, Reply};
+use super::stall::Stall;
 use super::{Answer, Channel, Config, Delivery, Handler, HeaderFacts, Outlet, Peer, Watch, stdio};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
@@ -90,6 +92,7 @@ impl Endpoint {
             },
             guard: Guard::new(&self.config, local),
             attempts: Attempts::new(self.config.failures_per_minute, self.clock),
+            leases: Arc::default(),
             handler: self.handler,
             authenticator: self.authenticator,
             watch: self.watch,
@@ -120,6 +123,7 @@ impl Endpoint {
         tokio::select! {
             () = accept => {}
             () = shutdown.cancelled() => {}
+            () = shared.leases.watch(&*shared.authenticator) => {}
         }
         drop(listener);
         connections.close();
@@ -180,6 +184,7 @@ struct Shared {
     watch: Option<Arc<dyn Watch>>,
     shutdown: CancellationToken,
     afterlife: Afterlife,
+    leases: Arc<Leases>,
     config: Config,
 }
 
@@ -196,7 +201,9 @@ async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
         let shared = shared.clone();
         async move { Ok::<_, std::convert::Infallible>(shared.respond(request, remote).await) }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(
+        builder.serve_connection(TokioIo::new(Stall::new(stream, config.write_timeout)), service)
+    );
     tokio::select! {
         ended = connection.as_mut() => {
             // hyper has answered already (400 or 431), so this is only told.
@@ -324,7 +331,7 @@ impl Shared {
                 drop(bytes);
                 let id = body.as_ref().ok().and_then(|value| value.get("id")).cloned();
                 let work = async move { handler.handle(Delivery { body }, peer, outlet).await };
-                self.run(Exchange::new(Guarded::owned(work, id), queue, gone)).await
+                self.run(Exchange::new(Guarded::owned(work, id), queue, gone), headers).await
             }
             Route::Listen => {
                 let shutdown = self.shutdown.clone();
@@ -336,33 +343,40 @@ impl Shared {
                         () = shutdown.cancelled_owned() => ended,
                     }
                 };
-                self.listen(Exchange::new(Guarded::owned(work, None), queue, gone)).await
+                self.listen(Exchange::new(Guarded::owned(work, None), queue, gone), headers).await
             }
             Route::Close => answer(handler.close(peer).await),
             Route::Preflight | Route::Health => empty(StatusCode::NO_CONTENT),
         }
     }
 
-    async fn run(&self, mut exchange: Exchange) -> Response<Reply> {
+    async fn run(&self, mut exchange: Exchange, headers: &HeaderMap) -> Response<Reply> {
         match poll_fn(|context| exchange.poll_first(context)).await {
             First::Answer(done) => answer(done),
-            First::Stream(done) => self.stream(exchange, done, false),
+            First::Stream(done) => self.stream(exchange, done, false, headers),
         }
     }
 
     /// A stream that was not refused when it was first polled is open.
-    async fn listen(&self, mut exchange: Exchange) -> Response<Reply> {
+    async fn listen(&self, mut exchange: Exchange, headers: &HeaderMap) -> Response<Reply> {
         let first = poll_fn(|context| Poll::Ready(exchange.poll(context))).await;
         match first {
             Poll::Ready(done) if done.status != 200 => answer(done),
-            Poll::Ready(done) => self.stream(exchange, Some(done), true),
-            Poll::Pending => self.stream(exchange, None, true),
+            Poll::Ready(done) => self.stream(exchange, Some(done), true, headers),
+            Poll::Pending => self.stream(exchange, None, true, headers),
         }
     }
 
-    fn stream(&self, exchange: Exchange, done: Option<Answer>, greeting: bool) -> Response<Reply> {
+    fn stream(
+        &self,
+        exchange: Exchange,
+        done: Option<Answer>,
+        greeting: bool,
+        headers: &HeaderMap,
+    ) -> Response<Reply> {
         let session = done.as_ref().and_then(|done| done.session.as_deref()).map(HeaderValue::from_str);
-        let mut events = EventStream::new(exchange, done, self.config.keep_alive, greeting);
+        let lease = self.authenticator.lease(headers).map(|lease| self.leases.take(lease));
+        let mut events = EventStream::new(exchange, done, self.config.keep_alive, greeting).leased(lease);
         if !greeting {
             events = events.outlived_by(self.afterlife.clone());
         }

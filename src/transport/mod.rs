@@ -11,9 +11,11 @@ mod exchange;
 mod guard;
 pub mod http;
 mod lanes;
+mod leases;
 mod lines;
 mod queue;
 mod sse;
+mod stall;
 pub mod stdio;
 pub mod wire;
 

@@ -17,6 +17,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::{Afterlife, Exchange};
+use super::leases::Leased;
 use super::{Answer, Event};
 
 /// A whole body, or a stream of events.
@@ -34,6 +35,8 @@ pub(super) struct EventStream {
     greeting: bool,
     /// Where the handler goes on; nothing for a stream that is nothing but a connection.
     afterlife: Option<Afterlife>,
+    /// What it goes on by; nothing where nothing can lapse.
+    lease: Option<Leased>,
 }
 
 impl Drop for EventStream {
@@ -47,7 +50,7 @@ impl EventStream {
     /// that waits for the first byte knows that it was heard.
     pub(super) fn new(exchange: Exchange, answer: Option<Answer>, every: Duration, greeting: bool) -> Self {
         let keep_alive = Box::pin(tokio::time::sleep(every));
-        Self { exchange: Some(exchange), answer, keep_alive, every, greeting, afterlife: None }
+        Self { exchange: Some(exchange), answer, keep_alive, every, greeting, afterlife: None, lease: None }
     }
 
     /// The handler may go on when the client has gone.
@@ -56,13 +59,26 @@ impl EventStream {
         self
     }
 
+    /// It ends with its lease.
+    pub(super) fn leased(mut self, lease: Option<Leased>) -> Self {
+        self.lease = lease;
+        self
+    }
+
     fn part(&mut self) {
         if let (Some(exchange), Some(afterlife)) = (self.exchange.take(), &self.afterlife) {
-            exchange.part(afterlife);
+            exchange.part(afterlife, self.lease.take());
         }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(lease) = &mut self.lease
+            && Pin::new(lease).poll(context).is_ready()
+        {
+            // what was let in by a key that was taken back is not let out either
+            self.lease = None;
+            self.exchange = None;
+        }
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
         if self.answer.is_none()
             && let Poll::Ready(answer) = exchange.poll(context)

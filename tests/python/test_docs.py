@@ -26,7 +26,7 @@ BLOCKS = {
     "README.md": 11,
     "SECURITY.md": 0,
     "CHANGELOG.md": 0,
-    "configuration.md": 3,
+    "configuration.md": 4,
     "connectors.md": 6,
     "python.md": 6,
 }

@@ -38,6 +38,7 @@ mod practice_document;
 mod questions;
 mod redaction;
 mod reload;
+mod replicas;
 mod requirements;
 mod revisions;
 mod schema;

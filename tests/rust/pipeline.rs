@@ -775,6 +775,38 @@ async fn more_calls_than_fit_wait_or_are_turned_away() {
 }
 
 #[tokio::test]
+async fn one_caller_has_at_most_its_share_of_the_places() {
+    let mut options = Options::new("read-only");
+    options.config = pipeline::Config { at_once: 4, waiting: 4, ..pipeline::Config::default() };
+    let setup = options.build();
+    let (slow, _, started) = endless(spec("slow", Effect::Read));
+    let greedy = || {
+        let (line, call) = (Arc::clone(&setup.line), proposed(&slow, json!({})));
+        tokio::spawn(async move { line.run(call, &context(principal("key:greedy"))).await.map(|_| ()) })
+    };
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        tasks.push(greedy());
+        started.notified().await;
+    }
+    // two more wait, which is their share of the waiting; they stop at their caller's places, not at the others'
+    tasks.extend([greedy(), greedy()]);
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    let plain = Fake::plain(spec("plain", Effect::Read));
+    let busy = failed(setup.call(&plain, json!({}), &context(principal("key:greedy"))).await);
+    assert_eq!(busy.kind(), Kind::RateLimited);
+    let modest = context(principal("key:modest"));
+    assert_eq!(setup.text(&plain, json!({}), &modest).await.unwrap(), "done");
+    assert_eq!(slow.runs(), 2);
+    // whoever gives a place up hands it to the next of its own
+    tasks.remove(0).abort();
+    started.notified().await;
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn completions_walk_the_same_line() {
     let setup = Options::new("read-only").build();
     let caller = context(principal("key:ci"));

@@ -391,3 +391,71 @@ async fn ten_thousand_sessions_come_and_go_and_nothing_stays() {
     assert_eq!(last.ask("tools/list", json!({})).await.answer.status, 404);
     assert_eq!(server.held(), one);
 }
+
+/// Opens a stream of each kind with a key: a call that is under way, the standing one, a subscription.
+async fn streams_of(site: &Site, key: &str) -> Vec<Stream> {
+    let client = Client::with_key(site, key).await;
+    let mut call = client.relay(false).await;
+    call.until("\"first\"").await;
+    let mut standing = client.send("GET", "", "").await;
+    standing.until("data: \n\n").await;
+    let newest = Revision::NEWEST.name();
+    let listen = json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {
+        "notifications": {"toolsListChanged": true},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": newest,
+            "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "0"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+    }});
+    let stateless = Client { session: String::new(), ..client };
+    let more = format!("MCP-Protocol-Version: {newest}\r\nMcp-Method: subscriptions/listen\r\n");
+    let mut subscription = stateless.send("POST", &more, &listen.to_string()).await;
+    subscription.until("notifications/subscriptions/acknowledged").await;
+    vec![call, standing, subscription]
+}
+
+#[tokio::test]
+async fn open_streams_end_when_their_key_is_taken_back_or_runs_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = bartizan::clock::ManualClock::at(Duration::from_secs(1_000_000));
+    let keys = KeyStore::open(folder.path(), clock.clone()).unwrap();
+    let lost = keys.mint(&Grant::named("lost")).unwrap();
+    let ends = Grant { expires: Some(Duration::from_secs(1_000_060)), ..Grant::named("ends") };
+    let ends = keys.mint(&ends).unwrap();
+    let kept = keys.mint(&Grant::named("kept")).unwrap();
+    let site = site_with(Config::default(), transport::Config::default(), keys.clone()).await;
+    let [of_lost, of_ends] =
+        [streams_of(&site, lost.key.expose()).await, streams_of(&site, ends.key.expose()).await];
+    let mut of_kept = streams_of(&site, kept.key.expose()).await;
+    assert_eq!(site.relay.dropped.load(Ordering::SeqCst), 0);
+
+    // another process takes the key back
+    let other = KeyStore::open(folder.path(), SystemClock::shared()).unwrap();
+    assert!(other.revoke(&lost.id).unwrap());
+    let revoked = std::time::Instant::now();
+    for stream in of_lost {
+        let text = stream.end().await;
+        assert!(!text.contains("answered"), "{text}");
+    }
+    assert!(revoked.elapsed() < Duration::from_secs(1), "{:?}", revoked.elapsed());
+    within(async {
+        while site.relay.dropped.load(Ordering::SeqCst) < 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(site.relay.dropped.load(Ordering::SeqCst), 1, "its call is cancelled; the others' go on");
+
+    clock.advance(Duration::from_mins(1));
+    for stream in of_ends {
+        stream.end().await;
+    }
+    for _ in 0..3 {
+        site.relay.gate.happens();
+    }
+    of_kept[0].until("answered").await;
+    site.world.catalog.add(vec![stage::writer()]).unwrap();
+    of_kept[1].until("tools/list_changed").await;
+    of_kept[2].until("tools/list_changed").await;
+}

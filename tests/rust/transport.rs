@@ -233,6 +233,23 @@ async fn a_client_that_stops_reading_costs_a_bounded_amount() {
 
 // proves: origin-checked, host-checked
 #[tokio::test]
+async fn who_takes_nothing_is_cut_off() {
+    let config =
+        Config { queue_bytes: 64 << 20, write_timeout: Duration::from_millis(100), ..Config::default() };
+    let site = site(config).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(site.address).await.unwrap();
+    // more than all buffers of the operating system hold; the handler itself has no end
+    let body = call("flood", json!({"count": 32, "size": 1_000_000, "gated": true}));
+    stream.write_all(&Site::post("/mcp", &[], body.as_bytes())).await.unwrap();
+    site.server.started.seen().await;
+    let gone = site.server.peers.lock().unwrap()[0].gone.clone();
+    within(gone.cancelled()).await;
+    assert_eq!(site.send(&[], &call("echo", json!({}))).await.status, 200);
+}
+
+#[tokio::test]
 async fn foreign_pages_and_names_are_turned_away_everywhere() {
     let config = Config {
         allowed_origins: vec!["https://app.example".into()],

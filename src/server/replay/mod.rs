@@ -70,6 +70,7 @@ pub(super) struct Shelf {
     bounds: Bounds,
     primes: bool,
     all: Arc<AtomicUsize>,
+    own: Arc<AtomicUsize>,
     inner: Mutex<Shelved>,
 }
 
@@ -89,16 +90,36 @@ fn parse(text: &str) -> Option<(u64, u64)> {
 
 impl Shelf {
     /// `primes` says whether a stream opens with an event that has an id and nothing else; `all` counts the bytes of
-    /// every shelf.
-    pub(super) fn new(bounds: Bounds, primes: bool, all: Arc<AtomicUsize>) -> Arc<Self> {
-        Arc::new(Self { bounds, primes, all, inner: Mutex::default() })
+    /// every shelf, `own` those of one caller's, who may have half.
+    pub(super) fn new(
+        bounds: Bounds,
+        primes: bool,
+        all: Arc<AtomicUsize>,
+        own: Arc<AtomicUsize>,
+    ) -> Arc<Self> {
+        Arc::new(Self { bounds, primes, all, own, inner: Mutex::default() })
+    }
+
+    /// What counts this caller's bytes.
+    pub(super) fn own(&self) -> &Arc<AtomicUsize> {
+        &self.own
+    }
+
+    fn count(&self, bytes: usize) {
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn uncount(&self, bytes: usize) {
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+        self.own.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Forgets everything; nothing is kept from here on.
     pub(super) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.closed = true;
-        self.all.fetch_sub(inner.bytes, Ordering::Relaxed);
+        self.uncount(inner.bytes);
         inner.bytes = 0;
         inner.kept = VecDeque::new();
         for (_, stream) in inner.streams.drain() {
@@ -145,13 +166,14 @@ impl Shelf {
             count >= self.bounds.events
                 || bytes.saturating_add(cost) > self.bounds.bytes
                 || self.all.load(Ordering::Relaxed).saturating_add(cost) > self.bounds.total
+                || self.own.load(Ordering::Relaxed).saturating_add(cost) > self.bounds.total / 2
         };
         while crowded(kept.len(), *bytes)
             && let Some(oldest) = kept.pop_front()
         {
             let weight = oldest.message.len() + OVERHEAD;
             *bytes -= weight;
-            self.all.fetch_sub(weight, Ordering::Relaxed);
+            self.uncount(weight);
             if let Some(stream) = streams.get_mut(&oldest.stream) {
                 stream.kept -= 1;
                 if stream.over && stream.kept == 0 && oldest.stream != id {
@@ -162,7 +184,7 @@ impl Shelf {
         if !crowded(kept.len(), *bytes) {
             kept.push_back(Kept { stream: id, place, message: message.into() });
             *bytes += cost;
-            self.all.fetch_add(cost, Ordering::Relaxed);
+            self.count(cost);
             if let Some(stream) = streams.get_mut(&id) {
                 stream.kept += 1;
             }
@@ -252,7 +274,7 @@ impl Shelf {
     }
 
     #[cfg(test)]
-    fn count(&self) -> (usize, usize) {
+    fn held(&self) -> (usize, usize) {
         let inner = lock(&self.inner);
         (inner.kept.len(), inner.streams.len())
     }
@@ -326,7 +348,7 @@ mod tests {
     }
 
     fn shelf(all: &Arc<AtomicUsize>) -> Arc<Shelf> {
-        Shelf::new(bounds(), true, Arc::clone(all))
+        Shelf::new(bounds(), true, Arc::clone(all), Arc::default())
     }
 
     fn heard() -> Arc<Heard> {
@@ -388,7 +410,7 @@ mod tests {
                 tape.finish(Answer::default());
             }
         }
-        assert!(one.count().0 <= 4 && one.count().1 <= 4, "{:?}", one.count());
+        assert!(one.held().0 <= 4 && one.held().1 <= 4, "{:?}", one.held());
         assert!(all.load(Ordering::SeqCst) <= 1500);
         let large = Tape::new(one.clone(), heard());
         assert!(large.send("x".repeat(5000)), "said, and not kept");
@@ -396,7 +418,7 @@ mod tests {
         let answer = alone.finish(Answer { status: 200, body: Some("{}".into()), ..Answer::default() });
         assert_eq!(answer.body.as_deref(), Some("{}"), "an answer that stands alone is not touched");
         one.close();
-        assert_eq!(one.count(), (0, 0));
+        assert_eq!(one.held(), (0, 0));
         assert!(!large.send("late".into()));
         drop(two);
         assert_eq!(all.load(Ordering::SeqCst), 0);
@@ -404,7 +426,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_come_back_is_given_up() {
-        let shelf = Shelf::new(Bounds { patience: Duration::ZERO, ..bounds() }, true, Arc::default());
+        let shelf =
+            Shelf::new(Bounds { patience: Duration::ZERO, ..bounds() }, true, Arc::default(), Arc::default());
         let out = heard();
         let tape = Tape::new(shelf.clone(), out.clone());
         let gone = CancellationToken::new();
