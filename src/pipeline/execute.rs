@@ -25,7 +25,7 @@ use futures_util::FutureExt;
 
 use super::approve::KEY;
 use super::voice::Discreet;
-use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, redact, telling};
+use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, asking, redact, telling};
 use crate::approvals::Grant;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
@@ -105,6 +105,10 @@ pub(super) async fn execute(
             Err(telling::conceal(error, spec, call.arguments(), &parts.redactor))
         }
         Ok(Err(Halt::Ask(asks))) => {
+            if let Err(error) = asking::fit(&asks, &parts.redactor) {
+                settle(grant, Grant::used).await?;
+                return Err(error);
+            }
             let id = grant.as_ref().map(|grant| grant.id().to_owned());
             settle(grant, Grant::carry).await?;
             let asks = redact::asks(asks, &parts.redactor);

@@ -8,6 +8,7 @@
 mod admit;
 pub mod answers;
 mod approve;
+mod asking;
 pub mod call;
 mod cut;
 mod execute;

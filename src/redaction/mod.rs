@@ -203,6 +203,11 @@ impl Redactor {
         self.value(value);
     }
 
+    /// Whether a name says that a secret follows.
+    pub fn names_a_secret(&self, name: &str) -> bool {
+        matches!(names::telling(name), names::Telling::Secret(_))
+    }
+
     /// Strips ANSI sequences, control, zero-width and bidirectional characters. Borrowed when nothing changes.
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         clean::clean(text)

@@ -25,6 +25,7 @@ from bartizan import (
     ProtocolError,
     ResourceNotFound,
     Server,
+    ToolError,
     _load,
 )
 
@@ -76,6 +77,27 @@ async def test_what_was_declared_is_listed(server: Server) -> None:
     assert tool["inputSchema"]["properties"]["a"] == {"type": "integer", "description": "the first"}
     assert info["_meta"]["io.modelcontextprotocol/serverInfo"]["version"] == "1.2.3"
     assert info["instructions"] == "For tests."
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"])
+async def test_clients_of_every_revision_are_served(server: Server, revision: str) -> None:
+    @server.tool(effect="read")
+    def count(ctx: Context) -> dict[str, int]:
+        ctx.progress(1, 2, "half")
+        return {"a": 1}
+
+    @server.tool(effect="read")
+    def fail() -> str:
+        message = "It did not work."
+        raise ToolError(message)
+
+    async with server.test_client(revision=revision) as client:
+        assert {tool["name"] for tool in await client.tools()} == {"count", "fail"}
+        counted = await client.call("count")
+        assert json.loads(counted.text) == {"a": 1}
+        failed = await client.call("fail")
+        assert failed.is_error
+        assert "It did not work." in failed.text
 
 
 async def test_undeclared_effect_is_write_and_read_only_hides_it() -> None:

@@ -57,6 +57,7 @@ fn under(world: &World, policy: &str, filter: Filter) -> Arc<pipeline::Line> {
     Arc::new(world.catalog.now().line().unwrap().renewed(rules))
 }
 
+// proves: lists-told
 #[tokio::test]
 async fn everybody_who_asked_hears_of_each_list_that_changes() {
     for (channel, revision) in matrix() {
@@ -142,6 +143,7 @@ async fn a_call_of_a_removed_tool_finishes_and_the_next_one_finds_none() {
     }
 }
 
+// proves: cursor-for-its-list
 #[tokio::test]
 async fn a_cursor_holds_only_for_the_list_it_was_given_for() {
     let config = Config { page_size: 2, ..Config::default() };
@@ -227,6 +229,7 @@ async fn new_rules_are_a_change_of_every_list_they_may_shape() {
     assert_eq!(names(listed.result(), "tools"), ["echo", "held"]);
 }
 
+// proves: lists-told
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn lists_stay_whole_while_threads_add_and_remove() {
     let config = Config { page_size: 3, ..Config::default() };

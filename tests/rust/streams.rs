@@ -209,6 +209,7 @@ impl Client {
     }
 }
 
+// proves: stream-resumed
 #[tokio::test]
 async fn a_stream_that_broke_off_is_picked_up_where_it_was_and_the_call_went_on() {
     let site = site(Config::default()).await;
@@ -232,6 +233,7 @@ async fn a_stream_that_broke_off_is_picked_up_where_it_was_and_the_call_went_on(
     assert_eq!(again[2]["result"]["content"][0]["text"], "answered");
 }
 
+// proves: stream-polled
 #[tokio::test]
 async fn a_client_is_sent_away_and_comes_back_for_the_answer() {
     let site = site(Config { retry_ms: 250, ..Config::default() }).await;
@@ -259,6 +261,7 @@ async fn an_answer_in_one_piece_costs_nothing_and_has_no_id() {
     assert_eq!(site.world.server.held().bytes, 0);
 }
 
+// proves: stream-ids-owned
 #[tokio::test]
 async fn an_id_of_another_session_and_a_made_up_one_are_refused_alike() {
     let site = site(Config::default()).await;
@@ -369,6 +372,7 @@ async fn where_nothing_is_kept_a_lost_stream_is_a_cancelled_call() {
     assert_eq!(status(&client.resume("0123456789abcdef-1").await.end().await), 400);
 }
 
+// proves: sessions-leave-nothing
 #[tokio::test]
 async fn ten_thousand_sessions_come_and_go_and_nothing_stays() {
     let site = site(Config::default()).await;

@@ -163,6 +163,7 @@ fn as_task(tool: ToolSpec) -> ToolSpec {
     ToolSpec { task: EAGER, ..tool }
 }
 
+// proves: task-durable
 #[tokio::test]
 async fn a_task_is_on_the_disk_before_its_name_is_told_and_its_result_stays_there() {
     let tool = Arc::new(Gated::new("slow"));
@@ -211,6 +212,7 @@ async fn a_result_lies_there_redacted() {
     }
 }
 
+// proves: task-owned
 #[tokio::test]
 async fn somebody_elses_task_is_like_none() {
     let tool = Arc::new(Gated::new("slow"));
@@ -234,6 +236,7 @@ async fn somebody_elses_task_is_like_none() {
     assert_eq!(bob.ask("tasks/get", json!({"taskId": id})).await.fault(), (400, -32602));
 }
 
+// proves: task-expires
 #[tokio::test]
 async fn a_client_may_leave_out_the_header_that_names_a_task_but_not_name_another() {
     let world = Ground::new().world(vec![Arc::new(Gated::new("slow"))]);
@@ -274,6 +277,7 @@ async fn a_task_is_forgotten_when_its_time_is_over_and_not_before() {
     assert_eq!(client.ask("tasks/get", json!({"taskId": next})).await.fault(), (400, -32602));
 }
 
+// proves: task-cancelled
 #[tokio::test]
 async fn cancelling_really_ends_the_call() {
     let tool = Arc::new(Gated::new("slow"));
@@ -316,6 +320,7 @@ fn asking() -> Arc<dyn Tool> {
     })
 }
 
+// proves: task-asks
 #[tokio::test]
 async fn a_task_asks_while_it_works_and_takes_answers_one_by_one() {
     let world = Ground::new().world(vec![asking()]);
