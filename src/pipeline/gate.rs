@@ -78,6 +78,15 @@ impl Gate {
         }
     }
 
+    /// The same for calls that run as tasks.
+    pub(super) fn for_tasks(config: &Config) -> Self {
+        Self::new(&Config {
+            at_once: config.tasks_at_once,
+            longest_seconds: config.longest_task_seconds,
+            ..config.clone()
+        })
+    }
+
     fn caller(&self, id: &Arc<str>) -> Arc<Caller> {
         let hash = self.hasher.hash_one(id);
         let table = &self.callers[usize::try_from(hash % TABLES as u64).unwrap_or_default()];

@@ -60,9 +60,11 @@ pub struct Config {
     pub longest_task_seconds: u64,
     /// How many calls may run at once.
     pub at_once: usize,
+    /// How many calls may run as tasks at once; they take nothing from the others.
+    pub tasks_at_once: usize,
     /// How many calls may wait for their turn.
     pub waiting: usize,
-    /// How much of both one caller may take, in percent.
+    /// How much of all these one caller may take, in percent.
     pub share_percent: u8,
     /// Bytes of a result; what is beyond is cut, and says so.
     pub result_limit: usize,
@@ -75,6 +77,7 @@ impl Default for Config {
             longest_seconds: 300,
             longest_task_seconds: 3600,
             at_once: 512,
+            tasks_at_once: 64,
             waiting: 2048,
             share_percent: 50,
             result_limit: 1 << 20,
@@ -122,6 +125,7 @@ pub struct Rules {
 pub struct Line {
     parts: LineParts,
     gate: Arc<gate::Gate>,
+    task_gate: Arc<gate::Gate>,
 }
 
 /// What a call is for: its result, or suggestions for its arguments.
@@ -143,7 +147,8 @@ struct Notes {
 impl Line {
     /// Joins the parts.
     pub fn new(parts: LineParts) -> Self {
-        Self { gate: Arc::new(gate::Gate::new(&parts.config)), parts }
+        let gate = Arc::new(gate::Gate::new(&parts.config));
+        Self { gate, task_gate: Arc::new(gate::Gate::for_tasks(&parts.config)), parts }
     }
 
     /// The same line under other rules: its audit, approvals, guards and, if nothing about it changed, its gate stay.
@@ -153,6 +158,10 @@ impl Line {
         let alike = (config.at_once, config.waiting, config.share_percent, config.longest_seconds)
             == (before.at_once, before.waiting, before.share_percent, before.longest_seconds);
         let gate = if alike { Arc::clone(&self.gate) } else { Arc::new(gate::Gate::new(config)) };
+        let alike = (config.tasks_at_once, config.waiting, config.share_percent, config.longest_task_seconds)
+            == (before.tasks_at_once, before.waiting, before.share_percent, before.longest_task_seconds);
+        let task_gate =
+            if alike { Arc::clone(&self.task_gate) } else { Arc::new(gate::Gate::for_tasks(config)) };
         let parts = LineParts {
             audit: Arc::clone(&self.parts.audit),
             limiter: rules.limiter,
@@ -164,7 +173,7 @@ impl Line {
             clock: Arc::clone(&self.parts.clock),
             config: rules.config,
         };
-        Self { parts, gate }
+        Self { parts, gate, task_gate }
     }
 
     /// Whether everybody sees the same through this line as through another.
@@ -238,13 +247,17 @@ impl Line {
         entry.reached(Step::Validated);
         let call = permit::permit(call, parts, context, notes).await?;
         entry.reached(Step::Permitted);
-        let _place = self.gate.enter(context).await?;
-        if let (Some(detach), Some(Tasking { late: false, .. }), Aim::Call, None) =
-            (&context.detach, tool.spec().task, aim, context.within)
-        {
-            // before the grant is taken: a task that cannot be made must not cost one
-            detach.detach().await?;
-        }
+        let task = tool.spec().task.filter(|_| aim == Aim::Call && context.within.is_none());
+        let _place = match (task, &context.detach) {
+            (Some(task), Some(detach)) => {
+                // before the grant is taken: a task that cannot be made must not cost one
+                if !task.late {
+                    detach.detach().await?;
+                }
+                self.task_gate.enter(context).await?
+            }
+            _ => self.gate.enter(context).await?,
+        };
         let call = match approve::approve(call, aim, parts, context, notes).await? {
             approve::Decided::Approved(call) => call,
             approve::Decided::Asked(question) => return Ok(Outcome::Paused(question)),

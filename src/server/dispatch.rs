@@ -166,7 +166,7 @@ impl Server {
             .incoming(visit, method, &name, &mut params, &arguments)
             .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
         let walked = if let Some(tasks) = self.tasks_for(visit) {
-            Box::pin(self.walk_apart(visit, tasks, entry.tool(), &name, arguments, answers)).await
+            Box::pin(self.walk_apart(visit, tasks, (entry.tool(), &name), arguments, answers)).await
         } else if let (Some(Tasking { required: true, .. }), Some(error)) =
             (entry.spec().task, self.needs_tasks())
         {
@@ -298,8 +298,7 @@ impl Server {
         &self,
         visit: &Visit,
         tasks: &Arc<Tasks>,
-        tool: &Arc<dyn Tool>,
-        name: &str,
+        (tool, name): (&Arc<dyn Tool>, &str),
         arguments: Map<String, Value>,
         answers: Answers,
     ) -> Result<Walked> {

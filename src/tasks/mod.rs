@@ -142,7 +142,7 @@ impl Store {
         let mut bytes = reserve;
         for name in &names {
             let size = std::fs::metadata(folder.file(name)).map_or(0, |facts| facts.len());
-            bytes = bytes.saturating_add(if name.ends_with(".open") { size.max(reserve) } else { size });
+            bytes = bytes.saturating_add(if kind(name) == "open" { size.max(reserve) } else { size });
         }
         if own >= self.config.each || total >= self.config.total || bytes > self.config.bytes_each {
             let message =
@@ -179,6 +179,15 @@ impl Store {
             folder.remove(&open)
         } else {
             folder.write(&open, &bytes)
+        }
+    }
+
+    /// Takes back a task that nobody has heard of.
+    pub fn discard(&self, record: &Record) {
+        let removed =
+            self.folder(&record.owner).and_then(|folder| folder.remove(&format!("{}.open", record.id)));
+        if let Err(error) = removed {
+            tracing::warn!(error = %error, "a task that nobody has heard of stays until it expires");
         }
     }
 
@@ -269,7 +278,7 @@ impl Store {
 
     /// Closes what was under way in processes that have gone.
     fn bury(&self, folder: &StateDir) -> Result<()> {
-        for name in folder.names()?.iter().filter(|name| name.ends_with(".open")) {
+        for name in folder.names()?.iter().filter(|name| kind(name) == "open") {
             let Some(mut record) = read(folder, name)? else { continue };
             if self.lives(&record)? {
                 continue;
@@ -316,9 +325,14 @@ fn short(owner: &str) -> &str {
     owner.get(..32).unwrap_or(owner)
 }
 
+/// What a file of a task is: `open`, `done`, or mail.
+fn kind(name: &str) -> &str {
+    name.split_once('.').map_or("", |(_, kind)| kind)
+}
+
 fn tasks(names: &[String]) -> BTreeSet<&str> {
-    let task = |name: &'_ String| name.ends_with(".open") || name.ends_with(".done");
-    names.iter().filter(|name| task(name)).filter_map(|name| name.split('.').next()).collect()
+    let task = |name: &&String| matches!(kind(name), "open" | "done");
+    names.iter().filter(task).filter_map(|name| name.split('.').next()).collect()
 }
 
 fn read(folder: &StateDir, name: &str) -> Result<Option<Record>> {

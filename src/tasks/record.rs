@@ -74,12 +74,8 @@ const LENGTH: usize = TIME + 40;
 
 /// A fresh id for a task that is forgotten at `expires`.
 pub(super) fn fresh_id(expires: u64) -> String {
-    let random = rand::random::<[u8; 20]>();
-    let mut id = format!("{:012x}", expires & 0xffff_ffff_ffff);
-    for byte in random {
-        id.push_str(&format!("{byte:02x}"));
-    }
-    id
+    let (most, rest) = (rand::random::<u128>(), rand::random::<u32>());
+    format!("{:012x}{most:032x}{rest:08x}", expires & 0xffff_ffff_ffff)
 }
 
 /// When the task of that id is forgotten; none if it is no id, and so not safe in a file name.

@@ -714,6 +714,42 @@ async fn tasks_are_capped_for_each_caller_and_for_all() {
 }
 
 #[tokio::test]
+async fn tasks_that_run_leave_room_for_calls_and_wait_for_each_other() {
+    let calls = pipeline::Config { at_once: 1, tasks_at_once: 1, ..pipeline::Config::default() };
+    let tool = Arc::new(Gated::new("slow"));
+    let world = Ground { calls, ..Ground::new() }.world(vec![tool.clone(), stage::echo()]);
+    let client = client(&world).await;
+    let ids = [started(&client, "slow", json!({})).await, started(&client, "slow", json!({})).await];
+    eventually(|| tool.runs() == 1).await;
+    assert_eq!(client.call("echo", json!({"text": "x"})).await.result()["content"][0]["text"], "x");
+    assert_eq!(tool.runs(), 1);
+    tool.go.add_permits(2);
+    for id in ids {
+        ended(&client, &id, "completed").await;
+    }
+    assert_eq!(tool.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_request_that_goes_away_leaves_no_task_behind() {
+    let tool = Arc::new(Gated::new("slow"));
+    let world = Ground::new().world(vec![tool.clone()]);
+    let client = client(&world).await;
+    for _ in 0..20 {
+        let call = client.start("tools/call", json!({"name": "slow", "arguments": {}}));
+        tokio::task::yield_now().await;
+        call.gone.cancel();
+        let heard = call.heard().await;
+        assert!(heard.body.is_null() || heard.result()["resultType"] == "task");
+        if let Some(id) = heard.body["result"]["taskId"].as_str() {
+            acknowledged(&client.ask("tasks/cancel", json!({"taskId": id})).await);
+        }
+    }
+    let open = || files(&world).iter().filter(|path| path.to_string_lossy().ends_with(".open")).count();
+    eventually(|| open() == 0 && tool.dropped.load(Ordering::SeqCst) == tool.runs()).await;
+}
+
+#[tokio::test]
 async fn results_are_capped_in_bytes() {
     let limit = pipeline::Config::default().result_limit as u64;
     let tasks = tasks::Config { bytes_each: 2 * limit + 4096, ..tasks::Config::default() };

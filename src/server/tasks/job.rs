@@ -354,14 +354,10 @@ fn completed(
     result: &crate::protocol::types::ToolResult,
     message: Option<String>,
 ) -> (State, Option<String>) {
-    match serde_json::to_value(result) {
-        Ok(result) => (State::Completed { result }, message),
-        Err(_) => {
-            let message = "The result could not be written down.";
-            (
-                State::Failed { error: json!({"code": Kind::Internal.code(), "message": message}) },
-                Some(String::from(message)),
-            )
-        }
-    }
+    let Ok(result) = serde_json::to_value(result) else {
+        let message = "The result could not be written down.";
+        let error = json!({"code": Kind::Internal.code(), "message": message});
+        return (State::Failed { error }, Some(String::from(message)));
+    };
+    (State::Completed { result }, message)
 }

@@ -86,6 +86,26 @@ pub(super) struct Tasks {
     settled: Notify,
 }
 
+/// A task that nobody knows of yet; should its request be gone by now, so is the task.
+struct Made {
+    store: Arc<Store>,
+    record: Option<Record>,
+}
+
+impl Made {
+    fn keep(mut self) -> Result<Record> {
+        self.record.take().ok_or_else(|| Error::new(Kind::Internal, "A task was made without a record."))
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.store.discard(&record);
+        }
+    }
+}
+
 /// Whose tasks: what a record is bound to.
 fn owner(principal: &Principal) -> String {
     digest(&json!([&*principal.id, principal.kind, principal.tenant])).hex()
@@ -189,7 +209,11 @@ impl Tasks {
             return Err(Error::new(Kind::Cancelled, "The server is about to end; call it again later."));
         }
         let (store, owner, reserve) = (Arc::clone(&self.store), owner(principal), self.reserve);
-        let record = aside(move || store.create(&owner, None, ran, reserve)).await?;
+        let made = aside(move || {
+            let record = store.create(&owner, None, ran, reserve)?;
+            Ok(Made { store, record: Some(record) })
+        });
+        let record = made.await?.keep()?;
         let live = Arc::new(Live {
             record: Mutex::new(record.clone()),
             open: Mutex::default(),
@@ -458,6 +482,9 @@ impl Server {
         let tasks = self.tasks_for(visit).ok_or_else(undeclared)?;
         let wrong = || faults::bad_params("`taskIds` has to be a short list of task ids.");
         let list = wanted.as_array().filter(|list| list.len() <= MOST_WATCHED).ok_or_else(wrong)?;
+        let cost = u32::try_from(list.len()).unwrap_or(u32::MAX);
+        let now = self.catalog.now();
+        self.line(&now).limiter().take(&visit.principal.id, "read", cost).await?;
         let whose = owner(&visit.principal);
         let mut watched = BTreeSet::new();
         for id in list {
