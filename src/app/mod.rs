@@ -5,6 +5,7 @@
 //!
 //! Must not: decide anything a setting should decide.
 
+mod brake;
 mod reload;
 mod sources;
 mod trust;
@@ -319,7 +320,9 @@ impl App {
             }
             Arc::new(trust::Trusting::new(keys, &config.approvals.trust_clients))
         };
-        let watch = Arc::new(trust::Refusals::new(self.audit.clone(), self.clock.clone()));
+        let (catalog, first) = (self.catalog.clone(), self.line());
+        let limiter = move || catalog.now().line().unwrap_or(&first).limiter().clone();
+        let watch = Arc::new(trust::Refusals::new(self.audit.clone(), limiter, self.clock.clone()));
         let endpoint =
             crate::transport::http::Endpoint::new(self.handler(), authenticator, config.http.clone())
                 .watched_by(watch)

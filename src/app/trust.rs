@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 
+use super::brake::Brake;
 use crate::audit::Audit;
 use crate::clock::SharedClock;
 use crate::identity::keys::KeyStore;
 use crate::json::json;
-use crate::limits::{Decision, Quota, decide};
+use crate::limits::{Decision, Limiter, Quota, decide};
 use crate::principal::Principal;
 use crate::transport::Watch;
 use crate::transport::auth::{Authenticator, Lease, Refusal, Verdict};
@@ -83,6 +84,8 @@ const LINES: Quota = Quota::new(60, 120);
 /// Writes a transport's refusals into the audit: each of them while they are few, else how many there were.
 pub(super) struct Refusals {
     audit: Arc<Audit>,
+    limiter: Box<dyn Fn() -> Arc<Limiter> + Send + Sync>,
+    brake: Brake,
     clock: SharedClock,
     state: Mutex<Flow>,
 }
@@ -94,8 +97,14 @@ struct Flow {
 }
 
 impl Refusals {
-    pub(super) fn new(audit: Arc<Audit>, clock: SharedClock) -> Self {
-        Self { audit, clock, state: Mutex::default() }
+    /// `limiter` says which holds now: it changes with the configuration.
+    pub(super) fn new(
+        audit: Arc<Audit>,
+        limiter: impl Fn() -> Arc<Limiter> + Send + Sync + 'static,
+        clock: SharedClock,
+    ) -> Self {
+        let brake = Brake::new(Arc::clone(&audit));
+        Self { audit, limiter: Box::new(limiter), brake, clock, state: Mutex::default() }
     }
 
     /// How many were left out before this one; none if this one is left out too.
@@ -112,6 +121,12 @@ impl Refusals {
 }
 
 impl Watch for Refusals {
+    fn turns_away(&self, principal: &str) -> Option<Duration> {
+        let wait = (self.limiter)().held(principal)?;
+        self.brake.count(principal);
+        Some(wait)
+    }
+
     fn refused(&self, what: &'static str, peer: &str) {
         match self.turn() {
             None => {}
@@ -137,7 +152,8 @@ mod tests {
             crate::audit::Config { state: folder.path().to_path_buf(), ..crate::audit::Config::default() };
         let redactor = Redactor::new(&crate::redaction::Config::default()).unwrap();
         let audit = Audit::open(&config, redactor, clock.clone()).unwrap();
-        let refusals = Refusals::new(audit.clone(), clock.clone());
+        let limiter = Arc::new(Limiter::new(&crate::limits::Config::default(), clock.clone()));
+        let refusals = Refusals::new(audit.clone(), move || limiter.clone(), clock.clone());
         for _ in 0..10_000 {
             refusals.refused("no credential", "192.0.2.1:1");
         }

@@ -3,6 +3,8 @@
 //! Owns [`File`]: appending whole lines to one chain from several processes. The idea: whoever writes holds the file's
 //! lock; if the file is not as long as it was left, somebody else wrote, and the chain is taken up from the last line.
 //! A tail that is no line (a process died while writing) is closed with a recovery line that names its length and hash.
+//! A file that is full, or that somebody else moved away, is left behind, and the chain goes on in a new one: whoever
+//! writes looks whether the file it has locked is still the one of that name.
 //!
 //! Must not: leave half a line behind; what could not be written whole is cut off again.
 
@@ -15,7 +17,8 @@ use std::time::Duration;
 use super::chain::{Head, Link, hash_of, text};
 use super::checkpoint::{Kept, Signer, keep};
 use super::line::Members;
-use super::process;
+use super::{Config, process, segments};
+use crate::clock::rfc3339;
 use crate::ownership::{make_private, private};
 
 /// How far back the last good line is looked for.
@@ -25,6 +28,31 @@ const OPEN: u64 = 4 << 20;
 /// How much of a line holds who began which call.
 const START: usize = 1024;
 
+/// What the configuration says of writing.
+pub(super) struct Settings {
+    checkpoint_every: u64,
+    sync: bool,
+    /// Bytes of a full file.
+    most: u64,
+    /// Age of the first line of a full file.
+    oldest: Duration,
+    /// How many full files are kept; 0 keeps all.
+    keep: usize,
+}
+
+impl Settings {
+    pub(super) fn of(config: &Config) -> Self {
+        const DAY: u64 = 24 * 3600;
+        Self {
+            checkpoint_every: config.checkpoint_every,
+            sync: config.sync,
+            most: config.rotate_megabytes.saturating_mul(1 << 20),
+            oldest: Duration::from_secs(u64::from(config.rotate_days) * DAY),
+            keep: config.keep,
+        }
+    }
+}
+
 /// An audit file, opened for appending.
 pub(super) struct File {
     path: PathBuf,
@@ -32,44 +60,40 @@ pub(super) struct File {
     head: Head,
     length: u64,
     signer: Option<Signer>,
-    checkpoint_every: u64,
+    settings: Settings,
     since_checkpoint: u64,
-    sync: bool,
+    /// The time of the first line, once it was needed.
+    began: Option<String>,
+    /// A full file could not be renamed; that was said.
+    stuck: bool,
     buffer: Vec<u8>,
     kept: Option<Kept>,
 }
 
 impl File {
     /// Opens the file (made with mode 0600 if it is not there), mends its tail and closes what dead processes left open.
-    pub(super) fn open(
-        path: &Path,
-        key: &Path,
-        checkpoint_every: u64,
-        sync: bool,
-        wall: Duration,
-    ) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, key: &Path, settings: Settings, wall: Duration) -> io::Result<Self> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;
         }
-        let file = private(OpenOptions::new().create(true).append(true).read(true)).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("not a file"));
-        }
-        make_private(&file)?;
         let mut opened = Self {
             path: path.to_path_buf(),
-            handle: file,
+            handle: at(path)?,
             head: Head::START,
             length: 0,
             signer: None,
-            checkpoint_every,
+            settings,
             since_checkpoint: 0,
-            sync,
+            began: None,
+            stuck: false,
             buffer: Vec::new(),
             kept: None,
         };
-        opened.locked(|opened| {
+        opened.locked(wall, |opened| {
             opened.signer = Some(Signer::open(key, path)?);
+            // Somebody may have died between renaming a full file and beginning the next.
+            opened.head =
+                segments::full(path).last().and_then(|last| segments::last(last)).unwrap_or(Head::START);
             let length = opened.handle.metadata()?.len();
             opened.catch_up(length, wall)?;
             opened.close_what_the_dead_left(length, wall)?;
@@ -84,16 +108,20 @@ impl File {
         lines: impl Iterator<Item = &'a str>,
         wall: Duration,
     ) -> io::Result<()> {
-        self.locked(|file| {
+        self.locked(wall, |file| {
             let length = file.handle.metadata()?.len();
             if length != file.length {
                 file.catch_up(length, wall)?;
+            }
+            if file.is_full(wall)? {
+                file.rotate(wall)?;
             }
             for line in lines {
                 file.head.append(&mut file.buffer, line);
                 file.since_checkpoint += 1;
             }
-            if file.checkpoint_every > 0 && file.since_checkpoint >= file.checkpoint_every {
+            let every = file.settings.checkpoint_every;
+            if every > 0 && file.since_checkpoint >= every {
                 file.sign(wall);
             }
             file.write()?;
@@ -110,25 +138,138 @@ impl File {
             return Ok(());
         }
         self.since_checkpoint = u64::MAX;
-        let every = std::mem::replace(&mut self.checkpoint_every, 1);
+        let every = std::mem::replace(&mut self.settings.checkpoint_every, 1);
         let result = self.append(std::iter::empty(), wall);
-        self.checkpoint_every = every;
+        self.settings.checkpoint_every = every;
         result
     }
 
-    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
-        self.handle.lock()?;
-        let (head, since) = (self.head, self.since_checkpoint);
+    fn locked<T>(&mut self, wall: Duration, work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
         self.buffer.clear();
+        self.lock(wall)?;
+        let since = self.since_checkpoint;
         let result = work(self);
         if result.is_err() {
-            self.head = head;
+            // Where the chain stands is read from the file again: nothing of the buffer is in it.
+            self.buffer.clear();
+            self.recall();
             self.since_checkpoint = since;
             self.kept = None;
         }
         // Unlocking fails only if the descriptor is gone, and then the lock is too.
         let _ = self.handle.unlock();
         result
+    }
+
+    /// Takes the lock of the file that has the name now. One that was moved away is left behind: what it ends with is
+    /// what an empty one goes on from.
+    fn lock(&mut self, wall: Duration) -> io::Result<()> {
+        loop {
+            self.handle.lock()?;
+            if is_at(&self.handle, &self.path)? {
+                return Ok(());
+            }
+            let length = self.handle.metadata()?.len();
+            if length > self.length {
+                self.catch_up(length, wall)?;
+            }
+            let next = at(&self.path)?;
+            let _ = self.handle.unlock();
+            self.handle = next;
+            (self.length, self.began) = (0, None);
+            self.handle.lock()?;
+            let length = self.handle.metadata()?.len();
+            if length > 0 {
+                // Somebody else went on already, from the same last line; so what we would have said of it is said.
+                self.buffer.clear();
+                self.catch_up(length, wall)?;
+            } else if let Some(last) = segments::full(&self.path).last().and_then(|last| segments::last(last))
+                && last.seq > self.head.seq
+            {
+                self.buffer.clear();
+                self.head = last;
+            }
+            let _ = self.handle.unlock();
+        }
+    }
+
+    /// After a failure: the last line that is really in the file.
+    fn recall(&mut self) {
+        let found =
+            self.handle.metadata().and_then(|data| segments::tail(&mut self.handle, data.len(), TAIL));
+        let lines = found.unwrap_or_default();
+        let last = lines.split(|byte| *byte == b'\n').rev().find_map(Link::of);
+        let last = last.map(|link| Head { seq: link.seq, hash: link.hash });
+        let before = || segments::full(&self.path).last().and_then(|last| segments::last(last));
+        self.head = last.or_else(before).unwrap_or(Head::START);
+    }
+
+    fn is_full(&mut self, wall: Duration) -> io::Result<bool> {
+        let Settings { most, oldest, .. } = self.settings;
+        if self.stuck || self.length == 0 {
+            return Ok(false);
+        }
+        if most > 0 && self.length >= most {
+            return Ok(true);
+        }
+        if oldest.is_zero() {
+            return Ok(false);
+        }
+        if self.began.is_none() {
+            let start = self.read(0, 256.min(self.length))?;
+            let start = String::from_utf8_lossy(&start);
+            self.began = member(&start, "\"time\":\"").map(|(time, _)| time.to_owned());
+        }
+        // Times of one form and zone compare as texts do.
+        let limit = rfc3339(wall.saturating_sub(oldest));
+        Ok(self.began.as_deref().is_some_and(|began| began < limit.as_str()))
+    }
+
+    /// Signs the end of a full file, renames it and begins the next. A file that cannot be renamed is written on.
+    fn rotate(&mut self, wall: Duration) -> io::Result<()> {
+        let full = segments::next(&self.path);
+        let name = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut line = Members::new("event", wall, process::name());
+        line.text("event", "audit_file_full").text("file", &name);
+        self.head.append(&mut self.buffer, &line.finish());
+        self.sign(wall);
+        self.write()?;
+        self.buffer.clear();
+        if let Some(kept) = self.kept.take() {
+            keep(&self.path, &kept);
+        }
+        if let Err(cause) = fs::rename(&self.path, &full) {
+            tracing::error!(kind = ?cause.kind(), "a full audit file cannot be renamed; it is written on");
+            self.stuck = true;
+            return Ok(());
+        }
+        let _ = self.handle.unlock();
+        self.lock(wall)?;
+        self.retire(wall)
+    }
+
+    /// Deletes full files beyond those that are kept. The chain names the last line of what is gone first.
+    fn retire(&mut self, wall: Duration) -> io::Result<()> {
+        let full = segments::full(&self.path);
+        let beyond = if self.settings.keep == 0 { 0 } else { full.len().saturating_sub(self.settings.keep) };
+        for old in &full[..beyond] {
+            let Some(last) = segments::last(old) else { continue };
+            let name = old.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut line = Members::new("event", wall, process::name());
+            line.text("event", "audit_file_deleted").text("file", &name);
+            line.number("last_seq", last.seq).text("last_hash", text(&last.hash));
+            self.head.append(&mut self.buffer, &line.finish());
+        }
+        if beyond > 0 {
+            self.write()?;
+            self.buffer.clear();
+        }
+        for old in &full[..beyond] {
+            if let Err(cause) = fs::remove_file(old) {
+                tracing::warn!(kind = ?cause.kind(), "an old audit file cannot be deleted");
+            }
+        }
+        Ok(())
     }
 
     /// Writes the buffer in one go. What was written of it is cut off again if not all could be.
@@ -139,7 +280,7 @@ impl File {
         let written = self
             .handle
             .write_all(&self.buffer)
-            .and_then(|()| if self.sync { self.handle.sync_data() } else { Ok(()) });
+            .and_then(|()| if self.settings.sync { self.handle.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             // If this fails too, the next writer finds a torn tail and seals it.
             let _ = self.handle.set_len(self.length);
@@ -225,7 +366,16 @@ impl File {
 
     /// Writes an outcome for every call that a process which is no more had begun.
     fn close_what_the_dead_left(&mut self, length: u64, wall: Duration) -> io::Result<()> {
-        let tail = self.read(length.saturating_sub(OPEN), length)?;
+        let mut tail = self.read(length.saturating_sub(OPEN), length)?;
+        if length < OPEN
+            && let Some(before) = segments::full(&self.path).last()
+            && let Ok(mut before) = fs::File::open(before)
+        {
+            let whole = before.metadata()?.len();
+            let mut earlier = segments::tail(&mut before, whole, OPEN - length)?;
+            earlier.append(&mut tail);
+            tail = earlier;
+        }
         let mut open: HashMap<&str, (&str, &str)> = HashMap::new();
         for line in tail.split(|byte| *byte == b'\n') {
             // What is asked for is ours and comes first, so the rest of a line is not even looked at.
@@ -259,6 +409,33 @@ impl File {
         }
         Ok(())
     }
+}
+
+/// The file at a path, made with mode 0600 if it is not there.
+fn at(path: &Path) -> io::Result<fs::File> {
+    let file = private(OpenOptions::new().create(true).append(true).read(true)).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    make_private(&file)?;
+    Ok(file)
+}
+
+/// Whether a file still has this name.
+#[cfg(unix)]
+fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_at(_file: &fs::File, _path: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 /// A text member that we wrote ourselves (without escapes), and what comes after it.

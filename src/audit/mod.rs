@@ -2,7 +2,7 @@
 //!
 //! Owns [`Audit`], [`Entry`] and the [`Config`]. The idea: an intent is in the file before a call runs and an outcome
 //! before it is answered; each line carries the hash of the one before (`chain.rs`), several processes share one chain
-//! (`file.rs`), checkpoints are signed (`checkpoint.rs`), and [`verify`] names the first line that was touched, or says
+//! (`file.rs`) over as many files as it takes (`segments.rs`), checkpoints are signed (`checkpoint.rs`), and [`verify`] names the first line that was touched, or says
 //! what it cannot prove.
 //!
 //! Must not: be optional; without a line there is no call.
@@ -15,6 +15,7 @@ mod process;
 mod query;
 mod queue;
 mod record;
+mod segments;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,13 @@ pub struct Config {
     pub checkpoint_every: u64,
     /// Most bytes of redacted arguments in a line.
     pub arguments_limit: usize,
+    /// A file that has so many megabytes is full: it is renamed to `FILE.000001` and so on, and the chain goes on in a
+    /// new one. 0: never.
+    pub rotate_megabytes: u64,
+    /// A file is full too when its first line is so many days old. 0: never.
+    pub rotate_days: u32,
+    /// How many full files are kept; the oldest is deleted when there are more, and the chain says so. 0: all of them.
+    pub keep: usize,
     /// Whether each batch is flushed to the disk before a call goes on (slow; without it a power failure, not a
     /// crash of the process, can lose the last lines).
     pub sync: bool,
@@ -56,7 +64,16 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { path: None, checkpoint_every: 1000, arguments_limit: 2048, sync: false, state: PathBuf::new() }
+        Self {
+            path: None,
+            checkpoint_every: 1000,
+            arguments_limit: 2048,
+            rotate_megabytes: 100,
+            rotate_days: 0,
+            keep: 0,
+            sync: false,
+            state: PathBuf::new(),
+        }
     }
 }
 
@@ -89,7 +106,7 @@ impl Audit {
     /// Opens the file, mends a torn tail, and closes what dead processes left open.
     pub fn open(config: &Config, redactor: Redactor, clock: SharedClock) -> Result<Arc<Self>> {
         let path = config.file();
-        let file = file::File::open(&path, &config.key(), config.checkpoint_every, config.sync, clock.wall());
+        let file = file::File::open(&path, &config.key(), file::Settings::of(config), clock.wall());
         let file = file.map_err(|cause| {
             let shown = path.display();
             Error::new(

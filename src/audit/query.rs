@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use super::segments;
 use crate::error::{Error, Kind, Result};
 use crate::json::Value;
 
@@ -46,8 +47,21 @@ impl Filter {
     }
 }
 
-/// The last `count` lines that are wanted, oldest first.
+/// The last `count` lines that are wanted, oldest first; from full files too, where the last one has not so many.
 pub fn tail(path: &Path, count: usize, filter: &Filter) -> Result<Vec<Value>> {
+    let mut found = Vec::new();
+    for file in segments::all(path).iter().rev() {
+        let mut more = tail_of(file, count - found.len(), filter)?;
+        more.append(&mut found);
+        found = more;
+        if found.len() >= count {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn tail_of(path: &Path, count: usize, filter: &Filter) -> Result<Vec<Value>> {
     const STEP: u64 = 1 << 16;
     let mut file = File::open(path).map_err(|cause| unreadable(path, cause))?;
     let mut from = file.metadata().map_err(|cause| unreadable(path, cause))?.len();
@@ -83,19 +97,29 @@ pub fn tail(path: &Path, count: usize, filter: &Filter) -> Result<Vec<Value>> {
 
 /// Shows every line that is wanted, oldest first, until `show` says enough (false).
 pub fn query(path: &Path, filter: &Filter, mut show: impl FnMut(Value) -> bool) -> Result<()> {
+    for file in segments::all(path) {
+        if !query_one(&file, filter, &mut show)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether more is wanted.
+fn query_one(path: &Path, filter: &Filter, show: &mut impl FnMut(Value) -> bool) -> Result<bool> {
     let mut file =
         BufReader::with_capacity(1 << 16, File::open(path).map_err(|cause| unreadable(path, cause))?);
     let mut line = Vec::new();
     loop {
         line.clear();
         if file.read_until(b'\n', &mut line).map_err(|cause| unreadable(path, cause))? == 0 {
-            return Ok(());
+            return Ok(true);
         }
         if let Ok(line) = serde_json::from_slice::<Value>(&line)
             && filter.wants(&line)
             && !show(line)
         {
-            return Ok(());
+            return Ok(false);
         }
     }
 }

@@ -9,13 +9,14 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Hash, Head, Link, hash_of, text};
 use super::checkpoint::{Verifier, kept};
 use super::query::unreadable;
+use super::segments;
 use crate::error::{Error, Kind, Result};
 
 /// What was done to a line.
@@ -37,6 +38,8 @@ pub enum FaultKind {
 pub struct Fault {
     /// What was done.
     pub kind: FaultKind,
+    /// The name of the file.
+    pub file: String,
     /// The line, counted from 1.
     pub line: u64,
     /// A sentence for people.
@@ -46,6 +49,8 @@ pub struct Fault {
 /// What a file shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
+    /// Files that were read: the full ones and the one that is written to.
+    pub files: u64,
     /// Lines that were checked and are good.
     pub lines: u64,
     /// Calls that were begun.
@@ -86,9 +91,15 @@ struct Said<'a> {
     torn_bytes: Option<u64>,
     #[serde(default)]
     torn_sha256: Option<&'a str>,
+    #[serde(default)]
+    event: Option<&'a str>,
+    #[serde(default)]
+    last_seq: Option<u64>,
+    #[serde(default)]
+    last_hash: Option<&'a str>,
 }
 
-/// Checks a file. `head` is the hash of a line noted earlier: if it is in the file, nothing before it was cut off.
+/// Checks an audit: the file, and the full ones before it. `head` is the hash of a line noted earlier: if it is in the file, nothing before it was cut off.
 pub fn verify(path: &Path, head: Option<&str>) -> Result<Report> {
     if let Some(head) = head
         && (head.len() != 64 || !head.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -98,7 +109,7 @@ pub fn verify(path: &Path, head: Option<&str>) -> Result<Report> {
             "The head is not the hash of an audit line: 64 hexadecimal digits.",
         ));
     }
-    let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
+    let files = segments::all(path);
     let mut check = Check {
         path,
         wanted: head.map(str::to_lowercase),
@@ -106,6 +117,11 @@ pub fn verify(path: &Path, head: Option<&str>) -> Result<Report> {
         verifier: Verifier::beside(path),
         head: Head::START,
         line: 0,
+        name: String::new(),
+        several: files.len() > 1,
+        missing: None,
+        begins: None,
+        deleted: None,
         torn: Vec::new(),
         torn_at: 0,
         open: HashSet::new(),
@@ -113,29 +129,84 @@ pub fn verify(path: &Path, head: Option<&str>) -> Result<Report> {
         unknown_keys: 0,
         report: Report::default(),
     };
-    check.walk(&mut BufReader::with_capacity(1 << 18, file))?;
+    let mut before = None;
+    for one in &files {
+        let file = File::open(one).map_err(|cause| unreadable(one, cause))?;
+        check.name = one.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        check.line = 0;
+        check.report.files += 1;
+        check.missing = missing(before, one);
+        let last = check.report.files == files.len() as u64;
+        check.walk(&mut BufReader::with_capacity(1 << 18, file), last)?;
+        if check.report.fault.is_some() {
+            break;
+        }
+        before = Some(one);
+    }
     check.conclude();
     Ok(check.report)
+}
+
+/// The name of the first file that should stand between two and does not.
+fn missing(before: Option<&PathBuf>, one: &Path) -> Option<String> {
+    let (before, number) = (before?, segments::number(one)?);
+    let expected = segments::number(before)? + 1;
+    let stem = one.file_stem().unwrap_or_default().to_string_lossy();
+    (expected != number).then(|| format!("{stem}.{expected:06}"))
+}
+
+/// A line, for people: which one of which file.
+#[derive(Debug, Clone)]
+struct Spot {
+    name: String,
+    line: u64,
 }
 
 struct Check<'a> {
     path: &'a Path,
     wanted: Option<String>,
-    wanted_at: Option<u64>,
+    wanted_at: Option<Spot>,
     verifier: Option<Verifier>,
     head: Head,
     line: u64,
+    /// The file that is read.
+    name: String,
+    several: bool,
+    /// The file that should stand before it.
+    missing: Option<String>,
+    /// Where the first file begins if that is not the beginning: until the chain says what was deleted before.
+    begins: Option<(u64, Hash, Fault)>,
+    /// How many lines were deleted by configuration.
+    deleted: Option<u64>,
     /// Bytes that are no line, until a recovery line answers for them.
     torn: Vec<u8>,
     torn_at: u64,
     open: HashSet<uuid::Uuid>,
-    last_checkpoint: Option<u64>,
+    last_checkpoint: Option<Spot>,
     unknown_keys: u64,
     report: Report,
 }
 
 impl Check<'_> {
-    fn walk(&mut self, file: &mut impl BufRead) -> Result<()> {
+    /// A line of the file that is read, for people.
+    fn place(&self, line: u64) -> String {
+        let spot = Spot { name: self.name.clone(), line };
+        self.say(&spot)
+    }
+
+    fn say(&self, spot: &Spot) -> String {
+        if self.several {
+            format!("line {} of {}", spot.line, spot.name)
+        } else {
+            format!("line {}", spot.line)
+        }
+    }
+
+    fn fault(&self, kind: FaultKind, line: u64, message: String) -> Fault {
+        Fault { kind, file: self.name.clone(), line, message: begin_large(message) }
+    }
+
+    fn walk(&mut self, file: &mut impl BufRead, last: bool) -> Result<()> {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
@@ -160,26 +231,25 @@ impl Check<'_> {
             if let Some(mut fault) = self.follow(&bytes, &link) {
                 if fault.kind == FaultKind::Deleted && self.comes_later(file)? {
                     fault.kind = FaultKind::Reordered;
+                    let place = self.place(fault.line);
                     fault.message =
-                        format!("Line {} stands before lines that were written before it.", fault.line);
+                        begin_large(format!("{place} stands before lines that were written before it."));
                 }
                 self.report.fault = Some(fault);
                 return Ok(());
             }
         }
-        if !self.torn.is_empty() {
-            let ends = !self.torn.ends_with(b"\n");
-            self.report.fault = Some(if ends {
-                Fault {
-                    kind: FaultKind::Truncated,
-                    line: self.line,
-                    message: format!(
-                        "Line {} is not whole: the file was cut off, or its writer died; the next start seals it.",
-                        self.line
-                    ),
-                }
+        // A full file that somebody moved away in the middle of a line is answered for in the next one.
+        if !self.torn.is_empty() && last {
+            self.report.fault = Some(if self.torn.ends_with(b"\n") {
+                self.not_a_line(self.torn_at)
             } else {
-                not_a_line(self.torn_at)
+                let place = self.place(self.line);
+                self.fault(
+                    FaultKind::Truncated,
+                    self.line,
+                    format!("{place} is not whole: the file was cut off, or its writer died; the next start seals it."),
+                )
             });
         }
         Ok(())
@@ -188,50 +258,60 @@ impl Check<'_> {
     /// Takes the next line, or says what is wrong with it.
     fn follow(&mut self, bytes: &[u8], link: &Link) -> Option<Fault> {
         let number = self.line;
-        let fault = |kind, line, message: String| Some(Fault { kind, line, message });
         if link.hash != Link::true_hash(bytes) {
-            return fault(
+            return Some(self.fault(
                 FaultKind::Edited,
                 number,
-                format!("Line {number} was edited: it does not have the hash it was written with."),
-            );
+                format!("{} was edited: it does not have the hash it was written with.", self.place(number)),
+            ));
         }
-        let Ok(said) = serde_json::from_slice::<Said<'_>>(bytes) else { return Some(not_a_line(number)) };
+        let Ok(said) = serde_json::from_slice::<Said<'_>>(bytes) else {
+            return Some(self.not_a_line(number));
+        };
         if !self.torn.is_empty() {
             let sealed = said.kind == "recovery"
                 && said.torn_bytes == u64::try_from(self.torn.len()).ok()
                 && said.torn_sha256 == Some(text(&hash_of(&self.torn)));
             if !sealed {
-                return Some(not_a_line(self.torn_at));
+                return Some(self.not_a_line(self.torn_at));
             }
             self.torn.clear();
             self.report.sealed += 1;
         }
         let expected = self.head.seq + 1;
         if link.seq > expected {
-            let missing = link.seq - expected;
-            return fault(
-                FaultKind::Deleted,
-                number,
-                format!("{missing} line(s) before line {number} were deleted."),
-            );
+            let (missing, place) = (link.seq - expected, self.place(number));
+            let said = match self.missing.take() {
+                Some(name) => format!("{name} is missing, and with it {missing} line(s) before {place}."),
+                None => format!("{missing} line(s) before {place} were deleted."),
+            };
+            let fault = self.fault(FaultKind::Deleted, number, said);
+            // What was deleted because the configuration says so is named further on.
+            if self.head == Head::START && number == 1 && self.several {
+                self.begins = Some((link.seq - 1, link.prev, fault));
+                self.head = Head { seq: link.seq - 1, hash: link.prev };
+                return self.follow(bytes, link);
+            }
+            return Some(fault);
         }
         if link.seq < expected {
-            return fault(
+            return Some(self.fault(
                 FaultKind::Reordered,
                 number,
                 format!(
-                    "Line {number} was written earlier than the lines before it, or stands here a second time."
+                    "{} was written earlier than the lines before it, or stands here a second time.",
+                    self.place(number)
                 ),
-            );
+            ));
         }
         if link.prev != self.head.hash {
             let edited = number.saturating_sub(1).max(1);
-            return fault(
+            let (before, place) = (self.place(edited), self.place(number));
+            return Some(self.fault(
                 FaultKind::Edited,
                 edited,
-                format!("Line {edited} was edited: line {number} was written after another one."),
-            );
+                format!("{before} was edited: {place} was written after another one."),
+            ));
         }
         if let Some(fault) = self.take(&said, link) {
             return Some(fault);
@@ -239,9 +319,18 @@ impl Check<'_> {
         self.head = Head { seq: link.seq, hash: link.hash };
         self.report.lines += 1;
         if self.wanted.as_deref().is_some_and(|wanted| wanted.as_bytes() == link.hash) {
-            self.wanted_at = Some(number);
+            self.wanted_at = Some(Spot { name: self.name.clone(), line: number });
         }
         None
+    }
+
+    fn not_a_line(&self, number: u64) -> Fault {
+        let place = self.place(number);
+        self.fault(
+            FaultKind::Edited,
+            number,
+            format!("{place} was edited: it is not an audit line any more."),
+        )
     }
 
     /// Counts what a good line says.
@@ -258,18 +347,24 @@ impl Check<'_> {
             ("checkpoint", _) => match &self.verifier {
                 Some(verifier) if said.key.is_some_and(|key| verifier.is(key)) => {
                     if !verifier.verify(link.seq, &link.prev, said.signature.unwrap_or_default()) {
-                        let number = self.line;
-                        return Some(Fault {
-                            kind: FaultKind::Edited,
-                            line: number,
-                            message: format!("Line {number} is a checkpoint whose signature is not good."),
-                        });
+                        let place = self.place(self.line);
+                        let said = format!("{place} is a checkpoint whose signature is not good.");
+                        return Some(self.fault(FaultKind::Edited, self.line, said));
                     }
                     self.report.checkpoints += 1;
-                    self.last_checkpoint = Some(self.line);
+                    self.last_checkpoint = Some(Spot { name: self.name.clone(), line: self.line });
                 }
                 _ => self.unknown_keys += 1,
             },
+            ("event", _) if said.event == Some("audit_file_deleted") => {
+                let named = |(seq, hash, _): &(u64, Hash, Fault)| {
+                    said.last_seq == Some(*seq) && said.last_hash == Some(text(hash))
+                };
+                if self.begins.as_ref().is_some_and(named) {
+                    self.begins = None;
+                    self.deleted = said.last_seq;
+                }
+            }
             _ => {}
         }
         None
@@ -294,8 +389,10 @@ impl Check<'_> {
     fn conclude(&mut self) {
         self.report.head = text(&self.head.hash).to_owned();
         self.report.open_calls = u64::try_from(self.open.len()).unwrap_or(u64::MAX);
-        let truncated =
-            |line, message: &str| Fault { kind: FaultKind::Truncated, line, message: message.to_owned() };
+        if let Some((_, _, fault)) = self.begins.take() {
+            self.report.fault = Some(fault);
+        }
+        let truncated = |line, message: &str| self.fault(FaultKind::Truncated, line, message.to_owned());
         if self.report.fault.is_none() {
             let kept = kept(self.path).into_iter().find(|kept| self.is_genuine(kept));
             if self.wanted.is_some() && self.wanted_at.is_none() {
@@ -311,25 +408,34 @@ impl Check<'_> {
             }
         }
         let mut unproven = Vec::new();
-        match self.wanted_at {
-            Some(line) if line == self.line => {}
-            Some(line) => unproven.push(format!(
-                "That nothing was cut off after line {line}, which has the given head: note the head again."
+        let at_end = |spot: &Spot| spot.name == self.name && spot.line == self.line;
+        let at_end = self.wanted_at.as_ref().is_some_and(at_end);
+        match &self.wanted_at {
+            Some(_) if at_end => {}
+            Some(spot) => unproven.push(format!(
+                "That nothing was cut off after {}, which has the given head: note the head again.",
+                self.say(spot)
             )),
             None if self.wanted.is_none() => {
-                let since = self.last_checkpoint.unwrap_or(0);
+                let since =
+                    self.last_checkpoint.as_ref().map_or_else(|| String::from("line 0"), |at| self.say(at));
                 unproven.push(format!(
-                    "That nothing was cut off after line {since}: note the head elsewhere and give it with --head."
+                    "That nothing was cut off after {since}: note the head elsewhere and give it with --head."
                 ));
             }
             None => {}
+        }
+        if let Some(lines) = self.deleted {
+            unproven.push(format!(
+                "What the first {lines} lines said: [audit] keep had their files deleted, and the chain says so."
+            ));
         }
         if self.unknown_keys > 0 || self.verifier.is_none() {
             unproven.push(String::from(
                 "That the checkpoints are ours: the public key beside the file is missing or another one.",
             ));
         }
-        if self.wanted_at != Some(self.line) {
+        if !at_end {
             unproven.push(String::from(
                 "That the file was not rewritten as a whole by somebody who holds the signing key: \
                  only a head or checkpoint kept elsewhere shows that.",
@@ -347,10 +453,10 @@ impl Check<'_> {
     }
 }
 
-fn not_a_line(number: u64) -> Fault {
-    Fault {
-        kind: FaultKind::Edited,
-        line: number,
-        message: format!("Line {number} was edited: it is not an audit line any more."),
+/// A sentence begins with a large letter, unless it begins with the name of a file.
+fn begin_large(mut text: String) -> String {
+    if text.starts_with("line ") {
+        text.replace_range(..1, "L");
     }
+    text
 }

@@ -59,8 +59,15 @@ fn verify(path: &Path, head: Option<&str>, as_json: bool, screen: Screen) -> Res
             screen.line(&screen.paint(
                 Tone::Good,
                 &format!(
-                    "whole: {} lines, {} calls, {} signed checkpoints",
-                    report.lines, report.calls, report.checkpoints
+                    "whole: {} lines in {}, {} calls, {} signed checkpoints",
+                    report.lines,
+                    if report.files == 1 {
+                        String::from("1 file")
+                    } else {
+                        format!("{} files", report.files)
+                    },
+                    report.calls,
+                    report.checkpoints
                 ),
             ));
             screen.line(&format!("head  {}", report.head));

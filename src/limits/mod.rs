@@ -10,6 +10,7 @@
 pub mod fair;
 mod gcra;
 mod memory;
+mod refusals;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use gcra::{Decision, Quota, decide};
 use memory::{CLASSES, Memory};
+use refusals::Refusals;
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
@@ -33,6 +35,9 @@ pub struct Config {
     pub write: Quota,
     /// For calls that remove something.
     pub destroy: Quota,
+    /// How often a caller may be refused for any of these one by one, each with its lines in the audit. Who goes on far
+    /// beyond is turned away over HTTP before anything is looked at.
+    pub refusals: Quota,
     /// How many principals are remembered at once.
     pub most_principals: usize,
     /// What happens when a shared store cannot be reached.
@@ -56,6 +61,7 @@ impl Default for Config {
             read: Quota::new(6000, 1000),
             write: Quota::new(60, 10),
             destroy: Quota::new(60, 10),
+            refusals: Quota::new(600, 100),
             most_principals: 10_000,
             on_outage: Outage::default(),
         }
@@ -77,6 +83,8 @@ pub trait Store: Send + Sync + 'static {
 /// Counts calls per principal and class.
 pub struct Limiter {
     quotas: [Quota; CLASSES],
+    refusals: Quota,
+    refused: Arc<Refusals>,
     memory: Arc<Memory>,
     shared: Option<Arc<dyn Store>>,
     on_outage: Outage,
@@ -88,6 +96,8 @@ impl Limiter {
     pub fn new(config: &Config, clock: SharedClock) -> Self {
         Self {
             quotas: [config.read, config.write, config.destroy],
+            refusals: config.refusals,
+            refused: Arc::new(Refusals::new(config.most_principals)),
             memory: Arc::new(Memory::new(config.most_principals)),
             shared: None,
             on_outage: config.on_outage,
@@ -99,8 +109,11 @@ impl Limiter {
     #[must_use]
     pub fn renewed(&self, config: &Config) -> Self {
         self.memory.resize(config.most_principals);
+        self.refused.resize(config.most_principals);
         Self {
             quotas: [config.read, config.write, config.destroy],
+            refusals: config.refusals,
+            refused: Arc::clone(&self.refused),
             memory: Arc::clone(&self.memory),
             shared: self.shared.clone(),
             on_outage: config.on_outage,
@@ -140,8 +153,16 @@ impl Limiter {
         };
         match decision {
             Decision::Allowed { .. } => Ok(decision),
-            Decision::Refused { retry_after } => Err(refusal(class, quota, cost, retry_after)),
+            Decision::Refused { retry_after } => {
+                self.refused.count(principal, self.refusals, self.clock.monotonic());
+                Err(refusal(class, quota, cost, retry_after))
+            }
         }
+    }
+
+    /// How long a principal that was refused far too often is not even listened to; none for everybody else.
+    pub fn held(&self, principal: &str) -> Option<Duration> {
+        self.refused.held(principal, self.refusals, self.clock.monotonic())
     }
 
     /// How many calls of `class` this process would let the principal make right now.

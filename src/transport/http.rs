@@ -258,10 +258,7 @@ impl Shared {
         if let Some(wait) = self.attempts.wait(remote.ip()) {
             let refusal =
                 Refused { status: StatusCode::TOO_MANY_REQUESTS, what: "too many refused credentials" };
-            let mut response = self.refuse(refusal, remote);
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-            return Err(response);
+            return Err(wait_for(self.refuse(refusal, remote), wait));
         }
         let verdict = match verdict {
             Verdict::Now(verdict) => verdict,
@@ -323,6 +320,10 @@ impl Shared {
         let gone = gone.drop_guard();
         match route {
             Route::Message => {
+                let watch = self.watch.as_ref();
+                if let Some(wait) = watch.and_then(|watch| watch.turns_away(&peer.principal.id)) {
+                    return wait_for(plain(StatusCode::TOO_MANY_REQUESTS, "too many refused calls"), wait);
+                }
                 let bytes = match read(body, self.config.body_limit, self.config.body_timeout).await {
                     Ok(bytes) => bytes,
                     Err(refusal) => return self.refuse(refusal, remote),
@@ -471,6 +472,13 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Reply> {
     let mut response = Response::new(Reply::Whole(Bytes::from_static(text.as_bytes())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}
+
+/// The response, with the time to come back after.
+fn wait_for(mut response: Response<Reply>, wait: Duration) -> Response<Reply> {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 

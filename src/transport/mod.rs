@@ -167,4 +167,9 @@ pub trait Handler: Send + Sync + 'static {
 pub trait Watch: Send + Sync + 'static {
     /// `what` names the reason in a few words of ours, `peer` the address it came from.
     fn refused(&self, what: &'static str, peer: &str);
+
+    /// Whether a caller's messages are turned away unread, and for how long; asked for each, and told by asking.
+    fn turns_away(&self, _principal: &str) -> Option<std::time::Duration> {
+        None
+    }
 }

@@ -339,6 +339,23 @@ def test_arguments_that_do_not_fit_are_explained_without_their_values(
     assert outcomes("add") == ["BadArguments", "ok"]
 
 
+def test_a_caller_that_hammers_is_turned_away_and_counted(tmp_path: Path, tools: Path) -> None:
+    config = tmp_path / "bartizan.toml"
+    slow = "{ per_minute = 1, burst = 3 }"
+    config.write_text(f"[limits]\nread = {slow}\nrefusals = {slow}\n")
+    with Served("--tools", tools, "--config", config) as served:
+        answers = [served.call("add", {"a": 1, "b": 2}) for _ in range(40)]
+        assert [answer.status for answer in answers[:6]] == [200] * 6
+        assert {answer.status for answer in answers[6:]} == {429}
+        assert 0 < int(answers[-1].headers["retry-after"]) <= 60
+        served.stop()
+    assert outcomes("add") == ["ok"] * 3 + ["RateLimited"] * 3
+    turned = [line for line in map(json.loads, audit_file().read_text().splitlines()) if line.get("event") == "turned away"]
+    assert sum(line["detail"]["requests"] for line in turned) == 34
+    assert {line["detail"]["principal"] for line in turned} == {"key:local"}
+    whole()
+
+
 def test_arguments_that_are_no_object_are_refused(served: Served) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": envelope({"name": "add", "arguments": [1]})}
     refused(served.post(json.dumps(body), served.headers("tools/call", "add")), 400, -32602)

@@ -509,6 +509,12 @@ fn several_processes_share_one_chain() {
 
 #[test]
 fn a_call_that_was_killed_gets_an_outcome_at_the_next_start() {
+    killed(|_| {});
+    // Also when the file was full and left behind meanwhile.
+    killed(|file| fs::rename(file, format!("{}.000001", file.display())).unwrap());
+}
+
+fn killed(meanwhile: fn(&Path)) {
     let place = Place::new();
     let mut child = another_process(&place, "hang", "");
     let deadline = std::time::Instant::now() + Duration::from_mins(1);
@@ -519,6 +525,7 @@ fn a_call_that_was_killed_gets_an_outcome_at_the_next_start() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(good(&place.file()).open_calls, 1);
+    meanwhile(&place.file());
     drop(place.open());
     let report = good(&place.file());
     assert_eq!(report.open_calls, 0);

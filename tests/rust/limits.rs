@@ -128,3 +128,24 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn who_is_refused_far_too_often_is_held_and_nobody_else() {
+    let clock = ManualClock::at(Duration::from_secs(1_000));
+    let config = Config { write: Quota::new(60, 1), refusals: Quota::new(60, 5), ..Config::default() };
+    let limiter = Limiter::new(&config, clock.clone());
+    limiter.take("key:hammer", "write", 1).await.unwrap();
+    assert_eq!(limiter.held("key:hammer"), None);
+    for _ in 0..5 {
+        assert_eq!(limiter.held("key:hammer"), None);
+        limiter.take("key:hammer", "write", 1).await.unwrap_err();
+    }
+    assert_eq!(limiter.held("key:hammer"), Some(Duration::from_secs(1)));
+    assert_eq!(limiter.held("key:calm"), None);
+    // Other quotas do not set anybody free, and waiting does.
+    let renewed = limiter.renewed(&config);
+    assert!(renewed.held("key:hammer").is_some());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(renewed.held("key:hammer"), None);
+    renewed.take("key:hammer", "write", 1).await.unwrap();
+}

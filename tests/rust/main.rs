@@ -18,6 +18,7 @@
 mod approvals;
 mod architecture;
 mod audit;
+mod audit_files;
 mod batches;
 mod client;
 mod connectors;
