@@ -55,6 +55,9 @@ impl World {
                 return self.create_many(&mut store, call, index, before);
             }
         }
+        if method == "POST" && !dry_run(call) {
+            self.affect(&mut store, call, before);
+        }
         match (method, self.plan.find(&call.segments)) {
             ("GET" | "HEAD", Some((index, collection))) if self.lists(call.operation) => {
                 self.list(&mut store, call, index, collection, &call.segments)
@@ -102,18 +105,20 @@ impl World {
                 }
                 self.room(store)?;
                 let body = call.body.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
-                let value = match &held {
-                    Some(thing) => {
+                let value = match (&held, &call.body) {
+                    // a list is what the thing is from now on, and never a patch: PUT replaces
+                    (_, Some(list @ Value::Array(_))) => list.clone(),
+                    (Some(thing), _) => {
                         let mut after = thing.value.clone();
                         if let Value::Object(after) = &mut after {
                             after.extend(body);
                         }
                         self.changed(index, &thing.value, after)
                     }
-                    None => self.attached(store, index, &path, name, &body),
+                    (None, _) => self.attached(store, index, &path, name, &body),
                 };
                 let version = if dry { 1 } else { store.put(&path, name, value.clone()) };
-                Ok(tagged(self.respond(call.operation, DONE, Payload::Thing(value)), version))
+                Ok(tagged(self.respond(call.operation, DONE, self.whole(call, value)), version))
             }
             "PATCH" => {
                 let thing = held.ok_or_else(missing)?;
@@ -134,7 +139,8 @@ impl World {
             }
             "GET" | "HEAD" => {
                 let thing = held.ok_or_else(missing)?;
-                Ok(tagged(self.respond(call.operation, &["200"], Payload::Thing(thing.value)), thing.version))
+                let payload = self.whole(call, thing.value);
+                Ok(tagged(self.respond(call.operation, &["200"], payload), thing.version))
             }
             _ => {
                 held.ok_or_else(missing)?;
@@ -186,8 +192,13 @@ impl World {
     ) -> Result<Reply, Refused> {
         self.look(store, index, segments)?;
         let path = join(segments);
-        let all: Vec<Value> =
-            store.collection(&path).into_iter().flatten().map(|(_, thing)| thing.value.clone()).collect();
+        let all: Vec<Value> = match store.single(&path) {
+            // put there as a whole
+            Some(Value::Array(items)) => items.clone(),
+            _ => {
+                store.collection(&path).into_iter().flatten().map(|(_, thing)| thing.value.clone()).collect()
+            }
+        };
         let first = all.first().cloned();
         let filter = narrowed(call, collection);
         let mut found: Vec<Value> = all.into_iter().filter(|thing| search::matches(thing, &filter)).collect();
@@ -315,7 +326,18 @@ impl World {
         if !dry_run(call) {
             store.put_single(&path, after.clone());
         }
-        Ok(self.respond(call.operation, DONE, Payload::Thing(after)))
+        Ok(self.respond(call.operation, DONE, self.whole(call, after)))
+    }
+
+    /// All of a thing, which may be a list.
+    fn whole(&self, call: &Call, value: Value) -> Payload {
+        match value {
+            Value::Array(items) => {
+                let page = Page { offset: 0, limit: items.len().max(1) };
+                Payload::List(page.cut(call, &format!("{}{}", self.base, join(&call.segments)), items))
+            }
+            value => Payload::Thing(value),
+        }
     }
 
     /// An act: the answer is what the document shows, with the client's words where they belong.

@@ -7,6 +7,7 @@
 //! Must not: listen anywhere but on the loopback, resolve a real credential, or be taken for the real thing: every
 //! answer says `x-practice`.
 
+mod act;
 mod answer;
 mod auth;
 mod book;

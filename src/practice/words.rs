@@ -29,6 +29,33 @@ const SETTLED: &[&str] = &[
 const LEAVING: &[&str] =
     &["DEPROVISIONING", "DELETING", "DELETED", "DEPROVISIONED", "INACTIVE", "deleted", "deleting"];
 
+/// Where acts lead: what the act's word holds, and the states it aims at, best first. The first row that fits counts.
+const GOALS: &[(&str, &[&str])] = &[
+    ("deletion_acceptance", LEAVING),
+    ("deactivat", &["INACTIVE", "DEACTIVATED", "DISABLED"]),
+    ("disable", &["DISABLED", "INACTIVE"]),
+    ("suspend", &["SUSPENDED", "INACTIVE"]),
+    ("cancel", &["CANCELLED", "CANCELED"]),
+    ("abort", &["ABORTED", "CANCELLED", "CANCELED"]),
+    ("reject", &["REJECTED", "DECLINED"]),
+    ("decline", &["DECLINED", "REJECTED"]),
+    ("accept", SETTLED),
+    ("approve", &["APPROVED", "ACTIVE"]),
+    ("activate", &["ACTIVE", "ACTIVATED", "ENABLED"]),
+    ("enable", &["ENABLED", "ACTIVE"]),
+    ("resume", &["ACTIVE", "RUNNING"]),
+    ("retry", &["PENDING", "PROVISIONING"]),
+    ("start", &["RUNNING", "ACTIVE", "STARTED"]),
+    ("stop", &["STOPPED", "INACTIVE"]),
+    ("complete", &["COMPLETED", "SUCCEEDED"]),
+];
+
+/// The states that an act leads to, when its word tells.
+pub(super) fn goals(word: &str) -> Option<&'static [&'static str]> {
+    let lower = word.to_ascii_lowercase();
+    GOALS.iter().find(|(part, _)| lower.contains(part)).map(|(_, goals)| *goals)
+}
+
 const METROS: &[(&str, &str, &str, &str)] = &[
     ("SV", "Silicon Valley", "AMER", "US"),
     ("DC", "Washington, DC", "AMER", "US"),
@@ -167,6 +194,14 @@ pub(super) fn uuid(from: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_act_leads_where_its_word_says() {
+        assert_eq!(goals("CONNECTION_CREATION_REJECTION").unwrap()[0], "REJECTED");
+        assert_eq!(goals("deactivate").unwrap()[0], "INACTIVE");
+        assert_eq!(goals("CONNECTION_DELETION_ACCEPTANCE").unwrap()[0], "DEPROVISIONING");
+        assert_eq!(goals("RESEND_EMAIL_NOTIFICATION"), None);
+    }
 
     #[test]
     fn names_become_words() {

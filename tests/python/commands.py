@@ -233,6 +233,15 @@ class Answer:
         return "\n".join(block.get("text", "") for block in self.result["content"])
 
 
+def approval(answer: Answer) -> str:
+    """Return the id of the approval that a call waits for."""
+    error = answer.result["structuredContent"]["error"]
+    assert error["kind"] == "NeedsApproval", error
+    found = str(error["approval"])
+    assert f"bartizan approvals approve {found}" in answer.text
+    return found
+
+
 class Served(Process):
     """`bartizan serve` over HTTP."""
 

@@ -22,11 +22,11 @@ import pytest
 from commands import (
     HANDSHAKE,
     PATIENCE,
-    Answer,
     Piped,
     Process,
     Served,
     Upstream,
+    approval,
     audit_file,
     audited,
     envelope,
@@ -152,15 +152,6 @@ def named(*flags: str | Path) -> list[str]:
     done = run("tools", "--json", *flags)
     assert done.code == 0, done
     return [tool["name"] for tool in done.json["tools"]]
-
-
-def approval(answer: Answer) -> str:
-    """Return the id of the approval that a call waits for."""
-    error = answer.result["structuredContent"]["error"]
-    assert error["kind"] == "NeedsApproval", error
-    found = str(error["approval"])
-    assert f"bartizan approvals approve {found}" in answer.text
-    return found
 
 
 # Help and usage

@@ -1,7 +1,7 @@
 """What the client sent to the practice upstream, held against the documents by an independent validator.
 
-`tests/rust/practice_connectors.rs` keeps the requests as they crossed the socket; without them (the Rust
-tests were not run, or a vendor's document is not there) these tests are skipped.
+`tests/rust/practice_connectors.rs` keeps the requests as they crossed the socket; `nox -s python` runs it first. Where
+they are not there (pytest alone, or a vendor's document is missing) these tests are skipped.
 """
 
 from __future__ import annotations

@@ -212,6 +212,56 @@ async fn a_thing_is_created_listed_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn an_act_changes_the_state_where_its_word_and_the_document_say_so() {
+    let (practice, caller) = started(Options::default()).await;
+    let body = json!({"name": "mine", "bandwidth": 50, "side": {"port": "p"}, "notifications": []});
+    let made = caller.call("POST", "/v4/connections", body).await.json();
+    let at = format!("/v4/connections/{}", made["uuid"].as_str().unwrap());
+    let act = async |query: &str, word: &str| {
+        let done = caller.call("POST", &format!("{at}/actions{query}"), json!({"type": word})).await;
+        assert_eq!((done.status, &done.json()["type"]), (202, &json!(word)));
+        caller.get(&at).await.json()["state"].clone()
+    };
+    assert_eq!(made["state"], "ACTIVE");
+    assert_eq!(act("", "RESEND_NOTIFICATION").await, "ACTIVE");
+    assert_eq!(act("", "CONNECTION_CREATION_REJECTION").await, "ACTIVE", "the document has no such state");
+    assert_eq!(act("?dryRun=true", "CONNECTION_DELETION_ACCEPTANCE").await, "ACTIVE");
+    assert_eq!(act("", "CONNECTION_DELETION_ACCEPTANCE").await, "DEPROVISIONING");
+    let act = json!({"type": "RESEND_NOTIFICATION"});
+    assert_eq!(caller.call("POST", "/v4/connections/no-such/actions", act).await.status, 404);
+    assert!(practice.misfits().is_empty());
+}
+
+#[tokio::test]
+async fn a_list_that_is_put_replaces_and_is_never_a_patch() {
+    let (practice, caller) = started(Options::default()).await;
+    let port = caller.call("POST", "/v4/connections/search", json!({})).await.json()["data"][0].clone();
+    let at = format!("/v4/connections/{}/labels", port["uuid"].as_str().unwrap());
+    for labels in [json!(["a", "b"]), json!(["c"]), json!([])] {
+        assert_eq!(caller.call("PUT", &at, labels.clone()).await.json(), labels);
+        assert_eq!(caller.get(&at).await.json(), labels);
+    }
+    let steps = json!([{"op": "remove", "path": "/0"}]);
+    for _ in 0..2 {
+        assert_eq!(caller.call("PUT", "/v4/plans/p1", steps.clone()).await.json(), steps);
+        assert_eq!(caller.get("/v4/plans/p1").await.json(), steps);
+    }
+    assert!(practice.misfits().is_empty());
+}
+
+#[tokio::test]
+async fn head_is_get_without_its_body() {
+    let (practice, caller) = started(Options::default()).await;
+    let (get, head) =
+        (caller.get("/v4/ports").await, Caller::send(caller.request("HEAD", "/v4/ports")).await);
+    assert_eq!((head.status, head.text.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), get.text.len().to_string());
+    assert_eq!(practice.requests().last().unwrap().method, "HEAD");
+    let refused = Caller::send(caller.request("HEAD", "/v4/connections")).await;
+    assert_eq!(refused.status, 405, "there is no GET either");
+}
+
+#[tokio::test]
 async fn lists_are_seeded_alike_on_every_run_and_cut_into_pages() {
     let (first, one) = started(open()).await;
     let (_second, two) = started(open()).await;

@@ -182,7 +182,37 @@ pub(crate) fn document() -> Document {
     let metro = json!({"type": "object", "required": ["code"], "properties": {
         "code": {"type": "string"}, "name": {"type": "string"}
     }});
+    let labels = json!({"type": "array", "items": {"type": "string"}});
+    let steps = json!({"type": "array", "items": {
+        "type": "object", "required": ["op", "path"], "properties": {"op": {"type": "string"}, "path": {"type": "string"}}
+    }});
+    let act = json!({"type": "object", "required": ["type"], "properties": {
+        "type": {"enum": ["CONNECTION_CREATION_REJECTION", "CONNECTION_DELETION_ACCEPTANCE", "RESEND_NOTIFICATION"]}
+    }});
     let operations = vec![
+        operation(
+            "actOnConnection",
+            "POST /v4/connections/{id}/actions",
+            dry(),
+            Some(("application/json", act.clone())),
+            &[("202", act)],
+        ),
+        operation("getLabels", "GET /v4/connections/{id}/labels", vec![], None, &[("200", labels.clone())]),
+        operation(
+            "putLabels",
+            "PUT /v4/connections/{id}/labels",
+            vec![],
+            Some(("application/json", labels.clone())),
+            &[("200", labels)],
+        ),
+        operation("getPlan", "GET /v4/plans/{id}", vec![], None, &[("200", steps.clone())]),
+        operation(
+            "putPlan",
+            "PUT /v4/plans/{id}",
+            vec![],
+            Some(("application/json", steps.clone())),
+            &[("200", steps)],
+        ),
         operation("getPorts", "GET /v4/ports", ports, None, &[("200", list("data", port()))]),
         operation("getPort", "GET /v4/ports/{portId}", vec![], None, &[("200", port())]),
         operation("getMetro", "GET /v4/metros/{metroCode}", vec![], None, &[("200", metro)]),

@@ -286,7 +286,13 @@ impl<'a> Schemas<'a> {
                         continue;
                     }
                     let schema = self.schema(value, place.below(false), part, &HashSet::new())?;
-                    out.insert(key.clone(), schema);
+                    // Refusing every name, those of the branches too, is never what was meant.
+                    let blind = key == "additionalProperties"
+                        && *value == Value::Bool(false)
+                        && !object.contains_key("properties")
+                        && ["allOf", "anyOf", "oneOf"].iter().any(|group| object.contains_key(*group));
+                    let key = if blind { "unevaluatedProperties" } else { key.as_str() };
+                    out.insert(key.to_owned(), schema);
                 }
                 _ => {}
             }

@@ -90,6 +90,23 @@ fn schemas_that_contain_themselves_in_place_are_opened() {
 }
 
 #[test]
+fn names_that_only_branches_declare_are_not_refused_beside_them() {
+    let branch = |name: &str| json!({"properties": {name: {"type": "string"}}, "required": [name]});
+    let document = with(
+        &json!({"requestBody": {"required": true, "content": {"application/json": {"schema":
+            {"type": "object", "additionalProperties": false, "oneOf": [branch("a"), branch("b")]}}}}}),
+        &json!({}),
+    );
+    let schema = document.operations[0].body.as_ref().unwrap().schema.value();
+    assert_eq!(schema["unevaluatedProperties"], false);
+    let schema = crate::schema::Schema::compile(&schema).unwrap();
+    assert!(schema.check(&json!({"a": "x"})).is_ok());
+    for wrong in [json!({}), json!({"a": "x", "c": 1}), json!({"a": "x", "b": "y"})] {
+        assert!(schema.check(&wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn parameters_of_both_levels_are_merged_and_named() {
     let document = loaded(&json!({"openapi": "3.1.0", "info": {"title": "T"}, "paths": {
         "/a/{id}/f(x={x},y='{y}')?fixed=1&v={ver}": {

@@ -48,6 +48,8 @@ async fn every_tool_of_another_vendors_documents_can_be_called() {
         "akamai/siem-v1.json",
         "akamai/cps-v2.json",
         "akamai/config-dns-v2.json",
+        "akamai/identity-management-v3.json",
+        "akamai/papi-v1.reassembled.json",
         "msgraph/v1.0.deviceappmanagement.json.gz",
     ] {
         every_tool_of(file).await;
