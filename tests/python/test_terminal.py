@@ -105,7 +105,7 @@ def enrolled() -> str:
 def test_two_passphrases_that_differ_or_a_short_one_make_no_key(state: Path) -> None:
     for first, second, why in [
         (PASSPHRASE, PASSPHRASE + "!", "The two passphrases differ"),
-        ("short", "short", "too short"),
+        ("tooth", "tooth", "too short"),
     ]:
         terminal = Terminal("approvals", "enrol", "ada")
         terminal.until("Passphrase for the new key: ")
