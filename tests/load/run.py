@@ -7,7 +7,8 @@ slowly, 100 vanish in the middle of a call; 200 more streams listen. The rate is
 the others, because a latency says something only at a rate that the machine carries with ease: at 400 calls a second
 two cores are less than half busy with everybody there. What has to hold:
 
-- the 99th percentile of the well-behaved is under three times what it is without the others;
+- the 99th percentile of the well-behaved is under three times what it is without the others, measured half before and
+  half after (on a machine that does something else besides, look at the usual one too, and do not trust either);
 - every well-behaved client is served, and no call fails; every stream hears (nearly) every change;
 - every call that was given up is cancelled in the tool itself, and none runs on;
 - descriptors and memory come back to where they were;
@@ -25,6 +26,7 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,8 @@ REVISION = "2026-07-28"
 WELL_BEHAVED, SLOW, VANISHING, LISTENING = 800, 100, 100, 200
 TOUCHES_PER_SECOND = 2
 SETTLE_DEADLINE = 30.0
+# Descriptors that a process opens once and keeps: a thread's, a log's.
+SPARE = 8
 STALLED_STREAMS = 40
 QUEUE_BYTES = 1 << 20
 
@@ -141,7 +145,7 @@ class Served:
     def settled(self, descriptors: int) -> int:
         """Wait until no more descriptors are open than that, or the deadline; return how many are."""
         deadline = time.monotonic() + SETTLE_DEADLINE
-        while (now := self.descriptors()) > descriptors and time.monotonic() < deadline:
+        while (now := self.descriptors()) > descriptors + SPARE and time.monotonic() < deadline:
             time.sleep(0.1)
         return now
 
@@ -219,7 +223,7 @@ def stopped(served: Served, judge: Judge, seconds: float) -> None:
     later = max(samples[2 * third :]) - max(samples[third : 2 * third])
     judge.holds("and stop growing", f"{later:+.1f} MB in the last third", good=later < allowed / 10)
     after = served.settled(descriptors)
-    judge.holds("its descriptors are closed", f"{after} open, {descriptors} before", good=after <= descriptors)
+    judge.holds("its descriptors are closed", f"{after} open, {descriptors} before", good=after <= descriptors + SPARE)
 
 
 def accounted(served: Served, judge: Judge) -> None:
@@ -236,32 +240,59 @@ def accounted(served: Served, judge: Judge) -> None:
     )
 
 
+class Latencies:
+    """How long the calls of the well-behaved took, in milliseconds."""
+
+    def __init__(self, *seen: dict[str, Any]) -> None:
+        """Pool what was seen in one or several runs."""
+        self.tenths = [[took / 1000 for took in tenth] for one in seen for tenth in one["took_us"]]
+        self.all = sorted(took for tenth in self.tenths for took in tenth)
+
+    @staticmethod
+    def part(sorted_times: list[float], part: float) -> float:
+        """Return a percentile."""
+        return sorted_times[min(int(len(sorted_times) * part), len(sorted_times) - 1)]
+
+    def at(self, part: float) -> float:
+        """Return a percentile of all."""
+        return self.part(self.all, part)
+
+    def usual(self, part: float) -> float:
+        """Return the median of the tenths' percentiles, which a moment's disturbance does not move."""
+        return statistics.median(self.part(sorted(tenth), part) for tenth in self.tenths if tenth)
+
+
 def measure(served: Served, judge: Judge, seconds: float, rate: float) -> None:
     """Measure without and with the others, and compare."""
-    # The first minute of any process is not like the rest: everything is allocated once before anything is compared.
+    # The first moments of any process are not like the rest: everything is allocated once before anything is compared.
+    idle = served.descriptors()
     loaded(served, min(10.0, seconds), rate)
-    idle = served.settled(0 if served.descriptors() == 0 else 64)
-    memory = served.memory()
-    alone = report(generator(served, "good", seconds, rate, WELL_BEHAVED))
     served.settled(idle)
+    memory = served.memory()
+    # What else happens on the machine changes slowly: half of the comparison is measured before, half after.
+    before = report(generator(served, "good", seconds / 2, rate, WELL_BEHAVED))
     busy, begun = served.processor(), time.monotonic()
     seen, others, touches = loaded(served, seconds, rate)
     share = (served.processor() - busy) / (time.monotonic() - begun)
+    after = report(generator(served, "good", seconds / 2, rate, WELL_BEHAVED))
+    alone, among = Latencies(before, after), Latencies(seen)
     sys.stderr.write(
-        f"     {rate:.0f} calls/s of {WELL_BEHAVED} clients: p50 {alone['p50_us'] / 1000:.2f} ms alone, "
-        f"{seen['p50_us'] / 1000:.2f} ms among the others; slowest {alone['most_us'] / 1000:.1f} and "
-        f"{seen['most_us'] / 1000:.1f} ms; the server used {share:.2f} of a core; "
-        f"{others['vanished']} vanished, {others['sipped'] / 2**20:.1f} MB were sipped\n"
+        f"     {rate:.0f} calls/s of {WELL_BEHAVED} clients. Alone: p50 {alone.at(0.5):.2f} ms, p99 usually "
+        f"{alone.usual(0.99):.2f} ms, slowest {alone.all[-1]:.1f} ms. Among the others: p50 {among.at(0.5):.2f} ms, "
+        f"p99 usually {among.usual(0.99):.2f} ms, slowest {among.all[-1]:.1f} ms.\n"
+        f"     The server used {share:.2f} of a core; {others['vanished']} clients vanished, "
+        f"{others['sipped'] / 2**20:.1f} MB were sipped; the machine's load average is {os.getloadavg()[0]:.1f} "
+        f"with {os.cpu_count()} cores\n"
     )
-    ratio = seen["p99_us"] / alone["p99_us"]
+    ratio = among.at(0.99) / alone.at(0.99)
     judge.holds(
         "p99 of the well-behaved, against theirs alone (under 3)",
-        f"{seen['p99_us'] / 1000:.2f} ms against {alone['p99_us'] / 1000:.2f} ms, ratio {ratio:.2f}",
+        f"{among.at(0.99):.2f} ms against {alone.at(0.99):.2f} ms, ratio {ratio:.2f}",
         good=ratio < 3,
     )
     judge.holds(
         "every well-behaved client is served",
-        f"{seen['calls']} calls, {seen['failed']} clients failed {seen['failures']}, "
+        f"{len(among.all)} calls, {seen['failed']} clients failed {seen['failures']}, "
         f"the least served made {seen['fewest']} of {seen['wanted']:.0f}",
         good=seen["failed"] == 0 and seen["fewest"] >= seen["wanted"] - 1,
     )
@@ -272,10 +303,10 @@ def measure(served: Served, judge: Judge, seconds: float, rate: float) -> None:
         good=others["listening"] == LISTENING and others["fewest_heard"] >= touches and others["troubles"] == 0,
     )
     accounted(served, judge)
-    after = served.settled(idle)
-    judge.holds("descriptors come back", f"{after} open, {idle} before", good=after <= idle)
-    now = served.memory()
-    judge.holds("memory comes back", f"{now:.1f} MB, {memory:.1f} MB before", good=now < memory * 1.25 + 8)
+    now = served.settled(idle)
+    judge.holds("descriptors come back", f"{now} open, {idle} before", good=now <= idle + SPARE)
+    resident = served.memory()
+    judge.holds("memory comes back", f"{resident:.1f} MB, {memory:.1f} MB before", good=resident < memory * 1.25 + 8)
 
 
 def main() -> int:
