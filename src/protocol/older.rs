@@ -79,7 +79,9 @@ fn link(block: &Content) -> String {
     let facts = [mime_type.clone(), size.map(|size| format!("{size} bytes"))];
     let facts: Vec<_> = facts.into_iter().flatten().collect();
     if !facts.is_empty() {
-        text.push_str(&format!(" ({})", facts.join(", ")));
+        text.push_str(" (");
+        text.push_str(&facts.join(", "));
+        text.push(')');
     }
     if let Some(description) = description {
         text.push('\n');

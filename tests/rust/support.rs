@@ -435,7 +435,8 @@ pub fn shared() -> PathBuf {
 }
 
 fn definitions(revision: Revision) -> Option<Arc<Value>> {
-    static READ: OnceLock<Mutex<HashMap<&'static str, Option<Arc<Value>>>>> = OnceLock::new();
+    type Read = HashMap<&'static str, Option<Arc<Value>>>;
+    static READ: OnceLock<Mutex<Read>> = OnceLock::new();
     let mut read = READ.get_or_init(Mutex::default).lock().unwrap();
     read.entry(revision.name())
         .or_insert_with(|| {
