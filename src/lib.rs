@@ -11,8 +11,8 @@
 //!        pipeline        vault                                  the line; where credentials come from
 //!                        http                                   the way out
 //!                 approvals  tasks                              what outlives a request, durable
-//! policy   limits   redaction   audit   telemetry   state       engines
-//!      protocol       schema                                    words and shapes
+//! policy   limits   redaction   audit   telemetry               engines
+//!      protocol       schema      state                         words and shapes; files that processes share
 //!             json
 //!      error   secret   clock   principal   ownership           bedrock
 //! ```

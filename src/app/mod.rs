@@ -38,7 +38,7 @@ use crate::protocol::Revision;
 use crate::protocol::types::Implementation;
 use crate::redaction::Redactor;
 use crate::secret::Secret;
-use crate::server::{KeyRing, Server, ServerParts};
+use crate::server::{KeyRing, Server, ServerParts, Spent};
 use crate::state::StateDir;
 use crate::tasks::Store;
 use crate::transport::Handler;
@@ -123,13 +123,13 @@ impl App {
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
         let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
-        let limiter = Arc::new(Limiter::new(&config.limits, clock.clone()));
-        let policy = Arc::new(Policy::load(&config.policy)?);
+        let limiter = Arc::new(Limiter::across(&config.limits, clock.clone(), state.clone()));
+        let policy = Arc::new(Policy::load(&config.policy)?.in_profile(config.profile.name()));
         // its own rules, so that a reload leaves calls that run with those they began under
         let own = redactor.renewed(&config.redaction)?;
 
         let handles = Handles::new(state.key("handles.key")?);
-        let made = sources::open(&config, &own, &clock, handles.clone()).await?;
+        let made = sources::open(&config, &own, &clock, handles.clone(), &state).await?;
         let former = reload::Former::of(&config, &made.tools);
         let mut tools = made.tools;
         if config.diagnostics {
@@ -164,6 +164,7 @@ impl App {
             },
             instructions: named.instructions,
             keys: sealing(&config.server.sealing_keys, &state)?,
+            spent: Spent::open(&state)?,
             tasks: Some(tasks),
             clock: clock.clone(),
             config: config.server.clone(),

@@ -131,14 +131,14 @@ impl App {
         }
         config.log.check()?;
         let redactor = self.redactor.renewed(&config.redaction)?;
-        let policy = Arc::new(Policy::load(&config.policy)?);
+        let policy = Arc::new(Policy::load(&config.policy)?.in_profile(config.profile.name()));
         let mark = sources::mark(&config);
         // a stand-in keeps what was done to it, unless it has to be another; credentials are always read again
         let same = config.practice && mark == former.mark;
         let made = if same {
             None
         } else {
-            Some(sources::open(&config, &redactor, &self.clock, self.handles.clone()).await?)
+            Some(sources::open(&config, &redactor, &self.clock, self.handles.clone(), &self.state).await?)
         };
         let line = self.line();
         let mut tools = made.as_ref().map_or(&former.tools, |made| &made.tools).clone();

@@ -27,6 +27,7 @@ use crate::pipeline::Tool;
 use crate::practice::{Auth, Options, Practice};
 use crate::redaction::Redactor;
 use crate::secret::Secret;
+use crate::state::StateDir;
 
 /// What was opened.
 pub struct Sources {
@@ -76,12 +77,14 @@ pub(super) async fn open(
     redactor: &Redactor,
     clock: &SharedClock,
     handles: Handles,
+    state: &StateDir,
 ) -> Result<Sources> {
     let surroundings = Surroundings {
         egress: config.egress.clone(),
         redactor: redactor.clone(),
         clock: clock.clone(),
         handles,
+        logins: Some(state.folder("logins")?),
     };
     let mut sources = Sources { tools: Vec::new(), stands: Vec::new() };
     for entry in &config.connector {

@@ -38,6 +38,7 @@ use crate::http::{Client, Config, Credentials, HeaderName, HeaderValue, Settings
 use crate::json::{Map, Value};
 use crate::pipeline::{Destination, Tool};
 use crate::redaction::Redactor;
+use crate::state::StateDir;
 
 /// A connector that comes with the program.
 pub struct BuiltIn {
@@ -70,6 +71,8 @@ pub struct Surroundings {
     pub clock: SharedClock,
     /// What seals ids that are secrets.
     pub handles: Handles,
+    /// Where refused logins are counted for all processes of this machine; without it each counts its own.
+    pub logins: Option<StateDir>,
 }
 
 /// What differs from the manifest: a practice upstream, or the operator's own base address.
@@ -118,7 +121,7 @@ impl Connector {
         let credentials = if let Some(credentials) = instead.credentials {
             credentials
         } else {
-            access.build(&manifest.name, moved.zip(own), &surroundings.egress, &surroundings.clock)?
+            access.build(&manifest.name, moved.zip(own), surroundings)?
         };
         let mut settings = Settings::new(&manifest.name, base.clone(), &surroundings.egress);
         if moved.is_none() {

@@ -6,6 +6,7 @@
 //!
 //! Must not: know what an operation is.
 
+mod account;
 pub mod credentials;
 mod egress;
 mod message;

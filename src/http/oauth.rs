@@ -16,6 +16,7 @@ use futures_util::future::{BoxFuture as Boxed, Shared};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
+use super::account::{Account, May, Try, pause};
 use super::credentials::{Identity, basic, both, read};
 use super::egress::{Exemptions, Origin};
 use super::wire::Wire;
@@ -25,6 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
+use crate::state::StateDir;
 
 /// A token is renewed this long before it ends.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -33,11 +35,11 @@ const LIFETIME: u64 = 3600;
 /// Longest answer of a token endpoint.
 const LIMIT: u64 = 256 * 1024;
 /// Refused logins in a row before a long pause.
-const STRIKES: u32 = 3;
+pub(super) const STRIKES: u32 = 3;
 /// That pause.
-const COOL_DOWN: Duration = Duration::from_mins(30);
+pub(super) const COOL_DOWN: Duration = Duration::from_mins(30);
 /// Refused logins in a row with the same secret before it is given up: vendors lock accounts at five.
-const OUT: u32 = 4;
+pub(super) const OUT: u32 = 4;
 /// What is said when a fetch ends without an answer of its own.
 const INTERRUPTED: &str = "fetching a token was interrupted; try again";
 
@@ -80,6 +82,8 @@ struct Fetcher {
     secret: Arc<dyn Supply>,
     clock: SharedClock,
     timeout: Duration,
+    /// Where refused logins are counted for all processes.
+    logins: Option<Arc<StateDir>>,
     state: Mutex<State>,
 }
 
@@ -168,7 +172,12 @@ enum Attempt {
         exchanged: Secret,
     },
     /// The endpoint does not accept this secret.
-    Refused(Secret, Failed),
+    Refused {
+        secret: Secret,
+        failed: Failed,
+        /// How many in a row, where all processes count together.
+        strikes: Option<u32>,
+    },
     /// It could not be asked, or is out of order.
     Broken(Failed),
     /// There is nothing to ask with.
@@ -189,9 +198,18 @@ impl ClientCredentials {
         let origin = Origin::of(&endpoint.url, &[], &Exemptions::parse(&egress.allow_private)?, &place)?;
         let wire = Wire::new(&place, origin, egress)?;
         let timeout = seconds(egress.timeout, "timeout")?.min(Duration::from_secs(30));
-        let state = Mutex::default();
-        let name = name.to_owned();
-        Ok(Self { shared: Arc::new(Fetcher { name, endpoint, wire, id, secret, clock, timeout, state }) })
+        let (name, logins, state) = (name.to_owned(), None, Mutex::default());
+        let fetcher = Fetcher { name, endpoint, wire, id, secret, clock, timeout, logins, state };
+        Ok(Self { shared: Arc::new(fetcher) })
+    }
+
+    /// The same, counting refused logins together with all processes that share this folder.
+    #[must_use]
+    pub fn counting_in(mut self, folder: Option<StateDir>) -> Self {
+        if let Some(fetcher) = Arc::get_mut(&mut self.shared) {
+            fetcher.logins = folder.map(Arc::new);
+        }
+        self
     }
 }
 
@@ -312,13 +330,11 @@ impl Fetcher {
                 (state.strikes, state.failures, state.refused, state.last) = (0, 0, None, None);
                 Ok(token)
             }
-            Attempt::Refused(secret, failed) => {
-                state.strikes += 1;
+            Attempt::Refused { secret, failed, strikes } => {
+                state.strikes = strikes.unwrap_or(state.strikes + 1);
                 state.failures += 1;
-                let wait = match state.strikes {
-                    0..STRIKES => Duration::from_secs(5).saturating_mul(state.strikes),
-                    _ => COOL_DOWN,
-                };
+                // where all count together, the file says more, and an operator can remove it
+                let wait = if strikes.is_some() { pause(1) } else { pause(state.strikes) };
                 (state.refused, state.closed_until) = (Some(secret), now + wait);
                 let message = if state.strikes < STRIKES {
                     failed.message
@@ -348,7 +364,15 @@ impl Fetcher {
             (Err(error), _) | (_, Err(error)) => return Attempt::Missing(Failed::of(error)),
         };
         let mut sent = vec![redactor.hold(&secret, "client-secret")];
-        let out = {
+        let account = self.logins.as_ref().and_then(|folder| {
+            Account::of(
+                folder,
+                redactor,
+                &[&self.name, self.endpoint.url.as_str(), id.expose()],
+                secret.expose(),
+            )
+        });
+        let out = account.is_none() && {
             let state = self.lock();
             state.strikes >= OUT && state.refused.as_ref().is_some_and(|old| old.expose() == secret.expose())
         };
@@ -366,6 +390,76 @@ impl Fetcher {
             Err(error) => return Attempt::Missing(Failed::of(error)),
         };
         self.lock().sent = sent;
+        let permit = match &account {
+            None => None,
+            Some(account) => match self.permit(account).await {
+                Ok(permit) => Some(permit),
+                Err(failed) => return Attempt::Missing(failed),
+            },
+        };
+        let attempt = self.exchange(headers, body, secret, redactor).await;
+        let Some(permit) = permit else { return attempt };
+        let noted = match attempt {
+            Attempt::Token { .. } => permit.accepted().await.map(|()| attempt),
+            Attempt::Refused { secret, failed, .. } => permit
+                .refused(self.clock.wall().as_secs())
+                .await
+                .map(|strikes| Attempt::Refused { secret, failed, strikes: Some(strikes) }),
+            Attempt::Broken(_) | Attempt::Missing(_) => permit.neither().await.map(|()| attempt),
+        };
+        noted.unwrap_or_else(|error| Attempt::Missing(Failed::of(error)))
+    }
+
+    /// Asks whether all processes together may try once more.
+    async fn permit(&self, account: &Account) -> Result<Try, Failed> {
+        let name = &self.name;
+        let path = account.path();
+        let way_out = format!(
+            "correct {} and {}, then remove {} to be let try at once",
+            self.id.reference(),
+            self.secret.reference(),
+            path.display()
+        );
+        let patience = self.clock.monotonic() + self.timeout;
+        loop {
+            let failed = match account.may_try(self.clock.wall().as_secs()).await.map_err(Failed::of)? {
+                May::Try(permit) => return Ok(permit),
+                May::Never => Failed::new(
+                    Kind::UpstreamRefused,
+                    format!(
+                        "{name}'s token endpoint refused this client secret {OUT} times; it is not sent again, because \
+                         the vendor may lock the account: {way_out}"
+                    ),
+                ),
+                May::Wait(wait, strikes) => Failed::new(
+                    Kind::UpstreamRefused,
+                    format!(
+                        "{name}'s token endpoint refused the client credentials {strikes} times in a row, and the \
+                         vendor may lock the account: {way_out}"
+                    ),
+                )
+                .until(wait),
+                May::Busy if self.clock.monotonic() < patience => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+                May::Busy => Failed::new(
+                    Kind::UpstreamFailed,
+                    format!("other processes are logging in to {name} with the same client id; try again later"),
+                ),
+            };
+            return Err(failed);
+        }
+    }
+
+    async fn exchange(
+        &self,
+        headers: HeaderMap,
+        body: Bytes,
+        secret: Secret,
+        redactor: &Redactor,
+    ) -> Attempt {
+        let name = &self.name;
         let asked = self.wire.send(Method::POST, self.endpoint.url.clone(), headers, body, LIMIT);
         let answer = match tokio::time::timeout(self.timeout, asked).await {
             Ok(Ok(answer)) => answer,
@@ -391,7 +485,8 @@ impl Fetcher {
                     self.id.reference(),
                     self.secret.reference()
                 );
-                Attempt::Refused(secret, Failed::new(Kind::UpstreamRefused, message))
+                let failed = Failed::new(Kind::UpstreamRefused, message);
+                Attempt::Refused { secret, failed, strikes: None }
             }
             status => {
                 let asked = retry::retry_after(&answer.headers, self.clock.wall());

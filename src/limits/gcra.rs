@@ -38,6 +38,11 @@ impl Quota {
         self.interval().saturating_mul(self.burst as u64)
     }
 
+    /// When a bucket that is empty now is full again.
+    pub(super) fn empty_at(self, now: Duration) -> Duration {
+        now.saturating_add(Duration::from_nanos(self.tolerance()))
+    }
+
     /// Whether nothing can ever be taken.
     const fn is_closed(self) -> bool {
         self.per_minute == 0 || self.burst == 0

@@ -1,14 +1,15 @@
 //! How much each caller may do.
 //!
 //! Owns [`Limiter`], its [`Config`] and the [`Store`] port. The idea: one bucket per principal and class of tool
-//! (read, write, destroy); the arithmetic is in `gcra.rs`, the buckets are in `memory.rs` or, when several instances
-//! share a quota, behind [`Store`]. A store that fails never means no limit: the configuration says whether this
+//! (read, write, destroy); the arithmetic is in `gcra.rs`, the buckets are in `memory.rs`, in a file that the processes
+//! of one state directory share (`ledger.rs`) or, when several instances share a quota, behind any other [`Store`]. A store that fails never means no limit: the configuration says whether this
 //! process then counts by itself or refuses.
 //!
 //! Must not: know what a tool is.
 
 pub mod fair;
 mod gcra;
+mod ledger;
 mod memory;
 mod refusals;
 
@@ -24,6 +25,7 @@ use refusals::Refusals;
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
+use crate::state::StateDir;
 
 /// The `[limits]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,11 @@ pub trait Store: Send + Sync + 'static {
         cost: u32,
         now: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<Decision>> + Send + 'a>>;
+
+    /// When, in wall time, the bucket of `key` is full again, where that can be told without waiting.
+    fn full_at(&self, _key: &str) -> Option<Duration> {
+        None
+    }
 }
 
 /// Counts calls per principal and class.
@@ -87,6 +94,8 @@ pub struct Limiter {
     refused: Arc<Refusals>,
     memory: Arc<Memory>,
     shared: Option<Arc<dyn Store>>,
+    /// Whether reads are counted in this process all the same.
+    own_reads: bool,
     on_outage: Outage,
     clock: SharedClock,
 }
@@ -100,6 +109,7 @@ impl Limiter {
             refused: Arc::new(Refusals::new(config.most_principals)),
             memory: Arc::new(Memory::new(config.most_principals)),
             shared: None,
+            own_reads: false,
             on_outage: config.on_outage,
             clock,
         }
@@ -116,6 +126,7 @@ impl Limiter {
             refused: Arc::clone(&self.refused),
             memory: Arc::clone(&self.memory),
             shared: self.shared.clone(),
+            own_reads: self.own_reads,
             on_outage: config.on_outage,
             clock: Arc::clone(&self.clock),
         }
@@ -126,13 +137,24 @@ impl Limiter {
         Self { shared: Some(store), ..Self::new(config, clock) }
     }
 
+    /// A limiter whose writes and destroys count together with those of all processes of this state directory; reads are
+    /// counted in this process, because there are many and each costs next to nothing.
+    pub fn across(config: &Config, clock: SharedClock, state: StateDir) -> Self {
+        Self { own_reads: true, ..Self::shared(config, clock, Arc::new(ledger::Ledger::new(state))) }
+    }
+
+    /// Where the bucket of a class is, if not in this process.
+    fn elsewhere(&self, index: usize) -> Option<&Arc<dyn Store>> {
+        self.shared.as_ref().filter(|_| index != READ || !self.own_reads)
+    }
+
     /// Takes `cost` calls of `class` (`read`, `write` or `destroy`; anything else counts as `write`).
     ///
     /// Over quota is a `RateLimited` error that says when to come back.
     pub async fn take(&self, principal: &str, class: &'static str, cost: u32) -> Result<Decision> {
         let index = index(class);
         let quota = self.quotas[index];
-        let decision = match &self.shared {
+        let decision = match self.elsewhere(index) {
             None => self.memory.take(principal, index, quota, cost, self.clock.monotonic()),
             Some(store) => {
                 let key = format!("{class}:{principal}");
@@ -165,9 +187,13 @@ impl Limiter {
         self.refused.held(principal, self.refusals, self.clock.monotonic())
     }
 
-    /// How many calls of `class` this process would let the principal make right now.
+    /// How many calls of `class` the principal would be let make right now.
     pub fn left(&self, principal: &str, class: &'static str) -> u32 {
         let index = index(class);
+        let told = self.elsewhere(index).and_then(|store| store.full_at(&format!("{class}:{principal}")));
+        if let Some(full_at) = told {
+            return self.quotas[index].left(full_at, self.clock.wall());
+        }
         self.quotas[index].left(self.memory.full_at(principal, index), self.clock.monotonic())
     }
 
@@ -177,9 +203,12 @@ impl Limiter {
     }
 }
 
+/// The index of reads.
+const READ: usize = 0;
+
 fn index(class: &str) -> usize {
     match class {
-        "read" => 0,
+        "read" => READ,
         "destroy" => 2,
         _ => 1,
     }

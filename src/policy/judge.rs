@@ -45,6 +45,7 @@ pub struct Policy {
     authorizer: Authorizer,
     names: Names,
     cache: Cache,
+    profile: String,
 }
 
 /// Names that would otherwise be parsed for each call.
@@ -96,7 +97,28 @@ impl Policy {
     }
 
     fn ready(loaded: Loaded) -> Result<Self> {
-        Ok(Self { loaded, authorizer: Authorizer::new(), names: Names::new()?, cache: Cache::default() })
+        let profile = String::from("production");
+        Ok(Self {
+            loaded,
+            authorizer: Authorizer::new(),
+            names: Names::new()?,
+            cache: Cache::default(),
+            profile,
+        })
+    }
+
+    /// The same policies for another profile than production; they read it as `context.profile`.
+    #[must_use]
+    pub fn in_profile(self, profile: &str) -> Self {
+        Self { profile: profile.to_owned(), cache: Cache::default(), ..self }
+    }
+
+    /// What policies are told beside the entities.
+    fn context(&self, arguments: Option<RestrictedExpression>) -> Option<Context> {
+        let profile = RestrictedExpression::new_string(self.profile.clone());
+        let pairs = [("profile", Some(profile)), ("arguments", arguments)];
+        let pairs = pairs.into_iter().filter_map(|(name, value)| Some((String::from(name), value?)));
+        Context::from_pairs(pairs).ok()
     }
 
     /// A name for exactly these policies.
@@ -164,9 +186,10 @@ impl Policy {
         };
         let listed = covered(principal, resource)
             && entities(&cast, principal, resource).is_ok_and(|entities| {
-                let context = Context::empty();
-                self.ask(&self.loaded.listing, &self.names.call, &cast, context, &entities)
-                    .is_some_and(|(yes, _)| yes)
+                self.context(None).is_some_and(|context| {
+                    self.ask(&self.loaded.listing, &self.names.call, &cast, context, &entities)
+                        .is_some_and(|(yes, _)| yes)
+                })
             });
         let mut known = Known { listed, readers, judgement: None };
         if decide && known.readers.is_empty() {
@@ -212,9 +235,7 @@ impl Policy {
         let Ok(record) = arguments::record(&needed, arguments, resource.input) else {
             return Judgement::deny("arguments");
         };
-        let Ok(context) = Context::from_pairs([(String::from("arguments"), record)]) else {
-            return Judgement::deny("arguments");
-        };
+        let Some(context) = self.context(Some(record)) else { return Judgement::deny("arguments") };
         let cast = self.cast(principal, resource);
         let Ok(entities) = entities(&cast, principal, resource) else { return Judgement::deny("error") };
         let Some((may, by)) = self.ask(&self.loaded.set, &self.names.call, &cast, context.clone(), &entities)

@@ -276,7 +276,7 @@ fn strange(odd: &Odd, id: &str, source: &Source, policy: &CedarPolicy) -> Error 
         .unwrap_or_default();
     bad(match odd {
         Odd::Context => format!(
-            "The policy {id} ({}{at}) uses context other than by naming arguments (context.arguments.NAME).",
+            "The policy {id} ({}{at}) uses context other than by naming arguments (context.arguments.NAME) or context.profile.",
             source.name
         ),
         Odd::Mixed(path) => format!(
@@ -306,7 +306,7 @@ fn schema(reads: &Reads) -> Value {
     let applies = json!({
         "principalTypes": ["Principal"],
         "resourceTypes": ["Tool"],
-        "context": {"type": "Record", "attributes": {"arguments": reads.schema()}}
+        "context": {"type": "Record", "attributes": {"arguments": reads.schema(), "profile": text(true)}}
     });
     json!({"": {
         "entityTypes": {

@@ -131,6 +131,9 @@ fn walk(expr: &Value, wanted: Option<Kind>, found: &mut Found) -> Result<(), Odd
         return Ok(());
     };
     let Some((operator, operand)) = object.iter().next() else { return Ok(()) };
+    if context_path(expr).is_some_and(|path| path == ["profile"]) {
+        return Ok(());
+    }
     let (left, right) = (&operand["left"], &operand["right"]);
     match operator.as_str() {
         "Var" if operand == "context" => Err(Odd::Context),
@@ -138,6 +141,9 @@ fn walk(expr: &Value, wanted: Option<Kind>, found: &mut Found) -> Result<(), Odd
         "has" => match context_path(left) {
             Some(mut path) => {
                 path.push(operand["attr"].as_str().unwrap_or_default().to_owned());
+                if path == ["profile"] {
+                    return Ok(());
+                }
                 if path.remove(0) != "arguments" {
                     return Err(Odd::Context);
                 }
@@ -232,6 +238,8 @@ fn argument(expr: &Value) -> Result<Option<Path>, Odd> {
     match context_path(expr) {
         None => Ok(None),
         Some(path) if path.is_empty() => Err(Odd::Context),
+        // the same for every call, whatever its arguments
+        Some(path) if path == ["profile"] => Ok(None),
         Some(mut path) => {
             if path.remove(0) == "arguments" && !path.is_empty() {
                 Ok(Some(path))
@@ -269,7 +277,7 @@ fn literal(expr: &Value) -> Option<Kind> {
         "Set" => Some(Kind::Set(Box::new(literal(operand.as_array()?.first()?)?))),
         "." => match (operand["left"]["Var"].as_str()?, operand["attr"].as_str()?) {
             ("principal", "scopes" | "roles") => Some(Kind::Set(Box::new(Kind::Text))),
-            ("principal" | "resource", _) => Some(Kind::Text),
+            ("principal" | "resource", _) | ("context", "profile") => Some(Kind::Text),
             _ => None,
         },
         _ => None,

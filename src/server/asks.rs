@@ -19,6 +19,7 @@ use super::{Server, faults};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, digest, json};
 use crate::pipeline::{Answers, Question, answers};
+use crate::policy::Effect;
 use crate::protocol::types::{Ask, Asks, ClientCapabilities};
 use crate::protocol::{Door, Revision, message, shape};
 
@@ -52,7 +53,7 @@ impl Call<'_> {
     }
 }
 
-/// One sentence for every state that is not good: altered, expired, somebody else's, another call's.
+/// One sentence for every state that is not good: altered, expired, used up, somebody else's, another call's.
 pub(super) const REFUSED_STATE: &str =
     "The `requestState` is not valid for this request; start again without it.";
 
@@ -61,12 +62,13 @@ fn refused() -> Error {
 }
 
 impl Server {
-    /// The answers that came with a request, checked; the parameters lose them.
-    pub(super) fn incoming(
+    /// The answers that came with a request, checked; the parameters lose them. Where the call may change something, a
+    /// state is good once.
+    pub(super) async fn incoming(
         &self,
         visit: &Visit,
-        method: &'static str,
-        name: &str,
+        effect: Effect,
+        (method, name): (&'static str, &str),
         params: &mut Map<String, Value>,
         arguments: &Map<String, Value>,
     ) -> Result<Answers> {
@@ -103,6 +105,9 @@ impl Server {
                 answers::check(ask, &answer)?;
                 responses.insert(key, answer);
             }
+        }
+        if effect != Effect::Read && !self.spent.spend(state, kept.until, self.now()).await? {
+            return Err(refused());
         }
         Ok(Answers { responses, state: kept.state })
     }

@@ -163,7 +163,8 @@ impl Server {
             headers::params(facts, entry.mirrors(), &arguments)?;
         }
         let answers = self
-            .incoming(visit, method, &name, &mut params, &arguments)
+            .incoming(visit, entry.spec().effect, (method, &name), &mut params, &arguments)
+            .await
             .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
         let walked = if let Some(tasks) = self.tasks_for(visit) {
             Box::pin(self.walk_apart(visit, tasks, (entry.tool(), &name), arguments, answers)).await
@@ -196,10 +197,12 @@ impl Server {
         let now = self.catalog.now();
         let (entry, arguments) = now.resource(&uri).ok_or_else(|| self.no_such_resource(&uri))?;
         let method = Method::ResourcesRead.name();
-        let answers = self.incoming(visit, method, &uri, params, &arguments).map_err(|error| {
-            let hidden = self.line(&now).hides(&visit.principal, entry.spec());
-            if hidden { self.no_such_resource(&uri) } else { error }
-        })?;
+        let effect = entry.spec().effect;
+        let answers =
+            self.incoming(visit, effect, (method, &uri), params, &arguments).await.map_err(|error| {
+                let hidden = self.line(&now).hides(&visit.principal, entry.spec());
+                if hidden { self.no_such_resource(&uri) } else { error }
+            })?;
         match self.walk(visit, (self.line(&now), entry.tool()), (method, &uri), arguments, answers).await {
             Ok(Walked::Reply(Reply::Resource(contents))) => {
                 let body = shape::contents(self.frame(visit.revision), &contents);
@@ -228,7 +231,8 @@ impl Server {
         let method = Method::PromptsGet.name();
         let entry = now.prompt(&name).ok_or_else(|| unknown(method))?;
         let answers = self
-            .incoming(visit, method, &name, params, &arguments)
+            .incoming(visit, entry.spec().effect, (method, &name), params, &arguments)
+            .await
             .map_err(|error| self.unless_hidden(visit, entry.spec(), method, error))?;
         match self.walk(visit, (self.line(&now), entry.tool()), (method, &name), arguments, answers).await? {
             Walked::Reply(Reply::Prompt(prompt)) => {

@@ -19,6 +19,7 @@ mod refusals;
 mod replay;
 mod seal;
 mod session;
+mod spent;
 mod subscriptions;
 mod tasks;
 mod voice;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 pub use seal::KeyRing;
+pub use spent::Spent;
 
 use crate::catalog::{Catalog, List, Snapshot};
 use crate::clock::SharedClock;
@@ -63,6 +65,8 @@ pub struct ServerParts {
     pub instructions: Option<String>,
     /// What seals the state that clients carry.
     pub keys: KeyRing,
+    /// Which of the states it sealed were used.
+    pub spent: Spent,
     /// Where calls are kept that outlive their request; without it there are no tasks.
     pub tasks: Option<Arc<Store>>,
     /// The time.
@@ -102,6 +106,7 @@ pub struct Server {
     info: Box<RawValue>,
     instructions: Option<String>,
     keys: KeyRing,
+    spent: Spent,
     clock: SharedClock,
     config: Config,
     conversations: Conversations,
@@ -149,6 +154,7 @@ impl Server {
             info,
             instructions: parts.instructions,
             keys: parts.keys,
+            spent: parts.spent,
             conversations: Conversations::new(caps, Arc::clone(&parts.clock)),
             clock: parts.clock,
             config,

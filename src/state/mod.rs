@@ -109,6 +109,17 @@ impl StateDir {
         self.settle()
     }
 
+    /// The same for what need not survive a power failure, and for one caller at a time (see [`StateDir::lock`]): no
+    /// waiting for the disk.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let fresh = self.file(&format!(".{name}.new"));
+        let written = ownership::private(OpenOptions::new().create(true).truncate(true).write(true))
+            .open(&fresh)
+            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|()| fs::rename(&fresh, self.file(name)));
+        written.map_err(|cause| self.failed("write", cause))
+    }
+
     /// Writes a whole file unless one of that name is there. True for the one caller that wrote it.
     pub fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
         let fresh = self.fresh(bytes)?;

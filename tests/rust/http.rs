@@ -500,6 +500,73 @@ async fn secrets_and_tokens_are_taught_to_the_redactor() {
     assert!(!text.contains("an-access-token") && !text.contains("the-secret-of"), "{text}");
 }
 
+#[tokio::test]
+async fn refused_logins_count_for_every_process_until_one_succeeds_or_the_file_is_removed() {
+    let right = Arc::new(AtomicUsize::new(0));
+    let now_right = Arc::clone(&right);
+    let upstream = Upstream::start(move |seen, _| match seen.path() {
+        "/oauth2/v1/token" if now_right.load(Ordering::SeqCst) == 1 => {
+            answer(200, json!({"access_token": "an-access-token-of-length", "expires_in": 600}))
+        }
+        "/oauth2/v1/token" => answer(401, "{}"),
+        _ => answer(200, "{}"),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let keyed = bartizan::redaction::Config {
+        fingerprint_key: Some(Secret::new("the key of this installation")),
+        ..Default::default()
+    };
+    let clock = ManualClock::at(Duration::from_secs(1_000_000));
+    // A shell that calls in a loop: every call is a process of its own.
+    let process = async |secret: &str| {
+        let endpoint = TokenEndpoint {
+            url: upstream.url("/oauth2/v1/token"),
+            style: Style::Json,
+            scope: None,
+            audience: None,
+        };
+        let id = Arc::new(Secret::new("the-client-id"));
+        let secret = Arc::new(Secret::new(secret));
+        let state = bartizan::state::StateDir::open(folder.path()).unwrap();
+        let made = ClientCredentials::new("widgets", endpoint, id, secret, &upstream.egress(), clock.clone())
+            .unwrap();
+        let settings = Settings::new("widgets", upstream.base(), &upstream.egress());
+        let signing = Arc::new(made.counting_in(Some(state)));
+        let client = Client::new(settings, signing, Redactor::new(&keyed).unwrap(), clock.clone()).unwrap();
+        client.send(get(upstream.url("/x"))).await.map(|response| response.status)
+    };
+    let tries = || upstream.count("/oauth2/v1/token");
+    for minute in 1..=200_u64 {
+        let calls = (0..5).map(|_| process("the-wrong-secret-of-the-client"));
+        for done in futures_util::future::join_all(calls).await {
+            assert_eq!(done.unwrap_err().kind(), Kind::UpstreamRefused);
+        }
+        assert!(tries() <= 4, "{} tries after {minute} minutes", tries());
+        clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(tries(), 4);
+    let error = process("the-wrong-secret-of-the-client").await.unwrap_err();
+    let file = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))
+        .unwrap();
+    assert!(error.message().contains(&format!("remove {}", file.display())), "{error}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("client") && !file.display().to_string().contains("client"), "{text}");
+
+    // Another secret is tried, and one that is refused pauses everybody; the operator can end that.
+    assert_eq!(process("another-wrong-secret-of-it").await.unwrap_err().kind(), Kind::UpstreamRefused);
+    right.store(1, Ordering::SeqCst);
+    let paused = process("the-right-secret-of-the-client").await.unwrap_err();
+    assert!(paused.retry_after().is_some(), "{paused}");
+    assert_eq!(tries(), 5);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(process("the-right-secret-of-the-client").await.unwrap(), 200);
+    assert!(!file.exists(), "nothing is held against it");
+}
+
 // ---- trying again
 
 #[tokio::test]

@@ -148,4 +148,43 @@ async fn who_is_refused_far_too_often_is_held_and_nobody_else() {
     clock.advance(Duration::from_secs(1));
     assert_eq!(renewed.held("key:hammer"), None);
     renewed.take("key:hammer", "write", 1).await.unwrap();
+async fn processes_of_one_state_directory_share_what_they_change_and_not_what_they_read() {
+    let (clock, folder) = (clock(), tempfile::tempdir().unwrap());
+    let state = || bartizan::state::StateDir::open(folder.path()).unwrap();
+    let config = Config { read: Quota::new(60, 2), write: Quota::new(60, 3), ..Config::default() };
+    let process = || Limiter::across(&config, Arc::clone(&clock) as SharedClock, state());
+    // A loop in a shell: every call is a process of its own.
+    for left in [2, 1, 0] {
+        let one = process();
+        assert_eq!(one.take("process", "write", 1).await.unwrap(), Decision::Allowed { left });
+        assert_eq!(process().left("process", "write"), left);
+    }
+    let refused = process().take("process", "write", 1).await.unwrap_err();
+    assert!(refused.retry_after().is_some(), "{refused}");
+    assert!(
+        process().take("process", "destroy", 1).await.is_ok()
+            && process().take("b", "write", 1).await.is_ok()
+    );
+    clock.advance(Duration::from_secs(1));
+    assert!(process().take("process", "write", 1).await.is_ok());
+
+    let reader = process();
+    assert!(
+        reader.take("process", "read", 2).await.is_ok() && process().take("process", "read", 2).await.is_ok()
+    );
+    assert!(reader.take("process", "read", 1).await.is_err());
+
+    // Many at once take no more than there is, and the file forgets what is full again.
+    clock.advance(Duration::from_secs(600));
+    let all: Vec<_> = (0..20).map(|_| process()).collect();
+    let taken = futures_util::future::join_all(all.iter().map(|one| one.take("c", "write", 1))).await;
+    assert_eq!(taken.into_iter().filter(Result::is_ok).count(), 3);
+    let text = std::fs::read_to_string(folder.path().join("limits.json")).unwrap();
+    assert!(text.contains("write:c") && !text.contains("process"), "{text}");
+
+    // A file that cannot be written never means no limit.
+    std::fs::remove_file(folder.path().join("limits.json")).unwrap();
+    std::fs::create_dir(folder.path().join("limits.json")).unwrap();
+    let broken = process().take("d", "write", 1).await.unwrap_err();
+    assert!(broken.message().contains("cannot be reached"), "{broken}");
 }

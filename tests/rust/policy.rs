@@ -373,3 +373,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn policies_read_the_profile_and_an_unset_one_is_production() {
+    let text = "permit (principal, action, resource);\n\
+                @id(\"frozen\") forbid (principal, action, resource) when { context.profile == \"production\" }\n\
+                unless { resource.effect == \"read\" };";
+    let (principal, tool) = (caller(&["admin"]), Called::new("delete_it", Effect::Destroy));
+    let judge = |policy: &Policy| policy.judge(&principal, &tool.resource(), &Map::new());
+    let unset = Policy::from_text("own.cedar", text).unwrap();
+    assert_eq!(judge(&unset).verdict, Verdict::Deny);
+    assert!(
+        !unset.lists(&principal, &tool.resource()),
+        "it is denied for every argument, so it is not listed"
+    );
+    let staging = Policy::from_text("own.cedar", text).unwrap().in_profile("staging");
+    assert_eq!(judge(&staging).verdict, Verdict::Allow);
+    assert!(staging.lists(&principal, &tool.resource()));
+    let typo = Policy::from_text(
+        "own.cedar",
+        "permit (principal, action, resource) when { context.stage == \"x\" };",
+    );
+    assert!(typo.err().unwrap().message().contains("context.profile"));
+}

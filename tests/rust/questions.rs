@@ -10,7 +10,7 @@ use bartizan::server::Config;
 use bartizan::transport::{Channel, Delivery, Handler};
 
 use crate::stage;
-use crate::support::{Heard, Recorder, Script, World, able, newest, settle, world, world_with};
+use crate::support::{Ground, Heard, Recorder, Script, World, able, newest, settle, world, world_with};
 
 const CHANNELS: [Channel; 2] = [Channel::Stdio, Channel::Http];
 
@@ -310,4 +310,40 @@ async fn a_bad_state_or_answer_does_not_tell_what_is_hidden() {
             assert!(said[0].is_object() && said[0] == said[1], "{said:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_state_goes_on_once_where_something_changes_in_whatever_process() {
+    let ground = Ground::new();
+    let (one, other) = (ground.world(vec![stage::buying()]), ground.world(vec![stage::buying()]));
+    let (client, elsewhere) = (newer(&one, Channel::Http).await, newer(&other, Channel::Http).await);
+    let asked = async || client.call("buying", json!({})).await.result()["requestState"].clone();
+    let yes = || json!({"user_name": accept("Ann")});
+
+    let state = asked().await;
+    let told = again(&client, "buying", json!({}), yes(), &state).await;
+    assert_eq!(told.result()["content"][0]["text"], "Hello, Ann!");
+    let mut sentences =
+        vec![again(&client, "buying", json!({}), yes(), &json!("made up")).await.body["error"].clone()];
+    for replay in [&client, &elsewhere, &client] {
+        let heard = again(replay, "buying", json!({}), yes(), &state).await;
+        assert_eq!(heard.fault(), (400, -32602), "a call that changes something ran twice for one question");
+        sentences.push(heard.body["error"].clone());
+    }
+    sentences.dedup();
+    assert_eq!(sentences.len(), 1, "in the same words as any other state that is no good");
+
+    // The other process opens what the first one sealed; of many at once one goes on.
+    let state = asked().await;
+    let all = (0..8).map(|turn| again([&client, &elsewhere][turn % 2], "buying", json!({}), yes(), &state));
+    let heard = futures_util::future::join_all(all).await;
+    assert_eq!(heard.iter().filter(|heard| heard.body.get("result").is_some()).count(), 1);
+
+    // What has ended is not remembered any longer.
+    let kept = || std::fs::read_dir(ground.folder.path().join("state/spent")).unwrap().count();
+    assert_eq!(kept(), 2);
+    ground.clock.advance(Duration::from_secs(Config::default().state_ttl_seconds));
+    let state = asked().await;
+    again(&elsewhere, "buying", json!({}), yes(), &state).await.result();
+    assert_eq!(kept(), 1);
 }

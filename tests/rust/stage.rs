@@ -101,7 +101,17 @@ fn answer<'a>(context: &'a Context, (key, ask): &(String, Ask)) -> Result<Option
 
 /// A tool that asks for a name.
 pub fn asking() -> Arc<dyn Tool> {
-    played(spec("asking", json!({"greeting": {"type": "string"}})), |call, context| {
+    asking_as("asking", Effect::Read)
+}
+
+/// The same, where something changes.
+pub fn buying() -> Arc<dyn Tool> {
+    asking_as("buying", Effect::Write)
+}
+
+fn asking_as(name: &str, effect: Effect) -> Arc<dyn Tool> {
+    let spec = ToolSpec { effect, ..spec(name, json!({"greeting": {"type": "string"}})) };
+    played(spec, |call, context| {
         let question = name_question("user_name");
         match answer(context, &question)? {
             None => Err(Halt::Ask(Asks::from_iter([question]))),

@@ -21,7 +21,8 @@ use bartizan::principal::{Principal, PrincipalKind};
 use bartizan::protocol::types::{Icon, Implementation};
 use bartizan::protocol::{Door, Revision};
 use bartizan::redaction::{self, Redactor};
-use bartizan::server::{Config, KeyRing, Server, ServerParts};
+use bartizan::server::{Config, KeyRing, Server, ServerParts, Spent};
+use bartizan::state::StateDir;
 use bartizan::tasks;
 use bartizan::transport::{Answer, Channel, Delivery, Handler, HeaderFacts, Outlet, Peer};
 use tokio::sync::Notify;
@@ -121,7 +122,8 @@ impl Ground {
             catalog: Arc::clone(&catalog),
             implementation,
             instructions: Some("Be kind.".into()),
-            keys: KeyRing::ephemeral(),
+            keys: KeyRing::new(&[[7; 32]]).unwrap(),
+            spent: Spent::open(&StateDir::open(&state).unwrap()).unwrap(),
             tasks,
             clock: clock.clone(),
             config: self.server.clone(),

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::clock::SharedClock;
+use crate::connectors::Surroundings;
 use crate::error::{Error, Kind, Result};
 use crate::http::credentials::{Basic, FirstReady, Header, Open};
 use crate::http::oauth::{ClientCredentials, Style, TokenEndpoint};
-use crate::http::{Config, Credentials, HeaderName};
+use crate::http::{Credentials, HeaderName};
 use crate::vault::Reference;
 
 /// One way of signing, several, or none.
@@ -163,9 +163,9 @@ impl Access {
         &self,
         name: &str,
         moved: Option<(&Url, &Url)>,
-        egress: &Config,
-        clock: &SharedClock,
+        around: &Surroundings,
     ) -> Result<Arc<dyn Credentials>> {
+        let (egress, clock) = (&around.egress, &around.clock);
         let one = |way: &Way| -> Result<Arc<dyn Credentials>> {
             Ok(match way {
                 Way::None => Arc::new(Open),
@@ -191,7 +191,8 @@ impl Access {
                         audience: audience.clone(),
                     };
                     let (id, secret) = (Arc::new(client_id.clone()), Arc::new(client_secret.clone()));
-                    Arc::new(ClientCredentials::new(name, endpoint, id, secret, egress, Arc::clone(clock))?)
+                    let made = ClientCredentials::new(name, endpoint, id, secret, egress, Arc::clone(clock))?;
+                    Arc::new(made.counting_in(around.logins.clone()))
                 }
             })
         };

@@ -1,0 +1,57 @@
+//! States that were used.
+//!
+//! Owns [`Spent`]. The idea: a sealed state lets a call that asked go on once, where the call changes something. What was
+//! used is remembered, as a digest under the time at which it ends anyway, in a folder that all processes with the same
+//! sealing key share; of many requests with one state exactly one makes the file.
+//!
+//! Must not: know what a state says, or remember more than a bound.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Result};
+use crate::json::Digest;
+use crate::state::StateDir;
+
+/// How many are remembered at once; beyond it nothing that changes something goes on after a question.
+const MOST: usize = 10_000;
+
+/// States that were used and would still open.
+pub struct Spent {
+    folder: Arc<StateDir>,
+}
+
+impl Spent {
+    /// Those of a state directory.
+    pub fn open(state: &StateDir) -> Result<Self> {
+        Ok(Self { folder: Arc::new(state.folder("spent")?) })
+    }
+
+    /// Uses a state that ends at `until` (milliseconds since the epoch); false if it was used before.
+    pub(super) async fn spend(&self, state: &str, until: u64, now: u64) -> Result<bool> {
+        let folder = Arc::clone(&self.folder);
+        let name = format!("{until:016x}.{}", Digest::of(state.as_bytes()).hex());
+        let work = move || {
+            let names = folder.names()?;
+            let ends =
+                |name: &str| name.split_once('.').and_then(|(until, _)| u64::from_str_radix(until, 16).ok());
+            let mut kept = 0;
+            for name in &names {
+                match ends(name) {
+                    Some(until) if until <= now => folder.remove(name)?,
+                    _ => kept += 1,
+                }
+            }
+            if kept >= MOST {
+                let wait = names.iter().filter_map(|name| ends(name)).filter(|until| *until > now).min();
+                let wait = Duration::from_millis(wait.unwrap_or(now).saturating_sub(now));
+                let message = "Too many questions are being answered at once; try again later.";
+                return Err(Error::new(Kind::RateLimited, message).with_retry_after(wait));
+            }
+            folder.create(&name, b"")
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|cause| {
+            Error::new(Kind::Internal, "Going on after a question was interrupted.").with_source(cause)
+        })?
+    }
+}
