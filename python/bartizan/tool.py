@@ -187,12 +187,24 @@ def _camel(annotations: Mapping[str, Any]) -> JSON:
     return {re.sub(r"_(\w)", lambda found: found[1].upper(), key): value for key, value in annotations.items()}
 
 
+def _closed(schema: JSON, signed: Signature) -> JSON:
+    """Refuse arguments that a schema does not name, unless it says itself what else may come."""
+    if not isinstance(schema, dict) or {"additionalProperties", "unevaluatedProperties"} & schema.keys():
+        return schema
+    if {"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"} & schema.keys():
+        # what its parts name counts too
+        return {**schema, "unevaluatedProperties": False}
+    if "properties" not in schema and "patternProperties" not in schema:
+        schema = {**schema, "properties": {name: {} for name in signed.parameters}}
+    return {**schema, "additionalProperties": False}
+
+
 def _tool(record: ToolRecord, host: Host) -> Entry:
     owner = f"tool {record.name!r}"
     signed = signature(record.function, owner, record.names)
     spec = _spec(record, "tool", signed)
     if record.input_schema is not None:
-        spec["input"] = results.dump(record.input_schema)
+        spec["input"] = _closed(results.dump(record.input_schema), signed)
     output = _output(record, signed)
     if output is not None:
         spec["output"] = output

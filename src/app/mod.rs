@@ -253,10 +253,9 @@ impl App {
     ) -> Result<Outcome> {
         let now = self.catalog.now();
         let Some(entry) = now.tool(tool) else {
-            return Err(Error::new(
-                Kind::NoSuchTool,
-                "There is no tool of that name; `bartizan tools` lists them.",
-            ));
+            let error =
+                Error::new(Kind::NoSuchTool, "There is no tool of that name; `bartizan tools` lists them.");
+            return Err(self.line.unheard("tools/call", None, context, error).await);
         };
         let proposed = Proposed { tool: entry.tool().clone(), arguments, method: "tools/call" };
         now.line().unwrap_or(&self.first_line).run(proposed, context).await

@@ -9,7 +9,9 @@ use super::args::Check;
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::app::{Loader, accesses, refusals};
+use crate::catalog::List;
 use crate::connectors::manifest::{Access, Way};
+use crate::connectors::unchecked;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::vault::Reference;
@@ -28,6 +30,14 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
         }
     }
     let app = settings::app(config, loader).await?;
+    for entry in app.catalog().now().list(List::Tools) {
+        let spec = entry.spec();
+        if spec.source != "python"
+            && let Some(what) = unchecked(spec)
+        {
+            findings.push((false, format!("{}: {what}", spec.toolset)));
+        }
+    }
     let listed = super::tools::list(&app).await;
     app.close().await?;
     let tools = listed?.len();

@@ -5,7 +5,6 @@
 //!
 //! Must not: pretend.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::demo::Stage;
@@ -152,6 +151,9 @@ async fn create(stage: &Stage, teller: &mut Teller) -> Result<String> {
     })
     .await
     .map_err(|_| unexpected("approve", "the operator can sign"))??;
+    let detail =
+        json!({"operator": "operator", "approval": id, "tool": shown.tool, "principal": shown.principal});
+    stage.app.audit().event("approval approved", &detail).await?;
     teller.tell(
         "approve",
         "An operator sees what would be sent and signs for exactly that, once.",
@@ -189,11 +191,7 @@ async fn forbidden(stage: &Stage, teller: &mut Teller, tools: &[String], uuid: &
         }
         Err(error) => return Err(tools::client_failed(error)),
     };
-    expect(
-        kind == "Forbidden" || kind == "NoSuchTool" || kind == "BadParams",
-        "forbid",
-        "a delete is refused",
-    )?;
+    expect(kind == Kind::Forbidden.name(), "forbid", "policy forbids a delete")?;
     let there = call(stage, "get_fabric_connection", json!({"connection_id": uuid})).await?;
     expect(there["isError"] != true, "forbid", "the connection is still there")?;
     teller.tell(
@@ -227,20 +225,20 @@ async fn verify(stage: &Stage, teller: &mut Teller) -> Result<()> {
         .await
         .map_err(|_| unexpected("verify", "the audit log can be read"))??;
     expect(report.is_good(), "verify", "the audit log is whole")?;
+    let lines = audit::tail(stage.app.audit().path(), usize::MAX, &audit::Filter::default())?;
+    expect(lines.len() as u64 == report.lines, "verify", "every line can be shown")?;
     teller.tell(
         "verify",
         &format!("The audit log is whole: {} lines, each bound to the one before.", report.lines),
-        &json!({"lines": report.lines}),
+        &json!({"lines": report.lines, "log": lines}),
     );
-    let lines = audit::tail(stage.app.audit().path(), 100, &audit::Filter::default())?;
-    let effects: HashMap<&str, &str> =
-        lines.iter().filter_map(|line| Some((line["id"].as_str()?, line["effect"].as_str()?))).collect();
-    for line in lines.iter().filter(|line| line["kind"] == "outcome") {
+    for line in &lines {
         let text = |key: &str| line[key].as_str().unwrap_or_default();
+        let what = if line["kind"] == "event" { text("event") } else { text("tool") };
         teller.show(&format!(
-            "{:<8} {:<26} {:<14} {}…",
-            effects.get(text("id")).copied().unwrap_or_default(),
-            text("tool"),
+            "{:>4} {:<8} {what:<26} {:<14} {}…",
+            line["seq"].as_u64().unwrap_or_default(),
+            text("kind"),
             text("result"),
             text("hash").get(..12).unwrap_or_default()
         ));

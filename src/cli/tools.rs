@@ -13,6 +13,7 @@ use super::args::Tools;
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::app::{App, Loader};
+use crate::catalog::List;
 use crate::client::{self, Client, Options};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
@@ -25,7 +26,14 @@ pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Scre
         config.offer = crate::policy::Filter::default();
     }
     let app = settings::app(config, loader).await?;
-    let listed = list(&app).await;
+    let mut principal = (*app.local_principal()).clone();
+    if typed.full {
+        // everything there is, also what takes a scope that nobody here has
+        for entry in app.catalog().now().list(List::Tools) {
+            principal.scopes.extend(entry.spec().scopes.iter().cloned());
+        }
+    }
+    let listed = with_client(&app, Arc::new(principal), async |client| client.list_tools().await).await;
     app.close().await?;
     let tools = listed?;
     if typed.json {

@@ -16,6 +16,7 @@ mod pages;
 mod request;
 mod response;
 mod shape;
+mod unchecked;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use url::Url;
 
 pub use response::FAILURE;
 pub use shape::Shape;
+pub use unchecked::unchecked;
 
 use self::catalog::equinix;
 use self::document::{Document, Refusal};

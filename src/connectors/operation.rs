@@ -236,8 +236,14 @@ fn input(operation: &Operation, budget: usize) -> Value {
     if Schema::vet(&strict).is_ok() {
         return strict;
     }
-    // A schema that cannot be checked here is the upstream's to check.
-    assemble(operation, &|_| json!({}), 0)
+    // A part that cannot be checked here is the upstream's to check (and `unchecked` says so); the rest is checked.
+    let usable = |shape: &Shape| Schema::vet(&shape.value_within(budget)).is_ok();
+    let partly = assemble(
+        operation,
+        &|shape: &Shape| if usable(shape) { shape.root().clone() } else { json!({}) },
+        budget,
+    );
+    if Schema::vet(&partly).is_ok() { partly } else { assemble(operation, &|_| json!({}), 0) }
 }
 
 fn assemble(operation: &Operation, root: &dyn Fn(&Shape) -> Value, budget: usize) -> Value {

@@ -9,6 +9,7 @@
 mod account;
 pub mod credentials;
 mod egress;
+mod failed;
 mod message;
 pub mod oauth;
 mod pace;

@@ -19,6 +19,7 @@ use url::form_urlencoded::Serializer;
 use super::account::{Account, May, Try, pause};
 use super::credentials::{Identity, basic, both, read};
 use super::egress::{Exemptions, Origin};
+use super::failed::Failed;
 use super::wire::Wire;
 use super::{BoxFuture, Config, Credentials, Signing, Supply, retry, seconds};
 use crate::clock::SharedClock;
@@ -40,8 +41,6 @@ pub(super) const STRIKES: u32 = 3;
 pub(super) const COOL_DOWN: Duration = Duration::from_mins(30);
 /// Refused logins in a row with the same secret before it is given up: vendors lock accounts at five.
 pub(super) const OUT: u32 = 4;
-/// What is said when a fetch ends without an answer of its own.
-const INTERRUPTED: &str = "fetching a token was interrupted; try again";
 
 /// How the token endpoint wants to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -112,55 +111,6 @@ struct Token {
     generation: u64,
     ends: Duration,
     _held: Arc<Held>,
-}
-
-/// A failure that many waiting calls can share.
-#[derive(Clone)]
-struct Failed {
-    kind: Kind,
-    message: String,
-    source: Option<Arc<Error>>,
-    wait: Option<Duration>,
-}
-
-impl Failed {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, wait: None }
-    }
-
-    fn of(error: Error) -> Self {
-        let (kind, message) = (error.kind(), error.message().to_owned());
-        Self { kind, message, source: Some(Arc::new(error)), wait: None }
-    }
-
-    /// The fetch ended without a word.
-    fn interrupted() -> Self {
-        Self::new(Kind::Internal, INTERRUPTED)
-    }
-
-    fn is_interrupted(&self) -> bool {
-        self.message == INTERRUPTED
-    }
-
-    /// The same, said again while nothing is asked.
-    fn until(self, wait: Duration) -> Self {
-        Self { wait: Some(wait), ..self }
-    }
-
-    fn into_error(self) -> Error {
-        let mut message = self.message;
-        if let Some(wait) = self.wait {
-            message = format!("{message}; it is not asked again for {} seconds", wait.as_secs() + 1);
-        }
-        let mut error = Error::new(self.kind, message);
-        if let Some(source) = self.source {
-            error = error.with_source(source);
-        }
-        match self.wait {
-            Some(wait) => error.with_retry_after(wait),
-            None => error,
-        }
-    }
 }
 
 /// How an attempt ended.

@@ -18,6 +18,7 @@ mod redact;
 mod sight;
 mod telling;
 pub mod tool;
+mod unheard;
 mod validate;
 mod voice;
 
@@ -331,7 +332,7 @@ struct Charged;
 
 impl std::fmt::Display for Charged {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("hidden by policy")
+        out.write_str("written down by the line")
     }
 }
 

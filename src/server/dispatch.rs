@@ -15,7 +15,7 @@ use super::session::Conversation;
 use super::tasks::{Inline, Job, Link, Tasks, Telling};
 use super::voice::Speaker;
 use super::{Server, faults, headers};
-use crate::catalog::List;
+use crate::catalog::{Entry, List};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
@@ -95,6 +95,19 @@ fn arguments(params: &mut Map<String, Value>) -> Result<Map<String, Value>> {
     }
 }
 
+/// What the line does not count because nothing is called, and costs all the same.
+const fn is_metered(method: Method) -> bool {
+    matches!(
+        method,
+        Method::ToolsList
+            | Method::ResourcesList
+            | Method::TemplatesList
+            | Method::PromptsList
+            | Method::Listen
+            | Method::Subscribe
+    )
+}
+
 /// A reply of another family: a fault of whoever made it.
 fn odd_reply() -> Error {
     Error::new(Kind::Internal, "What was called answered with something else than it promised.")
@@ -111,6 +124,10 @@ impl Server {
         let nothing = || {
             message::result(&visit.id, shape::complete(self.frame(visit.revision), Nothing {}, None, None))
         };
+        if is_metered(method) {
+            let now = self.catalog.now();
+            self.line(&now).limiter().take(&visit.principal.id, "read", 1).await?;
+        }
         match method {
             Method::ToolsCall => self.call_tool(visit, params).await,
             Method::ToolsList => self.list(List::Tools, visit, &params),
@@ -149,10 +166,14 @@ impl Server {
 
     async fn call_tool(&self, visit: &Visit, mut params: Map<String, Value>) -> Result<String> {
         let name = text(&mut params, "name", "`tools/call` needs `name`, a string.")?;
-        let arguments = arguments(&mut params)?;
         let now = self.catalog.now();
         let method = Method::ToolsCall.name();
-        let entry = now.tool(&name).ok_or_else(|| unknown(method))?;
+        let entry = now.tool(&name);
+        let arguments = match arguments(&mut params) {
+            Ok(arguments) => arguments,
+            Err(error) => return Err(self.unheard(visit, method, entry, error).await),
+        };
+        let Some(entry) = entry else { return Err(self.unheard(visit, method, None, unknown(method)).await) };
         if let Some(facts) = &visit.headers
             && !entry.mirrors().is_empty()
         {
@@ -160,7 +181,9 @@ impl Server {
             if self.line(&now).hides(&visit.principal, entry.spec()) {
                 return Err(unknown(method));
             }
-            headers::params(facts, entry.mirrors(), &arguments)?;
+            if let Err(error) = headers::params(facts, entry.mirrors(), &arguments) {
+                return Err(self.unheard(visit, method, Some(entry), error).await);
+            }
         }
         let answers = self
             .incoming(visit, entry.spec().effect, (method, &name), &mut params, &arguments)
@@ -195,8 +218,10 @@ impl Server {
     async fn read_resource(&self, visit: &Visit, params: &mut Map<String, Value>) -> Result<String> {
         let uri = text(params, "uri", "`resources/read` needs `uri`, a string.")?;
         let now = self.catalog.now();
-        let (entry, arguments) = now.resource(&uri).ok_or_else(|| self.no_such_resource(&uri))?;
         let method = Method::ResourcesRead.name();
+        let Some((entry, arguments)) = now.resource(&uri) else {
+            return Err(self.unheard(visit, method, None, self.no_such_resource(&uri)).await);
+        };
         let effect = entry.spec().effect;
         let answers =
             self.incoming(visit, effect, (method, &uri), params, &arguments).await.map_err(|error| {
@@ -223,13 +248,18 @@ impl Server {
 
     async fn get_prompt(&self, visit: &Visit, params: &mut Map<String, Value>) -> Result<String> {
         let name = text(params, "name", "`prompts/get` needs `name`, a string.")?;
-        let arguments = arguments(params)?;
-        if !arguments.values().all(Value::is_string) {
-            return Err(faults::bad_params("The arguments of a prompt are strings."));
-        }
         let now = self.catalog.now();
         let method = Method::PromptsGet.name();
-        let entry = now.prompt(&name).ok_or_else(|| unknown(method))?;
+        let entry = now.prompt(&name);
+        let strings = |given: Map<String, Value>| {
+            let fine = given.values().all(Value::is_string);
+            fine.then_some(given).ok_or_else(|| faults::bad_params("The arguments of a prompt are strings."))
+        };
+        let arguments = match arguments(params).and_then(strings) {
+            Ok(arguments) => arguments,
+            Err(error) => return Err(self.unheard(visit, method, entry, error).await),
+        };
+        let Some(entry) = entry else { return Err(self.unheard(visit, method, None, unknown(method)).await) };
         let answers = self
             .incoming(visit, entry.spec().effect, (method, &name), params, &arguments)
             .await
@@ -390,6 +420,20 @@ impl Server {
     fn unless_hidden(&self, visit: &Visit, spec: &ToolSpec, method: &str, error: Error) -> Error {
         let now = self.catalog.now();
         if self.line(&now).hides(&visit.principal, spec) { unknown(method) } else { error }
+    }
+
+    /// What ended before the line was reached, written down by it.
+    async fn unheard(
+        &self,
+        visit: &Visit,
+        method: &'static str,
+        entry: Option<&Arc<Entry>>,
+        error: Error,
+    ) -> Error {
+        let now = self.catalog.now();
+        let context = visit.context(Answers::default(), Arc::clone(&self.silence));
+        let known = entry.map(|entry| entry.spec().name.as_str());
+        self.line(&now).unheard(method, known, &context, error).await
     }
 
     /// No resource there, with the address as the specification wants it.

@@ -189,7 +189,9 @@ impl Server {
 
     /// Tells whoever watches it that a resource has changed.
     pub fn resource_updated(&self, uri: &str) {
-        self.tell(Change::Resource(uri));
+        let now = self.catalog.now();
+        let said = self.line(&now).redactor().text(uri);
+        self.tell(Change::Resource(uri, &said));
     }
 
     /// Ends every open stream in order, and takes back every task; requests under way go on.

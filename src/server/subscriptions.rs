@@ -29,8 +29,8 @@ use crate::transport::Outlet;
 pub(super) enum Change<'a> {
     /// A list.
     List(List),
-    /// A resource's contents.
-    Resource(&'a str),
+    /// A resource's contents: its address, and the same as it may be said.
+    Resource(&'a str, &'a str),
     /// Where a task stands: its id, and all about it.
     Task(&'a str, &'a Map<String, Value>),
 }
@@ -41,7 +41,7 @@ impl Change<'_> {
             Self::List(List::Tools) => "notifications/tools/list_changed",
             Self::List(List::Prompts) => "notifications/prompts/list_changed",
             Self::List(List::Resources | List::Templates) => "notifications/resources/list_changed",
-            Self::Resource(_) => "notifications/resources/updated",
+            Self::Resource(..) => "notifications/resources/updated",
             Self::Task(..) => "notifications/tasks",
         }
     }
@@ -49,7 +49,7 @@ impl Change<'_> {
     fn params(self) -> Map<String, Value> {
         match self {
             Self::List(_) => Map::new(),
-            Self::Resource(uri) => [(String::from("uri"), uri.into())].into_iter().collect(),
+            Self::Resource(_, said) => [(String::from("uri"), said.into())].into_iter().collect(),
             Self::Task(_, task) => task.clone(),
         }
     }
@@ -70,7 +70,7 @@ impl Filter {
             Change::List(List::Tools) => self.tools,
             Change::List(List::Prompts) => self.prompts,
             Change::List(List::Resources | List::Templates) => self.resources,
-            Change::Resource(uri) => self.addresses.contains(uri),
+            Change::Resource(uri, _) => self.addresses.contains(uri),
             Change::Task(id, _) => self.tasks.contains(id),
         }
     }
@@ -147,7 +147,7 @@ impl Server {
         for talk in self.conversations.all() {
             let heard = match change {
                 Change::List(_) => true,
-                Change::Resource(uri) => talk.watches(uri),
+                Change::Resource(uri, _) => talk.watches(uri),
                 // the older revisions have none
                 Change::Task(..) => false,
             };

@@ -323,6 +323,8 @@ def test_another_method_another_host_another_origin_are_refused(served: Served) 
 def test_an_unknown_tool_is_named_as_such_and_not_repeated(served: Served) -> None:
     text = refused(served.call(SECRET), 400, -32602)
     assert SECRET not in text
+    assert outcomes("unknown") == ["NoSuchTool"]
+    assert SECRET not in audit_file().read_text()
 
 
 @pytest.mark.parametrize(
@@ -359,6 +361,7 @@ def test_a_caller_that_hammers_is_turned_away_and_counted(tmp_path: Path, tools:
 def test_arguments_that_are_no_object_are_refused(served: Served) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": envelope({"name": "add", "arguments": [1]})}
     refused(served.post(json.dumps(body), served.headers("tools/call", "add")), 400, -32602)
+    assert outcomes("add") == ["BadParams"]
 
 
 @pytest.mark.parametrize("tool", ["raises", "odd", "exits", "exits_async"])

@@ -196,6 +196,14 @@ def test_the_demo_tells_its_story_as_events() -> None:
     steps = [event["step"] for event in events]
     assert steps == ["start", "list", "read", "redact", "pause", "approve", "create", "once", "listed", "forbid",
                      "limit", "verify", "end"]  # fmt: skip
+    facts = {event["step"]: event.get("facts", {}) for event in events}
+    assert facts["forbid"]["kind"] == "Forbidden"
+    log = facts["verify"]["log"]
+    assert len(log) == facts["verify"]["lines"] > 20
+    assert [line["seq"] for line in log] == list(range(log[0]["seq"], log[0]["seq"] + len(log)))
+    assert all(later["prev"] == earlier["hash"] for earlier, later in zip(log, log[1:], strict=False))
+    assert {"intent", "outcome", "event"} <= {line["kind"] for line in log}
+    assert any(line.get("event") == "approval approved" for line in log)
     assert not audit_file().exists(), "the demo keeps away from the user's state"
 
 

@@ -528,7 +528,7 @@ async fn refused_logins_count_for_every_process_until_one_succeeds_or_the_file_i
         };
         let id = Arc::new(Secret::new("the-client-id"));
         let secret = Arc::new(Secret::new(secret));
-        let state = bartizan::state::StateDir::open(folder.path()).unwrap();
+        let state = bartizan::state::StateDir::open(folder.path().join("state")).unwrap();
         let made = ClientCredentials::new("widgets", endpoint, id, secret, &upstream.egress(), clock.clone())
             .unwrap();
         let settings = Settings::new("widgets", upstream.base(), &upstream.egress());
@@ -547,7 +547,7 @@ async fn refused_logins_count_for_every_process_until_one_succeeds_or_the_file_i
     }
     assert_eq!(tries(), 4);
     let error = process("the-wrong-secret-of-the-client").await.unwrap_err();
-    let file = std::fs::read_dir(folder.path())
+    let file = std::fs::read_dir(folder.path().join("state"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .find(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))

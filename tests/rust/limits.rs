@@ -149,8 +149,9 @@ async fn who_is_refused_far_too_often_is_held_and_nobody_else() {
     assert_eq!(renewed.held("key:hammer"), None);
     renewed.take("key:hammer", "write", 1).await.unwrap();
 async fn processes_of_one_state_directory_share_what_they_change_and_not_what_they_read() {
-    let (clock, folder) = (clock(), tempfile::tempdir().unwrap());
-    let state = || bartizan::state::StateDir::open(folder.path()).unwrap();
+    let (clock, outer) = (clock(), tempfile::tempdir().unwrap());
+    let folder = outer.path().join("state");
+    let state = || bartizan::state::StateDir::open(&folder).unwrap();
     let config = Config { read: Quota::new(60, 2), write: Quota::new(60, 3), ..Config::default() };
     let process = || Limiter::across(&config, Arc::clone(&clock) as SharedClock, state());
     // A loop in a shell: every call is a process of its own.
@@ -179,12 +180,12 @@ async fn processes_of_one_state_directory_share_what_they_change_and_not_what_th
     let all: Vec<_> = (0..20).map(|_| process()).collect();
     let taken = futures_util::future::join_all(all.iter().map(|one| one.take("c", "write", 1))).await;
     assert_eq!(taken.into_iter().filter(Result::is_ok).count(), 3);
-    let text = std::fs::read_to_string(folder.path().join("limits.json")).unwrap();
+    let text = std::fs::read_to_string(folder.join("limits.json")).unwrap();
     assert!(text.contains("write:c") && !text.contains("process"), "{text}");
 
     // A file that cannot be written never means no limit.
-    std::fs::remove_file(folder.path().join("limits.json")).unwrap();
-    std::fs::create_dir(folder.path().join("limits.json")).unwrap();
+    std::fs::remove_file(folder.join("limits.json")).unwrap();
+    std::fs::create_dir(folder.join("limits.json")).unwrap();
     let broken = process().take("d", "write", 1).await.unwrap_err();
     assert!(broken.message().contains("cannot be reached"), "{broken}");
 }

@@ -462,14 +462,33 @@ async fn progress_and_logs_are_heard_as_asked_and_end_with_the_answer() {
 
 // proves: refusals-audited
 #[tokio::test]
-async fn what_never_becomes_a_call_leaves_an_event_without_its_words() {
+async fn what_cannot_begin_leaves_an_intent_and_an_outcome_without_its_words() {
     for (channel, revision) in matrix() {
         let world = world(stage::all());
         let client = Script::open(&world, channel, revision, able()).await;
         client.call("hunter2", json!({})).await.fault();
         let audited = world.audited();
-        let event = audited.lines().find(|line| line.contains("refused")).expect("no event");
-        assert!(event.contains("NoSuchTool") && event.contains("key:alice") && event.contains("tools/call"));
+        let lines: Vec<Value> = audited.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let about = |kind: &str, tool: &str| {
+            lines
+                .iter()
+                .filter(|line| line["kind"] == kind && line["tool"] == tool)
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let (intents, outcomes) = (about("intent", "unknown"), about("outcome", "unknown"));
+        assert_eq!((intents.len(), outcomes.len()), (1, 1), "{audited}");
+        assert_eq!(intents[0]["id"], outcomes[0]["id"]);
+        assert_eq!(outcomes[0]["result"], "NoSuchTool");
+        assert!(intents[0]["principal"] == "key:alice" && intents[0]["method"] == "tools/call");
+        assert!(!audited.contains("hunter2"));
+        client.ask("tools/call", json!({"name": "echo", "arguments": ["hunter2"]})).await.fault();
+        let audited = world.audited();
+        let last: Value = serde_json::from_str(audited.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (&last["kind"], &last["tool"], &last["result"]),
+            (&json!("outcome"), &json!("echo"), &json!("BadParams"))
+        );
         assert!(!audited.contains("hunter2"));
         let before = audited.lines().count();
         client.call("echo", json!({})).await.result();

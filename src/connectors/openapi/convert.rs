@@ -357,7 +357,7 @@ impl<'a> Schemas<'a> {
             out.insert(String::from("pattern"), json!(pattern));
             return;
         }
-        let note = "(The upstream also checks a pattern that is not checked here.)";
+        let note = super::UNCHECKED_PATTERN;
         let text = out.get("description").and_then(Value::as_str);
         let text = text.map_or_else(|| String::from(note), |text| format!("{text} {note}"));
         out.insert(String::from("description"), json!(text));

@@ -30,6 +30,9 @@ use super::document::{Document, Operation};
 use crate::error::{Error, Kind, Result};
 use crate::json::Value;
 
+/// What is said of a pattern that is not matched here.
+pub(super) const UNCHECKED_PATTERN: &str = "(The upstream also checks a pattern that is not checked here.)";
+
 /// Reads a document. With a folder, references to files beneath it are followed.
 ///
 /// What cannot be used is in [`Document::refused`]; the error is for what is no OpenAPI document at all.
