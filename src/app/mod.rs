@@ -255,7 +255,7 @@ impl App {
         let Some(entry) = now.tool(tool) else {
             let error =
                 Error::new(Kind::NoSuchTool, "There is no tool of that name; `bartizan tools` lists them.");
-            return Err(self.line.unheard("tools/call", None, context, error).await);
+            return Err(self.line().unheard("tools/call", None, context, error).await);
         };
         let proposed = Proposed { tool: entry.tool().clone(), arguments, method: "tools/call" };
         now.line().unwrap_or(&self.first_line).run(proposed, context).await
