@@ -359,6 +359,33 @@ def test_check_finds_what_a_start_would_refuse(tools: Path, document: Path, tmp_
     assert run("check", "--config", tmp_path / "nowhere.toml").code == 2
 
 
+def test_check_says_what_only_the_upstream_checks(tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    odd = {"name": "code", "in": "query", "schema": {"type": "string", "pattern": "^(?!x).*$"}}
+    fine = {"name": "size", "in": "query", "schema": {"type": "integer"}}
+    operation = {"operationId": "look", "parameters": [odd, fine], "responses": {"200": {"description": "ok"}}}
+    path.write_text(
+        json.dumps({"openapi": "3.1.0", "info": {"title": "Odd", "version": "1"}, "paths": {"/look": {"get": operation}}})
+    )
+    done = run("check", "--openapi", path, "--base-url", "https://api.example.com", "--json")
+    assert done.code == 0, done
+    (finding,) = done.json["findings"]
+    assert finding["severity"] == "note"
+    assert "look is checked by the upstream in part" in finding["message"]
+    assert "linear time: 1" in finding["message"]
+
+
+def test_the_full_list_shows_what_nobody_here_may_call(tmp_path: Path) -> None:
+    path = tmp_path / "scoped.py"
+    path.write_text(
+        "from bartizan import Server\nserver = Server('scoped')\n\n"
+        "@server.tool(effect='read', scopes={'payroll'})\ndef salaries() -> str:\n    'Tell.'\n    return ''\n"
+    )
+    assert run("tools", "--tools", path, "--json").json["tools"] == []
+    shown = run("tools", "--tools", path, "--full", "--json").json["tools"]
+    assert [tool["name"] for tool in shown] == ["salaries"]
+
+
 # Configuration
 
 
@@ -435,6 +462,49 @@ def test_a_key_is_minted_into_a_file_of_ours_and_announced_once(tools: Path) -> 
         assert "a key was made" not in again.said()
     assert served.key not in audit_file().read_text()
     assert audit_file().stat().st_mode & 0o777 == 0o600
+
+
+def test_first_starts_meet_and_what_a_crash_left_is_no_obstacle(tools: Path, state: Path) -> None:
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    left = state / "http.key"
+    left.touch(mode=0o600)
+    flags = ("serve", "--http", "127.0.0.1:0", "--tools", tools)
+    with Process(*flags) as one, Process(*flags) as other:
+        for process in (one, other):
+            process.err.wait(lambda line: line.startswith("serving http://"))
+        assert left.read_text().startswith("bz_")
+        assert sum("http.key" in process.err.text() for process in (one, other)) == 1, "one of them made the key"
+    with Served("--tools", tools) as served:
+        assert served.call("add", {"a": 1}).status == 200
+    keys = json.loads((state / "keys.json").read_text())["keys"]
+    assert len(keys) == 1
+
+
+def test_a_key_of_ours_does_not_leave_in_a_result(tmp_path: Path, state: Path) -> None:
+    path = tmp_path / "reader.py"
+    path.write_text(
+        "from pathlib import Path\nfrom bartizan import Server\nserver = Server('reader')\n\n"
+        "@server.tool(effect='read')\ndef peek() -> str:\n    'Read what it should not.'\n"
+        f"    return 'it says ' + Path({str(state / 'http.key')!r}).read_text()\n"
+    )
+    with Served("--tools", path) as served:
+        minted = served.call("peek").text
+        assert served.key not in minted
+        assert "[redacted:bartizan]" in minted
+        served.stop()
+    with Served("--tools", path) as again:  # it did not make the key, and knows it by sight
+        assert again.key not in again.call("peek").text
+
+
+def test_a_loop_in_a_shell_has_one_quota_for_what_it_changes(tools: Path, tmp_path: Path) -> None:
+    config = tmp_path / "few.toml"
+    config.write_text(f'tools = ["{tools}"]\npolicy = "admin"\n[limits]\nwrite = {{ per_minute = 1, burst = 2 }}\n')
+    kinds = [
+        run("call", "make", json.dumps({"name": str(number)}), "--config", config, "--json").error["kind"]
+        for number in range(3)
+    ]
+    assert kinds == ["NeedsApproval", "NeedsApproval", "RateLimited"]
+    assert run("call", "add", '{"a": 1}', "--config", config).code == 0
 
 
 def test_no_auth_lets_this_machine_in_and_says_so(tools: Path) -> None:

@@ -84,6 +84,39 @@ async def test_arguments_are_checked_before_the_tool_runs(server: Server) -> Non
     assert ran == []
 
 
+@pytest.mark.parametrize(
+    "schema, closed",
+    [
+        ({"type": "object", "properties": {"n": {"type": "integer"}}}, True),
+        ({"type": "object", "allOf": [{"properties": {"n": {"type": "integer"}}}]}, True),
+        ({"type": "object"}, True),
+        ({"type": "object", "properties": {"n": {}}, "additionalProperties": True}, False),
+    ],
+    ids=["named", "composed", "bare", "open by its own word"],
+)
+async def test_a_schema_of_ones_own_refuses_what_it_does_not_name(
+    server: Server, schema: dict[str, Any], *, closed: bool
+) -> None:
+    ran = []
+
+    @server.tool(effect="read", input_schema=schema)
+    def take(n: int) -> str:
+        ran.append(n)
+        return "taken"
+
+    async with server.test_client() as client:
+        (tool,) = await client.tools()
+        said = tool["inputSchema"]
+        assert (False in (said.get("additionalProperties"), said.get("unevaluatedProperties"))) is closed
+        assert (await client.call("take", {"n": 1})).text == "taken"
+        refused = await client.call("take", {"n": 1, "hunter2": 2})
+        assert refused.is_error
+        assert "hunter2" not in refused.text
+        if closed:
+            assert refused.structured["error"]["kind"] == "BadArguments", "before the function is reached"
+    assert ran == [1]
+
+
 async def test_a_value_that_passes_its_schema_but_is_none_of_the_type_is_refused_by_path(server: Server) -> None:
     @server.tool(effect="read")
     def take(when: list[datetime.datetime]) -> str:

@@ -148,6 +148,9 @@ async fn who_is_refused_far_too_often_is_held_and_nobody_else() {
     clock.advance(Duration::from_secs(1));
     assert_eq!(renewed.held("key:hammer"), None);
     renewed.take("key:hammer", "write", 1).await.unwrap();
+}
+
+#[tokio::test]
 async fn processes_of_one_state_directory_share_what_they_change_and_not_what_they_read() {
     let (clock, outer) = (clock(), tempfile::tempdir().unwrap());
     let folder = outer.path().join("state");
