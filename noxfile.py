@@ -98,6 +98,8 @@ def python(session: nox.Session) -> None:
         "mcp>=2.3,<3",
         "pydantic>=2",
         "openapi-core",
+        "jeepney",
+        "cryptography",
     )
     session.run("pytest", "tests/python", *session.posargs, env={"BARTIZAN_SHARED": str(SHARED)})
 
@@ -105,7 +107,18 @@ def python(session: nox.Session) -> None:
 @nox.session
 def stubs(session: nox.Session) -> None:
     """Compare the stubs with the built module, and type-check package and tests strictly."""
-    install(session, "mypy==2.4.1", "pytest", "hypothesis", "mcp>=2.3,<3", "pydantic>=2", "openapi-core", "nox")
+    install(
+        session,
+        "mypy==2.4.1",
+        "pytest",
+        "hypothesis",
+        "mcp>=2.3,<3",
+        "pydantic>=2",
+        "openapi-core",
+        "nox",
+        "jeepney",
+        "cryptography",
+    )
     session.run("python", "-m", "mypy.stubtest", "bartizan._core", "--mypy-config-file", "pyproject.toml")
     programs = ("tests/conformance", "tests/bench", "tests/load", "tests/interop/run.py", "tests/interop/server.py")
     session.run("mypy", "python/bartizan", "tests/python", *programs, "noxfile.py")
