@@ -328,7 +328,17 @@ impl App {
                 .watched_by(watch)
                 .timed_by(self.clock.clone());
         ready(&Reachable { address, key_file, open: no_auth });
-        endpoint.serve(listener, shutdown).await
+        // subscriptions end in order when connections do, not when the last of them is cut
+        let stop = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(self.config().http.drain_delay).await;
+            self.server.stop();
+            std::future::pending().await
+        };
+        tokio::select! {
+            served = endpoint.serve(listener, shutdown.clone()) => served,
+            never = stop => never,
+        }
     }
 
     /// Ends what was started: open streams, stand-ins, the audit.
@@ -365,6 +375,9 @@ impl App {
         }
         if config.egress.proxy_resolves {
             found.push(json!({"setting": "egress.proxy_resolves", "value": true}));
+        }
+        if config.http.compress_from > 0 {
+            found.push(json!({"setting": "http.compress_from", "value": config.http.compress_from}));
         }
         if config.http.insecure_plaintext {
             found.push(json!({"setting": "http.insecure_plaintext", "value": true}));

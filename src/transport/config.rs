@@ -47,6 +47,13 @@ pub struct Config {
     /// Seconds that running calls are given when the server stops.
     #[serde(with = "seconds")]
     pub drain: Duration,
+    /// Seconds between the signal to stop, from which on `/readyz` answers 503, and the end of the first connection.
+    #[serde(with = "seconds")]
+    pub drain_delay: Duration,
+    /// Bytes from which on an answer is compressed for clients that can read it; 0: never.
+    pub compress_from: usize,
+    /// Exchanges at one time on one HTTP/2 connection.
+    pub http2_streams: u32,
     /// Connections at one time; further ones wait.
     pub connections: usize,
     /// Bytes of messages that wait for a client that reads too slowly; further notifications are dropped.
@@ -71,6 +78,9 @@ impl Default for Config {
             write_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
             drain: Duration::from_secs(4),
+            drain_delay: Duration::from_millis(100),
+            compress_from: 0,
+            http2_streams: 64,
             connections: 1024,
             queue_bytes: 1 << 20,
             failures_per_minute: 20,

@@ -11,7 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, GetAll, HOST, HeaderMap, HeaderValue, ORIGIN,
 };
-use http::{Method, StatusCode, Uri};
+use http::request::Parts;
+use http::{Method, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use super::{Config, HeaderFacts};
@@ -41,6 +42,8 @@ pub(super) enum Route {
     Preflight,
     /// Is anybody there?
     Health,
+    /// May more be sent here?
+    Ready,
 }
 
 /// The lists that requests are compared with.
@@ -63,8 +66,9 @@ impl Guard {
     }
 
     /// Everything that can be said without a credential.
-    pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, Refused> {
-        self.check_host(uri, headers)?;
+    pub(super) fn check(&self, head: &Parts) -> Result<Route, Refused> {
+        let Parts { method, uri, headers, .. } = head;
+        self.check_host(head.version, uri, headers)?;
         let has_origin = self.check_origin(headers)?;
         let route = match (uri.path(), method) {
             ("/mcp", &Method::POST) => Route::Message,
@@ -72,7 +76,10 @@ impl Guard {
             ("/mcp", &Method::DELETE) => Route::Close,
             ("/mcp", &Method::OPTIONS) if has_origin => Route::Preflight,
             ("/healthz", &(Method::GET | Method::HEAD)) => Route::Health,
-            ("/mcp" | "/healthz", _) => return refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+            ("/readyz", &(Method::GET | Method::HEAD)) => Route::Ready,
+            ("/mcp" | "/healthz" | "/readyz", _) => {
+                return refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+            }
             _ => return refused(StatusCode::NOT_FOUND, "no such path"),
         };
         if uri.query().is_some_and(holds_a_credential) {
@@ -83,13 +90,20 @@ impl Guard {
             Route::Listen if !accepts(headers.get_all(ACCEPT)).events => {
                 return refused(StatusCode::NOT_ACCEPTABLE, "Accept must list text/event-stream");
             }
-            Route::Listen | Route::Close | Route::Preflight | Route::Health => {}
+            Route::Listen | Route::Close | Route::Preflight | Route::Health | Route::Ready => {}
         }
         Ok(route)
     }
 
-    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+    fn check_host(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
         let mut hosts = headers.get_all(HOST).iter();
+        // HTTP/2 says it in `:authority`, and need not say it twice
+        if version == Version::HTTP_2
+            && let (Some(authority), None) = (uri.authority(), headers.get(HOST))
+        {
+            let known = self.knows(authority.as_str());
+            return if known { Ok(()) } else { refused(StatusCode::FORBIDDEN, "Host not allowed") };
+        }
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
             return refused(StatusCode::BAD_REQUEST, "exactly one Host is needed");
         };

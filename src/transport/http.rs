@@ -11,16 +11,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONNECTION,
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONNECTION,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answers::{SESSION, answer, empty, plain, preflight, shrink, wait_for};
 use super::auth::{Attempts, Authenticator, Refusal, Verdict};
 use super::exchange::{Afterlife, Exchange, First, Guarded};
 use super::guard::{self, Guard, Refused, Route};
@@ -38,16 +39,13 @@ use super::leases::Leases;
 use super::queue::Queue;
 use super::sse::{EventStream, Reply};
 use super::stall::Stall;
-use super::{Answer, Channel, Config, Delivery, Handler, HeaderFacts, Outlet, Peer, Watch, stdio};
+use super::{Answer, Channel, Config, Delivery, Handler, HeaderFacts, Outlet, Peer, Watch, multiplex, stdio};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::json;
 use crate::principal::Principal;
 
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// What an HTTP endpoint is made of.
 pub struct Endpoint {
@@ -78,16 +76,18 @@ impl Endpoint {
         self
     }
 
-    /// Serves until `shutdown` fires, then gives what runs `config.drain` to finish.
+    /// Serves until `shutdown` fires. Then it says for `config.drain_delay` that it is not ready, so that a balancer
+    /// sends nothing more, and gives what runs `config.drain` to finish.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         let local = listener.local_addr().map_err(|error| cannot_listen(&error, None))?;
         guard::may_listen(local, self.authenticator.is_open(), self.config.insecure_plaintext)?;
         let places = Arc::new(Semaphore::new(self.config.connections.clamp(1, Semaphore::MAX_PERMITS)));
         let connections = TaskTracker::new();
+        let leaving = CancellationToken::new();
         let shared = Arc::new(Shared {
             afterlife: Afterlife {
                 tasks: connections.clone(),
-                shutdown: shutdown.clone(),
+                shutdown: leaving.clone(),
                 drain: self.config.drain,
             },
             guard: Guard::new(&self.config, local),
@@ -96,7 +96,8 @@ impl Endpoint {
             handler: self.handler,
             authenticator: self.authenticator,
             watch: self.watch,
-            shutdown: shutdown.clone(),
+            draining: AtomicBool::new(false),
+            leaving: leaving.clone(),
             config: self.config,
         });
         let lanes = Lanes::shared()?;
@@ -120,12 +121,18 @@ impl Endpoint {
                 }
             }
         };
+        let told = async {
+            shutdown.cancelled().await;
+            shared.draining.store(true, Ordering::Relaxed);
+            tokio::time::sleep(shared.config.drain_delay).await;
+        };
         tokio::select! {
             () = accept => {}
-            () = shutdown.cancelled() => {}
+            () = told => {}
             () = shared.leases.watch(&*shared.authenticator) => {}
         }
         drop(listener);
+        leaving.cancel();
         connections.close();
         connections.wait().await;
         Ok(())
@@ -182,7 +189,10 @@ struct Shared {
     handler: Arc<dyn Handler>,
     authenticator: Arc<dyn Authenticator>,
     watch: Option<Arc<dyn Watch>>,
-    shutdown: CancellationToken,
+    /// Set once a balancer should send nothing more.
+    draining: AtomicBool,
+    /// Fires when connections end.
+    leaving: CancellationToken,
     afterlife: Afterlife,
     leases: Arc<Leases>,
     config: Config,
@@ -191,6 +201,21 @@ struct Shared {
 async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let config = &shared.config;
+    let begins = tokio::select! {
+        begins = multiplex::begins(&stream, config.header_timeout) => begins,
+        () = shared.leaving.cancelled() => return,
+    };
+    match begins {
+        Some(false) => {}
+        Some(true) => {
+            let respond = |request| {
+                let shared = shared.clone();
+                async move { shared.respond(request, remote).await }
+            };
+            return multiplex::serve(stream, config, &shared.leaving, respond).await;
+        }
+        None => return,
+    }
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -211,7 +236,7 @@ async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
                 watch.refused("unreadable or oversized head", &remote.to_string());
             }
         }
-        () = shared.shutdown.cancelled() => {
+        () = shared.leaving.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(config.drain, connection).await;
         }
@@ -221,8 +246,11 @@ async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
 impl Shared {
     async fn respond(&self, request: Request<Incoming>, remote: SocketAddr) -> Response<Reply> {
         let (head, body) = request.into_parts();
-        let mut response = match self.guard.check(&head.method, &head.uri, &head.headers) {
+        let draining = self.draining.load(Ordering::Relaxed);
+        let mut response = match self.guard.check(&head) {
             Ok(Route::Health) => plain(StatusCode::OK, "ok\n"),
+            Ok(Route::Ready) if draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            Ok(Route::Ready) => plain(StatusCode::OK, "ready\n"),
             Ok(Route::Preflight) => preflight(&head.headers),
             Ok(route) => match self.admit(&head.headers, remote).await {
                 Ok(principal) => self.serve_route(route, &head.headers, body, principal, remote).await,
@@ -239,7 +267,10 @@ impl Shared {
                 ACCESS_CONTROL_EXPOSE_HEADERS,
                 HeaderValue::from_static("mcp-session-id, www-authenticate"),
             );
-            headers.insert(VARY, HeaderValue::from_static("origin"));
+            headers.append(VARY, HeaderValue::from_static("origin"));
+        }
+        if draining && head.version != Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -335,25 +366,25 @@ impl Shared {
                 self.run(Exchange::new(Guarded::owned(work, id), queue, gone), headers).await
             }
             Route::Listen => {
-                let shutdown = self.shutdown.clone();
+                let leaving = self.leaving.clone();
                 let work = async move {
                     let ended = Answer { status: 200, ..Answer::default() };
                     tokio::select! {
                         biased;
                         answer = handler.listen(peer, outlet) => answer.err().unwrap_or(ended),
-                        () = shutdown.cancelled_owned() => ended,
+                        () = leaving.cancelled_owned() => ended,
                     }
                 };
                 self.listen(Exchange::new(Guarded::owned(work, None), queue, gone), headers).await
             }
             Route::Close => answer(handler.close(peer).await),
-            Route::Preflight | Route::Health => empty(StatusCode::NO_CONTENT),
+            Route::Preflight | Route::Health | Route::Ready => empty(StatusCode::NO_CONTENT),
         }
     }
 
     async fn run(&self, mut exchange: Exchange, headers: &HeaderMap) -> Response<Reply> {
         match poll_fn(|context| exchange.poll_first(context)).await {
-            First::Answer(done) => answer(done),
+            First::Answer(done) => shrink(answer(done), self.config.compress_from, headers),
             First::Stream(done) => self.stream(exchange, done, false, headers),
         }
     }
@@ -440,54 +471,4 @@ async fn read(mut body: Incoming, limit: usize, within: Duration) -> Result<Byte
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&rest);
     Ok(whole.freeze())
-}
-
-fn answer(answer: Answer) -> Response<Reply> {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    let mut response = match answer.body {
-        Some(body) => {
-            let mut response = Response::new(Reply::Whole(body.into()));
-            response.headers_mut().insert(CONTENT_TYPE, JSON);
-            response
-        }
-        None => Response::new(Reply::Whole(Bytes::new())),
-    };
-    *response.status_mut() = status;
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    }
-    if let Some(Ok(session)) = answer.session.as_deref().map(HeaderValue::from_str) {
-        response.headers_mut().insert(SESSION, session);
-    }
-    response
-}
-
-fn empty(status: StatusCode) -> Response<Reply> {
-    let mut response = Response::new(Reply::Whole(Bytes::new()));
-    *response.status_mut() = status;
-    response
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Reply> {
-    let mut response = Response::new(Reply::Whole(Bytes::from_static(text.as_bytes())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, TEXT);
-    response
-}
-
-/// The response, with the time to come back after.
-fn wait_for(mut response: Response<Reply>, wait: Duration) -> Response<Reply> {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    response
-}
-
-fn preflight(asked: &HeaderMap) -> Response<Reply> {
-    let mut response = empty(StatusCode::NO_CONTENT);
-    let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, DELETE"));
-    if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
-    }
-    response
 }

@@ -5,7 +5,9 @@
 //!
 //! Must not: know the server.
 
+mod answers;
 pub mod auth;
+mod compress;
 mod config;
 mod exchange;
 mod guard;
@@ -13,6 +15,7 @@ pub mod http;
 mod lanes;
 mod leases;
 mod lines;
+mod multiplex;
 mod queue;
 mod sse;
 mod stall;

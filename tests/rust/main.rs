@@ -26,6 +26,7 @@ mod conversations;
 mod documentation;
 mod equinix;
 mod http;
+mod http2;
 mod limits;
 mod line;
 mod lists;

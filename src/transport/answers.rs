@@ -1,0 +1,86 @@
+//! The answers that are whole.
+//!
+//! Owns how an [`Answer`] and the transport's own refusals look on the wire, and which of them are compressed.
+//!
+//! Must not: decide what is answered.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+};
+use http::{Response, StatusCode};
+
+use super::sse::Reply;
+use super::{Answer, compress};
+
+pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// The same answer, smaller, where it has at least `from` bytes and the client can read it; `from` of 0 is never.
+pub(super) fn shrink(mut response: Response<Reply>, from: usize, asked: &HeaderMap) -> Response<Reply> {
+    let Reply::Whole(bytes) = response.body() else { return response };
+    if from == 0 || bytes.len() < from {
+        return response;
+    }
+    let small = if compress::accepts_gzip(asked) { compress::gzip(bytes) } else { None };
+    response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(small) = small {
+        *response.body_mut() = Reply::Whole(small.into());
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+pub(super) fn answer(answer: Answer) -> Response<Reply> {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = match answer.body {
+        Some(body) => {
+            let mut response = Response::new(Reply::Whole(body.into()));
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            response
+        }
+        None => Response::new(Reply::Whole(Bytes::new())),
+    };
+    *response.status_mut() = status;
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    if let Some(Ok(session)) = answer.session.as_deref().map(HeaderValue::from_str) {
+        response.headers_mut().insert(SESSION, session);
+    }
+    response
+}
+
+pub(super) fn empty(status: StatusCode) -> Response<Reply> {
+    let mut response = Response::new(Reply::Whole(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Reply> {
+    let mut response = Response::new(Reply::Whole(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}
+
+/// The response, with the time to come back after.
+pub(super) fn wait_for(mut response: Response<Reply>, wait: Duration) -> Response<Reply> {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+pub(super) fn preflight(asked: &HeaderMap) -> Response<Reply> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, DELETE"));
+    if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}
