@@ -31,7 +31,7 @@ pub(super) struct Base {
 }
 
 pub(super) async fn run(typed: &Serve, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
-    run_over(typed, None, loader, screen).await
+    Box::pin(run_over(typed, None, loader, screen)).await
 }
 
 /// The same over a configuration that is there already, unless a file is named.

@@ -65,29 +65,29 @@ impl<T> Fair<T> {
 mod tests {
     use super::*;
 
-    fn owner(name: &str) -> Owner {
-        Some(Arc::from(name))
+    fn owner(name: &str) -> Arc<str> {
+        Arc::from(name)
     }
 
     #[test]
     fn who_has_its_share_is_passed_over_until_one_is_done() {
         let mut fair = Fair::new(2);
         for number in 0..5 {
-            fair.push(owner("greedy"), number);
+            fair.push(Some(owner("greedy")), number);
         }
-        fair.push(owner("modest"), 10);
+        fair.push(Some(owner("modest")), 10);
         fair.push(None, 20);
         let mut next = || fair.pop().map(|(_, number)| number);
         assert_eq!([next(), next(), next(), next(), next()], [Some(0), Some(1), Some(10), Some(20), None]);
         assert!(!fair.is_ready());
-        fair.done(&owner("modest"));
+        fair.done(&Some(owner("modest")));
         assert!(!fair.is_ready());
-        fair.done(&owner("greedy"));
+        fair.done(&Some(owner("greedy")));
         assert!(fair.is_ready());
         assert_eq!(fair.pop().map(|(_, number)| number), Some(2));
         assert!(fair.pop().is_none());
         for _ in 0..2 {
-            fair.done(&owner("greedy"));
+            fair.done(&Some(owner("greedy")));
         }
         assert!(fair.running.is_empty(), "nobody is remembered who has nothing");
     }
