@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from .server import Server
+    from .tool import Record
 
 
 class Host:
@@ -27,6 +28,7 @@ class Host:
         self.server = server
         self.context = contextvars.copy_context()
         self.state: Any = None
+        self.planned: dict[tuple[str, str], Record] = {}
         self._loop = loop
         self._lent = loop is not None
         self._thread: threading.Thread | None = None

@@ -8,6 +8,7 @@ Must not: run a tool; the core does, on the line.
 from __future__ import annotations
 
 import sys
+from _thread import RLock  # threading itself is not loaded before something runs
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ._core import Running
     from .content import JSON, Icon
+    from .hooks import Hook, HookRecord
     from .hosting import Host
     from .testing import TestClient
     from .tool import CompletionRecord, Details, Effect, Entry, Record, Task
@@ -60,7 +62,10 @@ class Server:
         self.lifespan = lifespan
         self._records: dict[tuple[str, str], Record] = {}
         self._completions: dict[str, dict[str, CompletionRecord]] = {}
+        self._guards: list[HookRecord] = []
+        self._sinks: list[HookRecord] = []
         self._running: dict[Running, Host] = {}
+        self._lock = RLock()  # tools may be added and removed from any thread
 
     def __repr__(self) -> str:
         """Return the name and how much there is."""
@@ -197,6 +202,35 @@ class Server:
 
         return note
 
+    @overload
+    def guard(self, function: F, /) -> F: ...
+
+    @overload
+    def guard(self, *, timeout: float = 5.0) -> Callable[[F], F]: ...
+
+    def guard(self, function: Any = None, *, timeout: float = 5.0) -> Any:
+        """Make a function a guard: a rule of your own that every call has to pass, after the policy.
+
+        Its parameters are any of ``principal``, ``tool`` (the name), ``arguments`` and ``effect``. It returns None or
+        ``"allow"`` for no objection, ``"ask"`` so that a person is asked, or ``"deny"``. It can only make the verdict
+        stricter; if it raises, returns something else or takes longer than ``timeout`` seconds, the call is denied.
+        """
+        return self._hook(self._guards, function, timeout)
+
+    @overload
+    def audit_sink(self, function: F, /) -> F: ...
+
+    @overload
+    def audit_sink(self) -> Callable[[F], F]: ...
+
+    def audit_sink(self, function: Any = None) -> Any:
+        """Make a function an audit sink: it gets each audit record as a dict, after it was written.
+
+        It never holds up a call. Records wait in a bounded queue; if it is too slow, what does not fit is dropped, and
+        the log and the audit say how many. The file has them all.
+        """
+        return self._hook(self._sinks, function, 5.0)
+
     # --- at run time
 
     def add_tool(self, function: Callable[..., Any], name: str | None = None, **details: Any) -> None:
@@ -291,20 +325,47 @@ class Server:
 
     # --- inside
 
+    def _hook(self, hooks: list[HookRecord], function: Any, timeout: float) -> Any:
+        from .hooks import HookRecord  # noqa: PLC0415 - loaded with the first decorator
+
+        def note(function: F) -> F:
+            with self._lock:
+                if self._running:
+                    message = "guards and audit sinks have to be there before the server runs"
+                    raise ConfigError(message)
+                if not timeout > 0:
+                    message = "timeout must be a positive number of seconds"
+                    raise ConfigError(message)
+                hooks.append(HookRecord(function, timeout))
+            return function
+
+        return note if function is None else note(function)
+
     def _note(self, family: str, record: Record) -> None:
+        with self._lock:
+            self._register(family, record)
+
+    def _register(self, family: str, record: Record) -> None:
         key = (family, record.name)
         if key in self._records:
             message = f"{family} {record.name!r} is registered twice; give one of them another name"
             raise ConfigError(message)
-        for running, host in list(self._running.items()):
-            running.add([self._entry(record, host)])
+        done: list[Running] = []
+        try:
+            for running, host in list(self._running.items()):
+                running.add([self._entry(record, host)])
+                done.append(running)
+        except BaseException:
+            for running in done:
+                running.remove(_list_of(family, record), record.name)
+            raise
         self._records[key] = record
 
     def _remove(self, family: str, name: str) -> None:
-        record = self._records.pop((family, name))
-        kind = "template" if "{" in getattr(record, "uri", "") else family
-        for running in list(self._running):
-            running.remove(kind, name)
+        with self._lock:
+            record = self._records.pop((family, name))
+            for running in list(self._running):
+                running.remove(_list_of(family, record), name)
 
     def _host(self, loop: Any = None) -> Host:
         from .hosting import Host  # noqa: PLC0415 - only when it runs
@@ -322,8 +383,21 @@ class Server:
 
     def _plan(self, host: Host, **more: Any) -> JSON:
         """Return everything the core needs to run the server."""
+        with self._lock:
+            return self._planned(host, **more)
+
+    def _planned(self, host: Host, **more: Any) -> JSON:
         from .content import icons  # noqa: PLC0415 - only when it runs
 
+        hooks: dict[str, list[Hook]] = {"guards": [], "sinks": []}
+        if self._guards or self._sinks:
+            from .hooks import guard, sink  # noqa: PLC0415 - only where there are any
+
+            hooks = {
+                "guards": [guard(record, host) for record in self._guards],
+                "sinks": [sink(record, host) for record in self._sinks],
+            }
+        host.planned = dict(self._records)
         targets = {name for record in self._records.values() for name in (record.name, getattr(record, "uri", ""))}
         for target in self._completions:
             if target not in targets:
@@ -346,6 +420,7 @@ class Server:
             "config": dict(config) if isinstance(config, Mapping) else None,
             "config_path": str(config) if config is not None and not isinstance(config, Mapping) else None,
             "entries": [self._entry(record, host) for record in self._records.values()],
+            **hooks,
             **more,
         }
 
@@ -353,18 +428,27 @@ class Server:
         from . import _core  # noqa: PLC0415 - the core is loaded when something runs
 
         running = _core.Running(self._plan(host, **more))
-        self._running[running] = host
+        self._attach(host)(running)
         return running
 
     def _attach(self, host: Host) -> Callable[[Running], None]:
         def attach(running: Running) -> None:
-            self._running[running] = host
+            with self._lock:
+                self._running[running] = host
+                # what came and went between the plan and now
+                for (family, name), record in host.planned.items():
+                    if self._records.get((family, name)) is not record:
+                        running.remove(_list_of(family, record), name)
+                for key, record in self._records.items():
+                    if host.planned.get(key) is not record:
+                        running.add([self._entry(record, host)])
 
         return attach
 
     def _detach(self, host: Host) -> None:
-        for running in [running for running, other in self._running.items() if other is host]:
-            del self._running[running]
+        with self._lock:
+            for running in [running for running, other in self._running.items() if other is host]:
+                del self._running[running]
 
 
 async def _serve(running: Running, *, no_auth: bool, ready: Callable[[str, str | None], object] | None) -> None:
@@ -386,6 +470,11 @@ async def _serve(running: Running, *, no_auth: bool, ready: Callable[[str, str |
         running.stop()
         await asyncio.wait([serving], timeout=5)
         raise
+
+
+def _list_of(family: str, record: Record) -> str:
+    """Return the core's list: what has variables in its address is in another one."""
+    return "template" if "{" in getattr(record, "uri", "") else family
 
 
 def _details(name: str | None, details: Mapping[str, Any]) -> Details:

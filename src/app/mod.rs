@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Approvals;
-use crate::audit::Audit;
+use crate::audit::{Audit, Sink};
 use crate::catalog::{Catalog, List};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Introduction, environment};
@@ -51,6 +51,9 @@ pub use watch::Source;
 /// How long a server that ends waits until what became of its tasks is written down.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// How long it waits for those who get copies of the audit.
+const LAST_COPIES: Duration = Duration::from_secs(1);
+
 /// What joins the configured tools: a Python server's.
 #[derive(Default)]
 pub struct Extra {
@@ -60,6 +63,8 @@ pub struct Extra {
     pub introduction: Option<Introduction>,
     /// Rules of the user's own; they can only tighten.
     pub guards: Vec<Arc<dyn Guard>>,
+    /// Who gets a copy of each audit record.
+    pub sinks: Vec<Arc<dyn Sink>>,
 }
 
 /// Turns `--tools FILE_OR_MODULE` into tools. The Python edge implements it; without Python there is none.
@@ -121,6 +126,7 @@ impl App {
         settle(&mut config, &state)?;
         let redactor = Redactor::new(&config.redaction)?;
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
+        extra.sinks.into_iter().for_each(|sink| audit.copy_to(sink));
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
         let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
         let limiter = Arc::new(Limiter::across(&config.limits, clock.clone(), state.clone()));
@@ -350,6 +356,7 @@ impl App {
         }
         self.reloading.lock().await.end(None).await;
         self.audit.close();
+        self.audit.end_copies(LAST_COPIES).await;
         Ok(())
     }
 

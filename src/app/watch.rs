@@ -53,10 +53,12 @@ impl Source {
         Ok((Self { file, read, signal, seen }, config))
     }
 
-    /// What it says now, and what was in the files before it was read.
-    fn again(&self) -> (Result<Config>, Option<Seen>) {
-        let seen = (self.read)().ok().map(|config| Seen::of(files(self.file.as_deref(), &config)));
-        ((self.read)(), seen)
+    /// What it says now. What was in the files is noted before they are read.
+    fn again(&mut self) -> Result<Config> {
+        self.seen = Seen::of(std::mem::take(&mut self.seen.files));
+        let first = (self.read)()?;
+        self.seen = Seen::of(files(self.file.as_deref(), &first));
+        (self.read)()
     }
 }
 
@@ -120,12 +122,7 @@ impl App {
                 }
             }
             drop(watcher);
-            let (config, seen) = tokio::task::block_in_place(|| source.again());
-            source.seen = match seen {
-                Some(seen) => seen,
-                // unreadable: what it named before is looked at until something changes
-                None => Seen::of(source.seen.files),
-            };
+            let config = tokio::task::block_in_place(|| source.again());
             // what is wrong is in the log and in the audit already
             let _ = self.reload(config).await;
         }

@@ -132,9 +132,15 @@ impl File {
         })
     }
 
+    /// What the last append wrote.
+    pub(super) fn written(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Appends a checkpoint if anything was written since the last.
     pub(super) fn checkpoint(&mut self, wall: Duration) -> io::Result<()> {
         if self.since_checkpoint == 0 {
+            self.buffer.clear();
             return Ok(());
         }
         self.since_checkpoint = u64::MAX;

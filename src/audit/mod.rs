@@ -9,6 +9,7 @@
 
 mod chain;
 mod checkpoint;
+mod copies;
 mod file;
 mod line;
 mod process;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use copies::Sink;
 pub use query::{Filter, query, tail};
 pub use record::{Finish, Record, Step};
 pub use verify::{Fault, FaultKind, Report, verify};

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use tokio::sync::oneshot;
 
+use super::copies::Copies;
 use super::file::File;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
@@ -36,6 +37,8 @@ pub(super) struct Queue {
     waiting: Vec<Mutex<Waiting>>,
     file: Mutex<File>,
     clock: SharedClock,
+    /// Who gets copies of what is written.
+    pub(super) copies: Copies,
     /// Calls that have begun and not ended.
     pub(super) running: AtomicUsize,
     blocking: bool,
@@ -59,6 +62,7 @@ impl Queue {
             waiting: (0..cores.min(MOST_QUEUES)).map(|_| Mutex::default()).collect(),
             file: Mutex::new(file),
             clock,
+            copies: Copies::default(),
             running: AtomicUsize::new(0),
             blocking,
         })
@@ -92,8 +96,10 @@ impl Queue {
         for queue in 0..self.waiting.len() {
             self.drain(queue);
         }
-        if self.file().checkpoint(self.clock.wall()).is_err() {
-            tracing::error!("the last audit checkpoint could not be written");
+        let mut file = self.file();
+        match file.checkpoint(self.clock.wall()) {
+            Ok(()) => self.copies.written(file.written()),
+            Err(_) => tracing::error!("the last audit checkpoint could not be written"),
         }
     }
 
@@ -134,7 +140,15 @@ impl Queue {
                 std::mem::take(&mut waiting.lines)
             };
             let lines = batch.iter().map(|pending| pending.members.as_str());
-            let result = self.file().append(lines, self.clock.wall());
+            let result = {
+                let mut file = self.file();
+                let result = file.append(lines, self.clock.wall());
+                if result.is_ok() {
+                    // under the lock, so that copies come in the order of the file
+                    self.copies.written(file.written());
+                }
+                result
+            };
             if let Err(cause) = &result {
                 tracing::error!(kind = ?cause.kind(), "the audit file cannot be written; calls are refused");
             }

@@ -39,6 +39,7 @@ impl FileLoader {
 
     fn each(&self, step: impl Fn(Python<'_>, &Bound<'_, PyAny>, &Home) -> PyResult<()>) {
         let _ = Python::try_attach(|py| {
+            super::server::heard(py);
             let loaded = std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner));
             for (hosted, home) in &loaded {
                 if let Err(raised) = step(py, hosted.bind(py), home) {
@@ -113,6 +114,8 @@ impl Loader for HostLoader {
     fn ended(&self, within: Duration) {
         self.files.ended(within);
         let _ = Python::try_attach(|py| {
+            // the Ctrl-C that ended the server must not be raised in the middle of its end
+            super::server::heard(py);
             if let Err(raised) = self.host.leave.call1(py, (within.as_secs_f64(),)) {
                 raised.write_unraisable(py, None);
             }

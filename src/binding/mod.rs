@@ -8,8 +8,10 @@
 mod client;
 mod context;
 mod convert;
+mod coroutine;
 mod engines;
 mod errors;
+mod hooks;
 mod loader;
 mod plan;
 mod pool;
@@ -29,6 +31,8 @@ mod _core {
     #[pymodule_export]
     use super::context::CallContext;
     #[pymodule_export]
+    use super::coroutine::Sink;
+    #[pymodule_export]
     use super::engines::{PyRateLimiter, PyRedactor};
     #[pymodule_export]
     use super::loader::main;
@@ -38,8 +42,6 @@ mod _core {
     use super::script::{Connection, connect};
     #[pymodule_export]
     use super::server::{PyRunning, serve};
-    #[pymodule_export]
-    use super::tool::Sink;
     #[pymodule_export]
     use super::{leave, stuck_threads};
     use pyo3::prelude::*;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::hooks::{PyGuard, PySink};
 use super::tool::{Home, PyTool};
 use super::{convert, errors};
-use crate::app::Extra;
+use crate::app::{Extra, Source};
 use crate::config::{Config, Introduction};
 use crate::error::{Error, Kind, Result};
 use crate::json::Value;
@@ -24,6 +25,8 @@ pub(super) struct Plan {
     pub(super) config: Option<Config>,
     /// Where the configuration can be read again.
     pub(super) path: Option<PathBuf>,
+    /// The address that wins over the configuration's.
+    http: Option<String>,
     pub(super) home: Home,
 }
 
@@ -43,11 +46,35 @@ impl Plan {
         }
         .transpose()
         .map_err(|error| errors::raised(py, &error))?;
-        if let Some(address) = plan.get_item("http")?.filter(|address| !address.is_none()) {
-            config.get_or_insert_default().http.listen = Some(address.extract()?);
+        let http: Option<String> = match plan.get_item("http")? {
+            Some(address) => address.extract()?,
+            None => None,
+        };
+        if http.is_some() {
+            config.get_or_insert_default().http.listen.clone_from(&http);
         }
-        let extra = Extra { tools, introduction: Some(introduction), guards: Vec::new() };
-        Ok(Self { extra, config, path, home })
+        let extra = Extra {
+            tools,
+            introduction: Some(introduction),
+            guards: PyGuard::all(need(plan, "guards")?.cast::<PyList>()?)?,
+            sinks: PySink::all(need(plan, "sinks")?.cast::<PyList>()?)?,
+        };
+        Ok(Self { extra, config, path, http, home })
+    }
+}
+
+impl Plan {
+    /// Where the configuration comes from, if from a file.
+    pub(super) fn source(&self) -> Result<Option<Source>> {
+        let Some(path) = self.path.clone() else { return Ok(None) };
+        let (file, http) = (path.clone(), self.http.clone());
+        let read = move || {
+            let mut config = Config::load(&path)?;
+            config.http.listen = http.clone().or(config.http.listen);
+            Ok(config)
+        };
+        // signals belong to the program that we run in
+        Source::open(Some(file), Box::new(read), false).map(|(source, _)| Some(source))
     }
 }
 

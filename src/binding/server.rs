@@ -6,7 +6,7 @@
 //! Must not: know how a transport works.
 
 use std::ffi::OsString;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -17,7 +17,7 @@ use super::plan::{self, Plan};
 use super::runtime::{self, Cancel};
 use super::tool::Home;
 use super::{client, errors};
-use crate::app::App;
+use crate::app::{App, Source};
 use crate::catalog::List;
 use crate::error::{Error, Kind};
 
@@ -28,12 +28,13 @@ pub(super) struct PyRunning {
     home: Home,
     stop: CancellationToken,
     http: bool,
+    source: Mutex<Option<Source>>,
 }
 
 impl PyRunning {
     pub(super) fn of(app: Arc<App>, home: Home) -> Self {
         home.settle(&app);
-        Self { app, home, stop: CancellationToken::new(), http: false }
+        Self { app, home, stop: CancellationToken::new(), http: false, source: Mutex::default() }
     }
 }
 
@@ -43,10 +44,11 @@ impl PyRunning {
     #[new]
     fn new(py: Python<'_>, plan: &Bound<'_, PyDict>) -> PyResult<Self> {
         let plan = Plan::read(plan)?;
+        let source = plan.source().map_err(|error| errors::raised(py, &error))?;
         let config = plan.config.unwrap_or_default();
         let http = config.http.listen.is_some();
         let app = runtime::wait(py, App::build(config, plan.extra))?;
-        Ok(Self { http, ..Self::of(app, plan.home) })
+        Ok(Self { http, source: Mutex::new(source), ..Self::of(app, plan.home) })
     }
 
     /// Serves over HTTP if the plan has an address, else over standard input and output, until it ends or is stopped.
@@ -54,7 +56,12 @@ impl PyRunning {
     #[pyo3(signature = (ready, done, /, *, no_auth=false))]
     fn serve(&self, py: Python<'_>, ready: Py<PyAny>, done: Py<PyAny>, no_auth: bool) -> PyResult<()> {
         let (app, stop, http) = (self.app.clone(), self.stop.clone(), self.http);
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
         let work = async move {
+            let following = stop.child_token().drop_guard();
+            if let Some(source) = source {
+                tokio::spawn(app.follow(source, following.token().clone()));
+            }
             let served = if http {
                 app.serve_http(no_auth, stop, |reachable| {
                     let url = reachable.url();
@@ -70,6 +77,7 @@ impl PyRunning {
                     Err(error) => Err(error),
                 }
             };
+            drop(following);
             let closed = app.close().await;
             served.and(closed)
         };

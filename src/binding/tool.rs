@@ -5,17 +5,16 @@
 //!
 //! Must not: hold the interpreter's lock on a thread of the runtime.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use serde::Deserialize;
-use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::context::CallContext;
 use super::pool::Pool;
-use super::{convert, errors, spec};
+use super::{convert, coroutine, errors, spec};
 use crate::app::App;
 use crate::error::{Error, Kind};
 use crate::json::{Map, Value};
@@ -84,10 +83,11 @@ impl Tool for PyTool {
             let core = inner.wants_context.then(|| CallContext::new(context, over, inner.home.clone()));
             if inner.is_async {
                 let tool = Arc::clone(&inner);
-                return start(owner, inner, move |py, sink| {
+                let begin = move |py: Python<'_>, sink| {
                     tool.call.call1(py, (convert::arguments(py, &given)?, core, sink))
-                })
-                .await;
+                };
+                return coroutine::start(owner, begin, move |py, returned| inner.answered(py, returned))
+                    .await?;
             }
             Pool::global()
                 .run(owner, move |py| {
@@ -110,13 +110,14 @@ impl Tool for PyTool {
             let asked = asked?;
             if inner.complete_is_async {
                 let tool = Arc::clone(&inner);
-                return start(owner, inner, move |py, sink| {
+                let begin = move |py: Python<'_>, sink| {
                     let known = convert::arguments(py, &asked.known)?;
                     tool.completer(py)?
                         .call1((asked.argument.name, asked.argument.value, known, sink))
                         .map(Bound::unbind)
-                })
-                .await;
+                };
+                return coroutine::start(owner, begin, move |py, returned| inner.answered(py, returned))
+                    .await?;
             }
             Pool::global()
                 .run(owner, move |py| {
@@ -199,102 +200,4 @@ impl Wanted {
 fn ending() -> (CancellationToken, DropGuard) {
     let over = CancellationToken::new();
     (over.clone(), over.drop_guard())
-}
-
-/// Starts a coroutine and waits for what it hands over. Dropping the future cancels it.
-async fn start(
-    owner: &Arc<str>,
-    inner: Arc<Inner>,
-    begin: impl FnOnce(Python<'_>, Sink) -> PyResult<Py<PyAny>> + Send + 'static,
-) -> Answered {
-    let (sender, receiver) = oneshot::channel();
-    let sink = Sink { tool: Arc::clone(&inner), sender: Mutex::new(Some(sender)) };
-    let stopper = Arc::new(Stopper::default());
-    let guard = StopOnDrop(Arc::clone(&stopper));
-    Pool::brief()
-        .run(owner, move |py| match begin(py, sink) {
-            Ok(stop) => {
-                stopper.set(py, stop);
-                None
-            }
-            Err(raised) => Some(errors::outcome(py, &raised, &inner.spec)),
-        })
-        .await?
-        .map_or(Ok(()), |early| early.map(|_| ()))?;
-    let answered = receiver.await;
-    guard.0.disarm();
-    answered.unwrap_or_else(|_| Err(Error::new(Kind::Cancelled, "The tool was cancelled.").into()))
-}
-
-/// Where a coroutine's result goes; Python calls exactly one of the two, once.
-#[pyclass(frozen, module = "bartizan._core")]
-pub(super) struct Sink {
-    tool: Arc<Inner>,
-    sender: Mutex<Option<oneshot::Sender<Answered>>>,
-}
-
-#[pymethods]
-impl Sink {
-    #[pyo3(signature = (result, /))]
-    fn done(&self, py: Python<'_>, result: Py<PyAny>) {
-        let answered = self.tool.answered(py, Ok(result));
-        self.send(answered);
-    }
-
-    #[pyo3(signature = (error, /))]
-    fn failed(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
-        let answered = errors::outcome(py, &PyErr::from_value(error), &self.tool.spec);
-        self.send(answered);
-    }
-}
-
-impl Sink {
-    fn send(&self, answered: Answered) {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(sender) = sender {
-            let _ = sender.send(answered);
-        }
-    }
-}
-
-/// What cancels a coroutine, once it is known; a call given up before that is cancelled as soon as it is.
-#[derive(Default)]
-struct Stopper(Mutex<Stop>);
-
-#[derive(Default)]
-enum Stop {
-    #[default]
-    NotYet,
-    Ready(Py<PyAny>),
-    Over,
-}
-
-impl Stopper {
-    fn set(&self, py: Python<'_>, stop: Py<PyAny>) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, Stop::Over) {
-            drop(state);
-            let _ = stop.call0(py);
-        } else {
-            *state = Stop::Ready(stop);
-        }
-    }
-
-    fn disarm(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Stop::Over;
-    }
-}
-
-struct StopOnDrop(Arc<Stopper>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Stop::Ready(stop) = std::mem::replace(&mut *state, Stop::Over) {
-            drop(state);
-            Pool::brief().send(move |py| {
-                let _ = stop.call0(py);
-            });
-        }
-    }
 }

@@ -104,6 +104,7 @@ pub(super) async fn app_with(
         let loaded = loader.load(source)?;
         extra.tools.extend(loaded.tools);
         extra.guards.extend(loaded.guards);
+        extra.sinks.extend(loaded.sinks);
         extra.introduction = extra.introduction.or(loaded.introduction);
     }
     let app = App::build(config, extra).await?;

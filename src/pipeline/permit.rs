@@ -36,6 +36,11 @@ pub struct Guarded<'a> {
 
 /// A user's own rule. It can only make the verdict stricter; failing denies.
 pub trait Guard: Send + Sync + 'static {
+    /// What the audit calls it, where it decided.
+    fn name(&self) -> &str {
+        "guard"
+    }
+
     /// What the rule says.
     fn judge<'a>(&'a self, call: Guarded<'a>) -> BoxFuture<'a, Result<Verdict>>;
 }
@@ -104,7 +109,7 @@ pub(super) async fn permit(
     for guard in &parts.guards {
         let seen = Guarded { spec, arguments: &call.arguments, context, verdict };
         let word = AssertUnwindSafe(async { guard.judge(seen).await }).catch_unwind().await;
-        verdict = verdict.max(match word {
+        let word = match word {
             Ok(Ok(word)) => word,
             Ok(Err(error)) => {
                 tracing::warn!(error = %error, "a guard failed, which denies the call");
@@ -114,8 +119,13 @@ pub(super) async fn permit(
                 tracing::warn!("a guard panicked, which denies the call");
                 Verdict::Deny
             }
-        });
-        notes.verdict = Some(verdict);
+        };
+        if word > verdict {
+            verdict = word;
+            notes.verdict = Some(verdict);
+            let before = notes.policies.iter().flat_map(|policies| policies.iter().cloned());
+            notes.policies = Some(before.chain([Box::from(guard.name())]).collect());
+        }
         if verdict == Verdict::Deny {
             return Err(Error::new(Kind::Forbidden, "A rule of this server's owner forbids this call.")
                 .with_detail(json!({"policies": ["guard"]})));

@@ -11,7 +11,6 @@ import bartizan
 import pytest
 from bartizan import Context, RateLimiter, Redactor, Server
 from bartizan.logging import RedactingFilter
-
 from commands import Upstream, reply
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ BLOCKS = {
     "CHANGELOG.md": 0,
     "configuration.md": 4,
     "connectors.md": 6,
-    "python.md": 6,
+    "python.md": 7,
 }
 DEADLINE = 60
 WIDGETS = """\

@@ -79,6 +79,25 @@ def names(value: str) -> list[str]:
     return [value]
 
 
+@server.guard
+def no_more_than_a_thousand(principal: bartizan.Principal, tool: str, arguments: dict[str, Any]) -> str | None:
+    """Deny large sums."""
+    return "deny" if tool == "add" and arguments.get("a", 0) > 1000 and principal.tenant is None else None
+
+
+@server.guard(timeout=1)
+async def patient(effect: str) -> None:
+    """Have no objection."""
+    assert effect in ("read", "write", "destroy")
+    await asyncio.sleep(0)
+
+
+@server.audit_sink
+def forget(record: dict[str, Any]) -> None:
+    """Take a record."""
+    record.clear()
+
+
 async def main() -> None:
     """Use it all."""
     total: int = add(1, 2)  # the function is unchanged, types and all

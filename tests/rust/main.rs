@@ -25,6 +25,7 @@ mod connectors;
 mod conversations;
 mod documentation;
 mod equinix;
+mod hooks;
 mod http;
 mod http2;
 mod limits;

@@ -245,9 +245,8 @@ async fn files_that_change_are_noticed_and_a_broken_one_is_waited_out() {
     let changed = Arc::new(Notify::new());
     let told = Arc::clone(&changed);
     site.app.catalog().watch(move |_| told.notify_one());
-    let (file, refused) = (site.path("bartizan.toml"), Arc::new(Notify::new()));
-    let seen = Arc::clone(&refused);
-    let read = move || Config::load(&file).inspect_err(|_| seen.notify_one());
+    let file = site.path("bartizan.toml");
+    let read = move || Config::load(&file);
     let (source, _) = Source::open(Some(site.path("bartizan.toml")), Box::new(read), false).unwrap();
     let stop = CancellationToken::new();
     let following = tokio::spawn(site.app.follow(source, stop.clone()));
@@ -262,7 +261,12 @@ async fn files_that_change_are_noticed_and_a_broken_one_is_waited_out() {
     // as an editor does: a new file takes the place of the old one
     std::fs::write(site.path("new.toml"), "state_dir = 'state'\nthis is no TOML").unwrap();
     std::fs::rename(site.path("new.toml"), site.path("bartizan.toml")).unwrap();
-    soon(&refused).await;
+    let refused = async {
+        while site.events("configuration refused").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("nobody said that the file is broken");
     site.write(&format!("diagnostics = true\n{openapi}"));
     soon(&changed).await;
     assert_eq!(site.tools(), ["widgets", "echo", "whoami"]);
