@@ -352,7 +352,9 @@ def test_a_caller_that_hammers_is_turned_away_and_counted(tmp_path: Path, tools:
         assert 0 < int(answers[-1].headers["retry-after"]) <= 60
         served.stop()
     assert outcomes("add") == ["ok"] * 3 + ["RateLimited"] * 3
-    turned = [line for line in map(json.loads, audit_file().read_text().splitlines()) if line.get("event") == "turned away"]
+    turned = [
+        line for line in map(json.loads, audit_file().read_text().splitlines()) if line.get("event") == "turned away"
+    ]
     assert sum(line["detail"]["requests"] for line in turned) == 34
     assert {line["detail"]["principal"] for line in turned} == {"key:local"}
     whole()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -201,7 +202,7 @@ def test_the_demo_tells_its_story_as_events() -> None:
     log = facts["verify"]["log"]
     assert len(log) == facts["verify"]["lines"] > 20
     assert [line["seq"] for line in log] == list(range(log[0]["seq"], log[0]["seq"] + len(log)))
-    assert all(later["prev"] == earlier["hash"] for earlier, later in zip(log, log[1:], strict=False))
+    assert all(later["prev"] == earlier["hash"] for earlier, later in itertools.pairwise(log))
     assert {"intent", "outcome", "event"} <= {line["kind"] for line in log}
     assert any(line.get("event") == "approval approved" for line in log)
     assert not audit_file().exists(), "the demo keeps away from the user's state"
@@ -257,10 +258,10 @@ def test_the_list_that_is_printed_is_the_one_that_is_served(tools: Path, documen
 
 def test_policies_filters_and_toolsets_shape_the_list(tools: Path) -> None:
     mine = ("--tools", tools)
-    assert set(named(*mine)) == {"add", "slow", "deaf"}
-    assert set(named(*mine, "--policy", "standard")) == {"add", "slow", "deaf", "make"}
-    assert set(named(*mine, "--policy", "admin")) == {"add", "slow", "deaf", "make", "remove"}
-    assert set(named(*mine, "--policy", "admin", "--read-only")) == {"add", "slow", "deaf"}
+    assert set(named(*mine)) == {"add", "slow", "deaf", "stubborn"}
+    assert set(named(*mine, "--policy", "standard")) == {"add", "slow", "deaf", "stubborn", "make"}
+    assert set(named(*mine, "--policy", "admin")) == {"add", "slow", "deaf", "stubborn", "make", "remove"}
+    assert set(named(*mine, "--policy", "admin", "--read-only")) == {"add", "slow", "deaf", "stubborn"}
     assert set(named(*mine, "--policy", "admin", "--toolsets", "things")) == {"make", "remove"}
     assert set(named(*mine, "--toolsets", "diagnostics")) == {"echo", "whoami"}
     assert set(named(*mine, "--toolsets", "diagnostics", "--full")) >= {"add", "make", "remove", "echo"}
@@ -365,7 +366,9 @@ def test_check_says_what_only_the_upstream_checks(tmp_path: Path) -> None:
     fine = {"name": "size", "in": "query", "schema": {"type": "integer"}}
     operation = {"operationId": "look", "parameters": [odd, fine], "responses": {"200": {"description": "ok"}}}
     path.write_text(
-        json.dumps({"openapi": "3.1.0", "info": {"title": "Odd", "version": "1"}, "paths": {"/look": {"get": operation}}})
+        json.dumps(
+            {"openapi": "3.1.0", "info": {"title": "Odd", "version": "1"}, "paths": {"/look": {"get": operation}}}
+        )
     )
     done = run("check", "--openapi", path, "--base-url", "https://api.example.com", "--json")
     assert done.code == 0, done
@@ -697,6 +700,16 @@ def test_practice_serves_a_document_and_checks_what_it_is_sent(document: Path) -
 # Approvals
 
 
+def acts(text: str) -> list[tuple[str, str]]:
+    """Return what operators did and who, as an audit says it."""
+    events = [json.loads(line) for line in text.splitlines()]
+    return [
+        (event["event"], event["detail"].get("operator") or event["detail"]["about"]["operator"])
+        for event in events
+        if event["kind"] == "event" and ("approval" in event["event"] or "operator" in event["event"])
+    ]
+
+
 def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp_path: Path) -> None:
     env = {"OPERATOR_PASSPHRASE": PASSPHRASE}
     key = ("--passphrase", "env:OPERATOR_PASSPHRASE")
@@ -717,8 +730,7 @@ def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp
         listed = run("approvals", "list", "--json").json["approvals"]
         assert [(one["id"], one["status"]) for one in listed] == [(waits, "pending")]
         shown = run("approvals", "show", waits)
-        assert "bridge" in shown.out
-        assert "make" in shown.out
+        assert all(word in shown.out for word in ("bridge", "make"))
         assert "swordfish" not in shown.all
         assert waits in run("approvals", "list").out
 
@@ -750,13 +762,7 @@ def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp
         served.stop()
     assert outcomes("make").count("ok") == 1
     text = audit_file().read_text()
-    events = [json.loads(line) for line in text.splitlines()]
-    acts = [
-        (event["event"], event["detail"].get("operator") or event["detail"]["about"]["operator"])
-        for event in events
-        if event["kind"] == "event" and ("approval" in event["event"] or "operator" in event["event"])
-    ]
-    assert acts == [
+    assert acts(text) == [
         ("operator enrolled", "ada"),
         ("operator act failed", "ada"),  # the wrong passphrase
         ("approval approved", "ada"),
