@@ -26,7 +26,7 @@ BLOCKS = {
     "README.md": 11,
     "SECURITY.md": 0,
     "CHANGELOG.md": 0,
-    "configuration.md": 4,
+    "configuration.md": 3,
     "connectors.md": 6,
     "python.md": 7,
 }
