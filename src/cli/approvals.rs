@@ -68,13 +68,13 @@ impl Log {
     }
 
     /// Does something, once the line that says so is written; a failure gets a line too.
-    fn act<T>(&self, kind: &'static str, detail: Value, act: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.event(kind, &detail)?;
+    fn act<T>(&self, kind: &'static str, detail: &Value, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.event(kind, detail)?;
         self.noting(kind, detail, act())
     }
 
     /// Passes a result on; a failure leaves a line.
-    fn noting<T>(&self, act: &'static str, detail: Value, done: Result<T>) -> Result<T> {
+    fn noting<T>(&self, act: &'static str, detail: &Value, done: Result<T>) -> Result<T> {
         if let Err(error) = &done {
             let failed = json!({"act": act, "kind": error.kind().name(), "about": detail});
             self.event("operator act failed", &failed)?;
@@ -210,8 +210,8 @@ fn decide(
         "principal": shown.principal,
     });
     let unlocked = approvals.operator(&name, None, &passphrase);
-    let operator = log.noting(act, detail.clone(), unlocked)?;
-    log.act(act, detail, || approvals.decide(&listed, decision, &operator))?;
+    let operator = log.noting(act, &detail, unlocked)?;
+    log.act(act, &detail, || approvals.decide(&listed, decision, &operator))?;
     let done = approvals.show(id)?;
     if as_json {
         screen.json(&readable(serde_json::to_value(&done).unwrap_or(Value::Null)));
@@ -234,8 +234,8 @@ fn enrol(
     screen: Screen,
 ) -> Result<()> {
     let passphrase = passphrase(flags, "Passphrase for the new key: ", true)?;
-    let enrolled =
-        log.act("operator enrolled", json!({"operator": name}), || approvals.enrol(name, &passphrase, None))?;
+    let enrolled = log
+        .act("operator enrolled", &json!({"operator": name}), || approvals.enrol(name, &passphrase, None))?;
     if as_json {
         screen.json(&serde_json::to_value(&enrolled).unwrap_or(Value::Null));
         return Ok(());
