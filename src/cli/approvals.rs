@@ -172,14 +172,13 @@ fn show(one: &Listed, as_json: bool, screen: Screen) {
         screen.line(&visible(state));
     }
     screen.line(&screen.paint(Tone::Note, "arguments:"));
-    match &one.arguments {
-        Some(all) => screen.line(&visible(all)),
-        None => {
-            screen.line(&visible(&shown.arguments));
-            screen.line(
-                &screen.paint(Tone::Bad, "The rest is missing or was changed, so this can only be refused."),
-            );
-        }
+    if let Some(all) = &one.arguments {
+        screen.line(&visible(all));
+    } else {
+        screen.line(&visible(&shown.arguments));
+        screen.line(
+            &screen.paint(Tone::Bad, "The rest is missing or was changed, so this can only be refused."),
+        );
     }
 }
 

@@ -205,7 +205,7 @@ impl Line {
         let entry = self.parts.audit.intent(record(&call, spec, context)).await?;
         let mut notes = Notes::default();
         let class = if hidden || aim == Aim::Complete { "read" } else { spec.effect.name() };
-        let mut result = self.stages(call, aim, class, context, &entry, &mut notes).await;
+        let mut result = self.stages(call, (aim, class), context, &entry, &mut notes).await;
         if let Err(error) = result {
             let error = if hidden { unknown(method) } else { error };
             result = Err(redact::error(&error, &self.parts.redactor, &entry.id().to_string()));
@@ -233,8 +233,7 @@ impl Line {
     async fn stages(
         &self,
         call: Proposed,
-        aim: Aim,
-        class: &'static str,
+        (aim, class): (Aim, &'static str),
         context: &Context,
         entry: &Entry,
         notes: &mut Notes,

@@ -25,7 +25,7 @@ pub(super) fn conceal(
 ) -> Error {
     let Some(cause) = std::error::Error::source(&error).map(ToString::to_string) else { return error };
     let mut clean = Error::new(error.kind(), error.message().to_owned())
-        .with_source(without(cause, secrets(spec, arguments, redactor)));
+        .with_source(without(cause, &secrets(spec, arguments, redactor)));
     if let Some(detail) = error.detail() {
         clean = clean.with_detail(detail.clone());
     }
@@ -36,7 +36,7 @@ pub(super) fn conceal(
 }
 
 /// The text without these values.
-fn without(mut text: String, values: Vec<String>) -> String {
+fn without(mut text: String, values: &[String]) -> String {
     let mut spellings: Vec<String> = values.iter().flat_map(|value| spellings(value)).collect();
     // The longest first: one value may be part of another.
     spellings.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));

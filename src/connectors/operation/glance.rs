@@ -29,7 +29,7 @@ pub(super) struct Glance {
 }
 
 impl Glance {
-    pub(super) fn sight(&self, given: &Map<String, Value>) -> Option<Sight> {
+    pub(super) fn sight(&self, given: &Map<String, Value>) -> Sight {
         let mut arguments = Map::new();
         for (read, write) in &self.arguments {
             if let Some(value) = given.get(write) {
@@ -38,7 +38,7 @@ impl Glance {
         }
         let proposed = self.body.as_ref().and_then(|body| given.get(body)).cloned();
         let tool = Arc::clone(&self.read) as Arc<dyn Tool>;
-        Some(Sight { tool, arguments, proposed, replaces: self.replaces })
+        Sight { tool, arguments, proposed, replaces: self.replaces }
     }
 }
 

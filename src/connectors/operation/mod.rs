@@ -134,7 +134,7 @@ impl Tool for Call {
     }
 
     fn sight(&self, arguments: &Map<String, Value>) -> Option<Sight> {
-        self.glance.get().and_then(|glance| glance.sight(arguments))
+        self.glance.get().map(|glance| glance.sight(arguments))
     }
 }
 
