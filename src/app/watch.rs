@@ -80,8 +80,9 @@ fn files(own: Option<&Path>, config: &Config) -> BTreeSet<PathBuf> {
 /// The files and folders that a configuration names and a reload reads again.
 fn named(config: &Config) -> BTreeSet<PathBuf> {
     let mut files: BTreeSet<PathBuf> = config.policy.files.iter().cloned().collect();
-    if config.policy.set.ends_with(".cedar") {
-        files.insert(PathBuf::from(&config.policy.set));
+    let set = Path::new(&config.policy.set);
+    if set.extension().is_some_and(|ending| ending == "cedar") {
+        files.insert(set.to_path_buf());
     }
     files.extend(config.openapi.iter().map(|entry| entry.file.clone()));
     files.extend(config.connector.iter().filter_map(|entry| entry.path.clone()));
@@ -189,7 +190,10 @@ pub(super) fn describe(files: &BTreeSet<PathBuf>) -> String {
         let inside = std::fs::read_dir(file).into_iter().flatten().flatten().map(|entry| entry.path());
         for path in inside.filter(|path| path.is_file()).chain([file.clone()]).collect::<BTreeSet<_>>() {
             let digest = std::fs::read(&path).map(|bytes| Digest::of(&bytes).hex()).unwrap_or_default();
-            text.push_str(&format!("{}\0{digest}\0", path.display()));
+            text.push_str(&path.display().to_string());
+            text.push('\0');
+            text.push_str(&digest);
+            text.push('\0');
         }
     }
     text

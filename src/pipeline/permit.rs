@@ -37,6 +37,7 @@ pub struct Guarded<'a> {
 /// A user's own rule. It can only make the verdict stricter; failing denies.
 pub trait Guard: Send + Sync + 'static {
     /// What the audit calls it, where it decided.
+    #[allow(clippy::unnecessary_literal_bound, reason = "a guard may have a name of its own")]
     fn name(&self) -> &str {
         "guard"
     }

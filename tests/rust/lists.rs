@@ -273,6 +273,8 @@ async fn lists_stay_whole_while_threads_add_and_remove() {
         }
     }
     stop.store(true, Ordering::SeqCst);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(whole + refused, 200);
 }

@@ -251,7 +251,7 @@ async fn files_that_change_are_noticed_and_a_broken_one_is_waited_out() {
     let stop = CancellationToken::new();
     let following = tokio::spawn(site.app.follow(source, stop.clone()));
     let soon = async |event: &Notify| {
-        tokio::time::timeout(PATIENCE, event.notified()).await.expect("nothing happened")
+        tokio::time::timeout(PATIENCE, event.notified()).await.expect("nothing happened");
     };
     // whether watching has begun by now or not
     std::fs::write(site.path("acme.json"), DOCUMENT.replace("OPERATION", "widgets")).unwrap();
@@ -298,7 +298,8 @@ async fn two_reloads_at_once_leave_one_whole_configuration() {
         file("other.toml", "policy = 'read-only'"),
     );
     let (one, other): (Result<()>, Result<()>) = tokio::join!(site.app.reload(one), site.app.reload(other));
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     let config = site.app.config();
     let whole = (config.diagnostics, site.tools().len(), site.call("writer", json!({})).await.is_ok());
     assert!(whole == (true, 3, true) || whole == (false, 1, false), "{whole:?}");
