@@ -116,11 +116,17 @@ impl App {
             // made anew each time: a new configuration names other files, and replaced folders are other folders
             let watcher = watching.then(|| watch(&source.seen.files, &sender)).flatten();
             // looked at before waiting: what changed while the watcher was made has sent no event
-            while watcher.is_none() || tokio::task::block_in_place(|| source.seen.is_current()) {
+            let asked = loop {
+                if watcher.is_some() && !tokio::task::block_in_place(|| source.seen.is_current()) {
+                    break false;
+                }
                 tokio::select! {
-                    () = hangups.next() => break,
+                    () = hangups.next() => break true,
                     () = settled(&mut events) => {}
                 }
+            };
+            if !asked {
+                still(&source.seen.files).await;
             }
             drop(watcher);
             let config = tokio::task::block_in_place(|| source.again());
@@ -181,6 +187,23 @@ async fn settled(events: &mut Receiver<()>) {
     let quiet = async { while let Ok(Some(())) = tokio::time::timeout(QUIET, events.recv()).await {} };
     // on time or not: now is a good moment to look
     let _ = tokio::time::timeout(PATIENCE, quiet).await;
+}
+
+/// Returns when the files stay as they are for a moment: what is half written is not read.
+async fn still(files: &BTreeSet<PathBuf>) {
+    let look = || tokio::task::block_in_place(|| describe(files));
+    let wait = async {
+        let mut before = look();
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let now = look();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, wait).await;
 }
 
 /// Names and digests of files; of what is in folders, one level deep.
