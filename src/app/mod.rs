@@ -49,7 +49,7 @@ pub use sources::{Sources, Stand, accesses, practice_document, refusals};
 pub use watch::Source;
 
 /// How long a server that ends waits until what became of its tasks is written down.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long it waits for those who get copies of the audit.
 const LAST_COPIES: Duration = Duration::from_secs(1);

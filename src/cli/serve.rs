@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::transport::wire;
 
-/// Longest time that calls under way have after the signal.
-const DRAIN: Duration = Duration::from_millis(3800);
+/// Longest time that calls under way have after the signal, unless the configuration says more.
+const DRAIN: Duration = Duration::from_millis(3500);
 /// Longest time between the signal and the end, less what the process needs to go.
 const END: Duration = Duration::from_millis(4700);
 
@@ -55,6 +55,7 @@ pub(super) async fn run_over(
     };
     let (source, config) = Source::open(file, Box::new(read), true)?;
     let http = config.http.listen.is_some();
+    let drain = DRAIN.max(config.http.drain_delay + config.http.drain + DRAIN / 10);
     if typed.no_auth && !http {
         return Err(Error::new(
             Kind::BadConfig,
@@ -94,7 +95,7 @@ pub(super) async fn run_over(
         outcome = &mut served => outcome,
         () = shutdown.cancelled() => {
             // Transports drain within their own time; this is the last line of defence.
-            tokio::time::timeout(DRAIN, served).await.unwrap_or(Ok(()))
+            tokio::time::timeout(drain, served).await.unwrap_or(Ok(()))
         }
     };
     let closed = app.close().await;

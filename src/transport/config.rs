@@ -77,7 +77,7 @@ impl Default for Config {
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
-            drain: Duration::from_secs(4),
+            drain: Duration::from_secs(3),
             drain_delay: Duration::from_millis(100),
             compress_from: 0,
             http2_streams: 64,

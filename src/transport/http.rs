@@ -83,7 +83,7 @@ impl Endpoint {
         guard::may_listen(local, self.authenticator.is_open(), self.config.insecure_plaintext)?;
         let places = Arc::new(Semaphore::new(self.config.connections.clamp(1, Semaphore::MAX_PERMITS)));
         let connections = TaskTracker::new();
-        let leaving = CancellationToken::new();
+        let (leaving, over) = (CancellationToken::new(), CancellationToken::new());
         let shared = Arc::new(Shared {
             afterlife: Afterlife {
                 tasks: connections.clone(),
@@ -98,8 +98,11 @@ impl Endpoint {
             watch: self.watch,
             draining: AtomicBool::new(false),
             leaving: leaving.clone(),
+            over: over.clone(),
             config: self.config,
         });
+        // Should nobody wait for the connections any more, they end at once; the lanes would keep them.
+        let _over = over.drop_guard();
         let lanes = Lanes::shared()?;
         let accept = async {
             loop {
@@ -193,6 +196,7 @@ struct Shared {
     draining: AtomicBool,
     /// Fires when connections end.
     leaving: CancellationToken,
+    over: CancellationToken,
     afterlife: Afterlife,
     leases: Arc<Leases>,
     config: Config,
@@ -212,7 +216,12 @@ async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
                 let shared = shared.clone();
                 async move { shared.respond(request, remote).await }
             };
-            return multiplex::serve(stream, config, &shared.leaving, respond).await;
+            let served = multiplex::serve(stream, config, &shared.leaving, respond);
+            tokio::select! {
+                () = served => {}
+                () = shared.over.cancelled() => {}
+            }
+            return;
         }
         None => return,
     }
@@ -236,9 +245,13 @@ async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
                 watch.refused("unreadable or oversized head", &remote.to_string());
             }
         }
+        () = shared.over.cancelled() => {}
         () = shared.leaving.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(config.drain, connection).await;
+            tokio::select! {
+                _ = tokio::time::timeout(config.drain, connection) => {}
+                () = shared.over.cancelled() => {}
+            }
         }
     }
 }

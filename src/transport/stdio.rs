@@ -58,7 +58,7 @@ impl Default for Settings {
             in_flight: 128,
             queue_bytes: 1 << 20,
             held_bytes: 32 << 20,
-            drain: Duration::from_secs(4),
+            drain: Duration::from_secs(3),
         }
     }
 }

@@ -264,7 +264,7 @@ async fn a_task_is_forgotten_when_its_time_is_over_and_not_before() {
     let id = started(&client, "slow", json!({})).await;
     let task = ended(&client, &id, "completed").await;
     let ttl = Duration::from_millis(task["ttlMs"].as_u64().unwrap());
-    world.clock.advance(ttl - Duration::from_secs(1));
+    world.clock.advance(ttl.saturating_sub(Duration::from_secs(1)));
     look(&client, &id).await;
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(client.ask("tasks/get", json!({"taskId": id})).await.fault(), (400, -32602));
@@ -309,7 +309,7 @@ fn question(key: &str) -> (String, Ask) {
 fn asking() -> Arc<dyn Tool> {
     stage::played(as_task(stage::spec("asking", json!({}))), |_, context| {
         let (one, two, three) = (question("one"), question("two"), question("three"));
-        let answered = |(key, ask): &(String, Ask)| context.answers.to(key, ask).map(|found| found.cloned());
+        let answered = |(key, ask): &(String, Ask)| context.answers.to(key, ask).map(Option::<&Value>::cloned);
         let (Some(first), Some(second)) = (answered(&one)?, answered(&two)?) else {
             return Err(Halt::Ask(Asks::from_iter([one, two])));
         };
