@@ -146,6 +146,57 @@ def load(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz every target, or those that are named; a number is the seconds that each is given.
+
+    Two minutes each unless said otherwise, ten for what every client can send. `nox -s fuzz -- 30 json` is half a
+    minute of one target.
+    """
+    crate = ROOT / "tests" / "fuzz"
+    targets = sorted(path.name for path in (crate / "seeds").iterdir())
+    named = [word for word in session.posargs if not word.isdigit()]
+    seconds = next((int(word) for word in session.posargs if word.isdigit()), None)
+    if unknown := set(named) - set(targets):
+        session.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(targets)}")
+    # the versions that are shipped, and what only fuzzing needs beside them
+    shutil.copy(ROOT / "Cargo.lock", crate / "Cargo.lock")
+    tools = Path(session.virtualenv.location)
+    if not (tools / "bin" / "cargo-fuzz").exists():
+        cargo(session, "install", "--locked", "--quiet", "cargo-fuzz@^0.13", "--root", str(tools))
+    rustup = shutil.which("rustup")
+    toolchains = str(session.run(rustup, "toolchain", "list", external=True, silent=True)) if rustup else ""
+    env = {"RUSTUP_TOOLCHAIN": "nightly"} if "nightly" in toolchains else {"RUSTC_BOOTSTRAP": "1"}
+    for target in named or targets:
+        corpus, found = (ROOT / "target" / "fuzz" / kind / target for kind in ("corpus", "artifacts"))
+        corpus.mkdir(parents=True, exist_ok=True)
+        found.mkdir(parents=True, exist_ok=True)
+        limit = seconds or (600 if target in {"json", "message"} else 120)
+        # the core forbids unsafe code: without a sanitizer there is twice the time to find what is wrong
+        run = (
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            str(crate),
+            "--target-dir",
+            str(ROOT / "target" / "fuzz"),
+            "--sanitizer",
+            "none",
+        )
+        options = (f"-max_total_time={limit}", f"-artifact_prefix={found}/", "-timeout=20", "-rss_limit_mb=4096")
+        cargo(
+            session,
+            *run,
+            target,
+            str(corpus),
+            str(crate / "seeds" / target),
+            "--",
+            *options,
+            "-print_final_stats=1",
+            **env,
+        )
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure against the peers, side by side, and print ratios (needs wrk, oha, and the peers' folder)."""
     install(session, "mcp>=2.3,<3", "fastmcp>=4,<5", "uvicorn")
