@@ -123,6 +123,7 @@ impl App {
     pub async fn build(mut config: Config, extra: Extra) -> Result<Arc<Self>> {
         let clock = SystemClock::shared();
         let state = StateDir::open(config.state_folder()?)?;
+        state.clear();
         settle(&mut config, &state)?;
         let redactor = Redactor::new(&config.redaction)?;
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;

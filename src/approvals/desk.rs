@@ -145,12 +145,7 @@ impl Approvals {
             .and_then(|text| String::from_utf8(text).ok()))
     }
 
-    /// Whether an approval still waits for a person. One that is not there, or cannot be read, does not.
-    pub fn awaits(&self, id: &str) -> bool {
-        self.show(id).is_ok_and(|listed| listed.status == Status::Pending)
-    }
-
-    fn listed(&self, record: Record, state: &str) -> Result<Listed> {
+    pub(super) fn listed(&self, record: Record, state: &str) -> Result<Listed> {
         let signed = self
             .files
             .read(&format!("{}.decision", record.id))?

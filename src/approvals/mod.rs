@@ -24,6 +24,7 @@
 mod desk;
 mod operator;
 mod record;
+mod shelf;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use crate::json::json;
 use crate::state::StateDir;
 use operator::Signed;
 use record::millis;
+use shelf::{Shelf, Waiting};
 
 /// The `[approvals]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,8 @@ pub struct Config {
     pub profile: String,
     /// How many approvals may wait at once. One with long arguments counts for several.
     pub most_pending: usize,
+    /// How many of those one caller may have, so that nobody keeps all others from asking.
+    pub most_pending_each: usize,
     /// Whether what a call would change is read and shown first, where the upstream has a read for it. The approval is
     /// then void as soon as that changes.
     pub show_state: bool,
@@ -70,6 +74,7 @@ impl Default for Config {
             operators: None,
             profile: String::from("production"),
             most_pending: 1000,
+            most_pending_each: 200,
             show_state: true,
             trust_clients: Vec::new(),
         }
@@ -90,6 +95,7 @@ pub struct Approvals {
     operators: PathBuf,
     instance: [u8; 32],
     clock: SharedClock,
+    shelf: Shelf,
 }
 
 /// What became of a wish.
@@ -199,6 +205,7 @@ impl Approvals {
             operators,
             instance: state.key("instance.key")?,
             clock,
+            shelf: Shelf::default(),
         }))
     }
 
@@ -227,41 +234,38 @@ impl Approvals {
     pub fn settle(&self, wish: &Wish<'_>) -> Result<Answer> {
         let (shown, whole, binding) = self.weigh(wish);
         let _lock = self.files.lock("approvals")?;
-        let (names, waiting) = self.tidy()?;
+        let owner = record::owner(&self.instance, wish.principal);
+        let waiting = self.tidy(&owner, &binding)?;
         let now = self.now();
         let mut open = None;
-        for one in names.iter().filter_map(|name| named(name)) {
-            if one.binding != binding || one.state != "pending" {
+        for id in &waiting.same {
+            let Some(record) = self.record(&Named { id, binding: &binding, state: "pending" })? else {
+                continue;
+            };
+            if record.expires <= now {
                 continue;
             }
-            let Some(record) = self.record(&one)? else { continue };
             let same = record.shown == shown;
             match self.decision(&record, &binding, now)? {
-                Some((Decision::Refuse, _)) => return Ok(Answer::Refused(record.id)),
-                Some((Decision::Approve, by)) if same => {
+                Said::Decided(Decision::Refuse, _) => return Ok(Answer::Refused(record.id)),
+                Said::Decided(Decision::Approve, by) if same => {
                     if let Some(grant) = self.take(&record.id, &binding, "pending", by)? {
                         return Ok(Answer::Taken(grant));
                     }
                 }
                 // What the person saw is no more: nothing that was said about it holds.
-                Some((Decision::Approve, _)) => {
+                Said::Decided(Decision::Approve, _) => {
                     self.void(&record.id, &binding)?;
                     return Ok(Answer::Void(record.id));
                 }
-                None if same => open = Some(record),
-                None => self.void(&record.id, &binding)?,
+                Said::Nothing | Said::Unproved if same => open = Some(record),
+                Said::Nothing | Said::Unproved => self.void(&record.id, &binding)?,
             }
         }
         if let Some(record) = open {
             return Ok(Answer::Pending(Box::new(record)));
         }
-        let places = record::places(&shown);
-        if waiting + places > self.config.most_pending {
-            return Err(Error::new(
-                Kind::RateLimited,
-                "Too many approvals are waiting already; decide or let expire some of them first.",
-            ));
-        }
+        self.admit(&waiting, record::places(&shown))?;
         let record = Record {
             id: fresh_id(),
             created: now,
@@ -269,16 +273,40 @@ impl Approvals {
             shown,
             fingerprint: wish.fingerprint.hex(),
             binding: binding.clone(),
+            owner,
             policy: wish.policy.to_owned(),
         };
         let bytes = serde_json::to_vec_pretty(&record).map_err(|cause| {
             Error::new(Kind::Internal, "An approval could not be written down.").with_source(cause)
         })?;
-        if record.shown.whole.is_some() {
-            self.files.write(&format!("{}.arguments", record.id), whole.as_bytes())?;
+        let beside = record.shown.whole.is_some().then(|| format!("{}.arguments", record.id));
+        if let Some(beside) = &beside {
+            self.files.write(beside, whole.as_bytes())?;
         }
-        self.files.write(&name(&record.id, &binding, "pending"), &bytes)?;
+        self.files.write(&name(&record.id, &binding, "pending"), &bytes).inspect_err(|_| {
+            // If this fails too, the next call tidies it up.
+            let _ = beside.as_deref().map(|beside| self.files.remove(beside));
+        })?;
+        self.shelf.learn(&record);
         Ok(Answer::Pending(Box::new(record)))
+    }
+
+    /// Refuses what would take more places than are free, or than are the caller's.
+    fn admit(&self, waiting: &Waiting, places: usize) -> Result<()> {
+        let (all, each) = (self.config.most_pending, self.config.most_pending_each);
+        let message = if places > 1 && places > all.min(each) {
+            return Err(Error::new(
+                Kind::BadArguments,
+                "The arguments are too long for a call that has to wait for a person; send less at once.",
+            ));
+        } else if waiting.own.saturating_add(places) > each {
+            "Too many of your calls wait for a person already; let some of them be decided or expire first."
+        } else if waiting.all.saturating_add(places) > all {
+            "Too many approvals are waiting already; decide or let expire some of them first."
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::RateLimited, message))
     }
 
     /// Takes a grant that the caller's own client gave; the line calls this only where configuration trusts it. What
@@ -290,11 +318,22 @@ impl Approvals {
         if is_id(id)
             && let Some(record) = self.record(&Named { id, binding: &binding, state: "pending" })?
         {
-            if let Some((Decision::Refuse, _)) = self.decision(&record, &binding, self.now())? {
-                return Err(Error::new(
-                    Kind::Declined,
-                    "An operator has refused this call; do not try it again.",
-                ));
+            match self.decision(&record, &binding, self.now())? {
+                Said::Nothing | Said::Decided(Decision::Approve, _) => {}
+                Said::Decided(Decision::Refuse, _) => {
+                    return Err(Error::new(
+                        Kind::Declined,
+                        "An operator has refused this call; do not try it again.",
+                    ));
+                }
+                Said::Unproved => {
+                    return Err(Error::new(
+                        Kind::NeedsApproval,
+                        "Something is written down about this call that no operator's key proves, so nobody else may \
+                         agree to it; an operator has to decide.",
+                    )
+                    .with_detail(json!({"approval": id, "expires": record.expires})));
+                }
             }
             if record.shown.version != shown.version {
                 self.void(id, &binding)?;
@@ -355,50 +394,40 @@ impl Approvals {
             .filter(|record| record.id == one.id && record.binding == one.binding))
     }
 
-    /// The decision of an enrolled operator about exactly this record, if there is one that holds now. Whether the
-    /// record shows the call at hand is for the caller to see.
-    fn decision(&self, record: &Record, binding: &str, now: u64) -> Result<Option<(Decision, String)>> {
-        let Some(bytes) = self.files.read(&format!("{}.decision", record.id))? else { return Ok(None) };
-        let Ok(signed) = serde_json::from_slice::<Signed>(&bytes) else { return Ok(None) };
-        let public = operator::is_name(&signed.operator)
-            .then(|| std::fs::read(self.operators.join(format!("{}.pub", signed.operator))).ok())
-            .flatten();
-        let shown = record.shown.digest().hex();
+    /// What an enrolled operator said about exactly this record, where it holds now. Whether the record shows the call
+    /// at hand is for the caller to see. A key that is there and cannot be read is an error: it may prove a refusal.
+    fn decision(&self, record: &Record, binding: &str, now: u64) -> Result<Said> {
+        let Some(bytes) = self.files.read(&format!("{}.decision", record.id))? else {
+            return Ok(Said::Nothing);
+        };
+        let Ok(signed) = serde_json::from_slice::<Signed>(&bytes) else { return Ok(Said::Unproved) };
+        if !operator::is_name(&signed.operator) {
+            return Ok(Said::Unproved);
+        }
+        let public = match std::fs::read(self.operators.join(format!("{}.pub", signed.operator))) {
+            Ok(public) => public,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Said::Unproved),
+            Err(cause) => {
+                let message = "An operator's public key cannot be read; check the directory of operators.";
+                return Err(Error::new(Kind::Internal, message).with_source(cause));
+            }
+        };
         let holds = signed.id == record.id
             && signed.expires > now
             && signed.at <= now.saturating_add(60_000)
-            && public.is_some_and(|public| signed.verify(&public, binding, &shown));
-        Ok(holds.then_some((signed.decision, signed.operator)))
+            && signed.verify(&public, binding, &record.shown.digest().hex());
+        Ok(if holds { Said::Decided(signed.decision, signed.operator) } else { Said::Unproved })
     }
+}
 
-    /// Removes what is long over, and returns the names of the rest and how many places are taken by what waits.
-    fn tidy(&self) -> Result<(Vec<String>, usize)> {
-        const KEPT: u64 = 24 * 3600 * 1000;
-        const KEPT_UNKNOWN: u64 = 30 * KEPT;
-        let now = self.now();
-        let (mut left, mut waiting) = (Vec::new(), 0);
-        for file in self.files.names()? {
-            let Some(one) = named(&file) else { continue };
-            let Some(record) = self.record(&one)? else { continue };
-            let over = match one.state {
-                "pending" | "refused" | "carried" | "void" => record.expires <= now,
-                "used" => record.expires.saturating_add(KEPT) <= now,
-                _ => record.expires.saturating_add(KEPT_UNKNOWN) <= now,
-            };
-            // An expired question is still shown for a while, but nothing can be done with it.
-            if over && (one.state != "pending" || record.expires.saturating_add(KEPT) <= now) {
-                self.files.remove(&file)?;
-                self.files.remove(&format!("{}.decision", record.id))?;
-                self.files.remove(&format!("{}.arguments", record.id))?;
-            } else if !over {
-                if one.state == "pending" {
-                    waiting += record::places(&record.shown);
-                }
-                left.push(file);
-            }
-        }
-        Ok((left, waiting))
-    }
+/// What lies beside a record.
+enum Said {
+    /// Nothing.
+    Nothing,
+    /// Something that no operator's key proves: tampered with, or its operator is no more.
+    Unproved,
+    /// A decision, and whose it is.
+    Decided(Decision, String),
 }
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";

@@ -197,6 +197,9 @@ pub struct Record {
     pub fingerprint: String,
     /// The keyed digest of everything the approval is bound to.
     pub binding: String,
+    /// The keyed digest of who asked: whose share of the places it takes.
+    #[serde(default)]
+    pub owner: String,
     /// The policies that asked for a person.
     pub policy: String,
 }
@@ -257,6 +260,14 @@ pub(super) fn binding(key: &[u8; 32], profile: &str, wish: &Wish<'_>, shown: &Sh
         "credential": wish.upstream.and_then(|upstream| upstream.fingerprint.as_deref()),
         "shown": shown.call().hex(),
     });
+    keyed(key, canonical(&whole).as_bytes())
+}
+
+/// The keyed digest of whoever calls, whatever the roles and scopes.
+pub(super) fn owner(key: &[u8; 32], principal: &Principal) -> String {
+    let whole = json!({"owner": {
+        "id": &*principal.id, "kind": principal.kind, "tenant": principal.tenant
+    }});
     keyed(key, canonical(&whole).as_bytes())
 }
 

@@ -8,6 +8,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::ownership::{self, Exposure};
@@ -222,6 +223,42 @@ impl StateDir {
         }
     }
 
+    /// Removes what writers that broke off have left half written, here and in the folders inside. An hour is longer
+    /// than any write takes; the time is the folder's own, whatever the clocks of the machines that share it say.
+    pub fn clear(&self) {
+        const OLD: Duration = Duration::from_hours(1);
+        const DEEPEST: u32 = 2;
+        let mut folders = vec![(self.path.clone(), 0)];
+        while let Some((folder, depth)) = folders.pop() {
+            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            let mut unfinished = Vec::new();
+            for entry in entries.flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() && depth < DEEPEST => folders.push((entry.path(), depth + 1)),
+                    Ok(kind) if kind.is_file() && entry.file_name().to_str().is_some_and(is_unfinished) => {
+                        unfinished.push(entry.path());
+                    }
+                    _ => {}
+                }
+            }
+            if unfinished.is_empty() {
+                continue;
+            }
+            let modified = |path: &Path| fs::metadata(path).and_then(|facts| facts.modified());
+            let Ok(probe) = (Self { path: folder }).fresh(b"") else { continue };
+            let now = modified(&probe);
+            let _ = fs::remove_file(&probe);
+            let Ok(now) = now else { continue };
+            for path in unfinished {
+                let old =
+                    modified(&path).is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age > OLD));
+                if old && let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!(error = %error, "a file that was left half written could not be removed");
+                }
+            }
+        }
+    }
+
     fn fresh(&self, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.file(&format!(".{:032x}.new", rand::random::<u128>()));
         let mut file = ownership::private(OpenOptions::new().create_new(true).write(true))
@@ -248,6 +285,13 @@ impl StateDir {
         )
         .with_source(cause)
     }
+}
+
+/// The name of a file that is being written: see `fresh`.
+fn is_unfinished(name: &str) -> bool {
+    name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")).is_some_and(|random| {
+        random.len() == 32 && random.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 #[cfg(test)]
@@ -296,6 +340,30 @@ mod tests {
         assert_eq!(state.key("instance.key").unwrap(), key);
         state.write("instance.key", b"short").unwrap();
         assert!(state.key("instance.key").is_err());
+    }
+
+    #[test]
+    fn what_was_left_half_written_is_removed_once_it_is_old() {
+        let (_outer, state) = fresh();
+        let inner = state.folder("tasks").unwrap().folder("somebody").unwrap();
+        let left = |folder: &StateDir, minutes: u64| {
+            let path = folder.fresh(b"half").unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            let then = file.metadata().unwrap().modified().unwrap() - Duration::from_mins(minutes);
+            file.set_modified(then).unwrap();
+            path
+        };
+        let old = [left(&state, 120), left(&inner, 120)];
+        let young = [left(&state, 5), left(&inner, 5)];
+        state.write("whole", b"x").unwrap();
+        fs::write(state.file(".notes.new"), b"somebody's own").unwrap();
+        let whole = File::options().write(true).open(state.file("whole")).unwrap();
+        let _lock = state.lock("x").unwrap();
+        whole.set_modified(std::time::UNIX_EPOCH).unwrap();
+        state.clear();
+        assert!(old.iter().all(|path| !path.exists()) && young.iter().all(|path| path.exists()));
+        assert!(state.file("whole").exists() && state.file(".notes.new").exists());
+        assert!(state.file(".x.lock").exists());
     }
 
     #[test]

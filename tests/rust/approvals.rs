@@ -551,3 +551,143 @@ fn no_more_may_wait_than_configured() {
     clock.advance(Duration::from_secs(901));
     pending(&approvals, &case(3));
 }
+
+fn limited(folder: &Path, clock: &Arc<ManualClock>, config: &Config) -> Arc<Approvals> {
+    Approvals::open(config, &folder.join("state"), Arc::clone(clock) as _).unwrap()
+}
+
+fn long(name: &str, length: usize) -> Case {
+    Case { arguments: json!({"name": name, "text": "x".repeat(length)}), ..Case::usual() }
+}
+
+#[test]
+fn one_caller_cannot_keep_all_others_from_asking() {
+    let office = Office::new();
+    let config = Config { most_pending_each: 2, ..Config::default() };
+    let approvals = limited(office.folder.path(), &office.clock, &config);
+    let case = |name: &str, size: u32| Case {
+        principal: principal(name),
+        arguments: json!({"size": size}),
+        ..Case::usual()
+    };
+    pending(&approvals, &case("key:ci", 1));
+    pending(&approvals, &case("key:ci", 2));
+    // Another role makes another call of it, and no other caller. Another process counts the same.
+    let mut third = case("key:ci", 3);
+    third.principal.roles.insert("ops".into());
+    let other = limited(office.folder.path(), &office.clock, &config);
+    for each in [&approvals, &other] {
+        assert_eq!(each.settle(&third.wish()).unwrap_err().kind(), Kind::RateLimited);
+        pending(each, &case("key:other", 1));
+    }
+    pending(&approvals, &case("key:ci", 1));
+}
+
+#[test]
+fn what_is_longer_than_a_callers_share_is_refused_for_good() {
+    let office = Office::new();
+    let config = Config { most_pending_each: 10, ..Config::default() };
+    let approvals = limited(office.folder.path(), &office.clock, &config);
+    let refused = approvals.settle(&long("web", 1 << 20).wish()).unwrap_err();
+    assert_eq!(refused.kind(), Kind::BadArguments, "{refused}");
+    pending(&approvals, &long("web", 1 << 18));
+}
+
+#[test]
+fn what_expired_undecided_does_not_pile_up() {
+    let office = Office::new();
+    let mut last = String::new();
+    for round in 0..6 {
+        last = pending(&office.approvals, &long(&round.to_string(), 20_000));
+        // As though it were much longer: 257 places each, so that three are kept of 1000.
+        let record = office.approvals.show(&last).unwrap().record;
+        let file = office.file(&format!("{last}.{}.pending", record.binding));
+        edit(&file, |record| record["shown"]["whole"]["bytes"] = json!(16 << 20));
+        office.clock.advance(Duration::from_secs(901));
+    }
+    let approvals = open(office.folder.path(), &office.clock);
+    let waits = pending(&approvals, &Case::usual());
+    let left: Vec<_> = approvals.list().unwrap().iter().map(|one| one.status).collect();
+    assert_eq!(left, [Status::Pending, Status::Expired, Status::Expired, Status::Expired]);
+    assert_eq!(approvals.show(&last).unwrap().status, Status::Expired, "the newest are kept");
+    assert_eq!(approvals.show(&waits).unwrap().status, Status::Pending);
+    let beside = std::fs::read_dir(office.folder.path().join("state/approvals")).unwrap();
+    let beside = beside.filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".arguments"))
+    });
+    assert_eq!(beside.count(), 3);
+}
+
+#[test]
+fn a_record_is_read_once_and_not_again_for_every_call_of_anybody() {
+    let office = Office::new();
+    let (one, two) = (Case::usual(), long("two", 10));
+    let id = pending(&office.approvals, &one);
+    let file = office.file(&format!("{id}.{}.pending", office.approvals.show(&id).unwrap().record.binding));
+    // To read a folder as a file fails, whoever tries.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let other = pending(&office.approvals, &two);
+    assert!(office.approvals.awaits(&other));
+    assert!(open(office.folder.path(), &office.clock).settle(&two.wish()).is_err(), "reading it does fail");
+}
+
+#[test]
+fn a_call_waits_until_somebody_decides_or_time_is_over() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let (one, two) = (Case::usual(), long("two", 10));
+    let (first, second) = (pending(&office.approvals, &one), pending(&office.approvals, &two));
+    let other = open(office.folder.path(), &office.clock);
+    let waits = |id: &str| (office.approvals.awaits(id), other.awaits(id));
+    assert_eq!((waits(&first), waits(&second)), ((true, true), (true, true)));
+    office.decide(&first, Decision::Approve, &operator);
+    assert_eq!((waits(&first), waits(&second)), ((false, false), (true, true)));
+    assert!(taken(&office.approvals, &one));
+    assert_eq!(waits(&first), (false, false));
+    office.clock.advance(Duration::from_secs(901));
+    assert_eq!(waits(&second), (false, false));
+    assert_eq!((waits("0000-0000-0000"), waits("../secret")), ((false, false), (false, false)));
+}
+
+#[test]
+fn a_client_cannot_agree_where_a_decision_cannot_be_proved() {
+    let office = Office::new();
+    let operator = office.operator("alice");
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    office.decide(&id, Decision::Refuse, &operator);
+    let agreed = || office.approvals.agreed_by_client(&id, &case.wish()).unwrap_err().kind();
+    let public = office.folder.path().join("state/operators/alice.pub");
+    let key = std::fs::read(&public).unwrap();
+
+    std::fs::remove_file(&public).unwrap();
+    assert_eq!(agreed(), Kind::NeedsApproval, "the operator is no more");
+    std::fs::create_dir(&public).unwrap();
+    assert_eq!(agreed(), Kind::Internal, "the key cannot be read");
+    assert!(office.approvals.settle(&case.wish()).is_err());
+    std::fs::remove_dir(&public).unwrap();
+    std::fs::write(&public, key).unwrap();
+    assert_eq!(agreed(), Kind::Declined);
+
+    let decision = office.file(".decision");
+    std::fs::write(&decision, "{").unwrap();
+    assert_eq!(agreed(), Kind::NeedsApproval, "the decision cannot be read");
+    // An operator can decide anew.
+    office.decide(&id, Decision::Approve, &operator);
+    assert!(taken(&office.approvals, &case));
+}
+
+#[test]
+fn what_belongs_to_no_record_is_tidied_up() {
+    let office = Office::new();
+    let case = long("web", 100_000);
+    let id = pending(&office.approvals, &case);
+    let folder = office.folder.path().join("state/approvals");
+    let (orphan, stray) = (folder.join("abcd-efgh-jkmn.arguments"), folder.join("abcd-efgh-jkmn.decision"));
+    std::fs::write(&orphan, "left by a process that broke off").unwrap();
+    std::fs::write(&stray, "{}").unwrap();
+    assert_eq!(pending(&office.approvals, &case), id);
+    assert!(!orphan.exists() && !stray.exists());
+    assert!(office.approvals.show(&id).unwrap().arguments.is_some(), "what belongs to a record stays");
+}
