@@ -2,8 +2,9 @@
 //!
 //! Owns [`Pool`]. The idea: one thread attached to the interpreter drains the queue, which costs the interpreter's
 //! lock once per burst and not once per call; only when a call has waited a moment is another thread woken. A thread
-//! whose call was given up counts as stuck, and another may take its place, up to a limit. What is ours and short (to
-//! start a coroutine, to hand over a result) has a small pool of its own: no tool that waits can hold it up.
+//! whose call was given up counts as stuck, and another may take its place, up to a limit. A call that was given up
+//! before it began leaves the queue with all it held, and of one caller only so many may wait. What is ours and short
+//! (to start a coroutine, to hand over a result) has a small pool of its own: no tool that waits can hold it up.
 //!
 //! Must not: touch the interpreter from the runtime's own threads; all of Python is reached through here.
 
@@ -27,6 +28,8 @@ const BRIEF: usize = 2;
 /// Threads that may be stuck before further calls are refused, and before further calls of one caller are.
 const STUCK: usize = 128;
 const STUCK_EACH: usize = 64;
+/// Calls of one caller that may wait; more than the gate lets through, for what runs before the gate.
+const QUEUED_EACH: usize = 1024;
 /// How long a call waits in the queue before another thread is woken for it.
 const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -158,6 +161,10 @@ impl Pool {
                 "Too many Python tools have not returned in time; the server has no thread left for this one.",
             ));
         }
+        if state.queue.waits(&owner) >= QUEUED_EACH {
+            let message = "Too many calls of this caller wait for a thread of Python; try again later.";
+            return Err(Error::new(Kind::RateLimited, message).with_retry_after(Duration::from_secs(1)));
+        }
         state.queue.push(owner, job);
         if state.idle == state.threads {
             self.wake_one(state);
@@ -245,7 +252,14 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.state.load(Ordering::Acquire) == FINISHED || step(&self.state, QUEUED, ABANDONED) {
+        if self.state.load(Ordering::Acquire) == FINISHED {
+            return;
+        }
+        if step(&self.state, QUEUED, ABANDONED) {
+            let given_up =
+                self.pool.lock().queue.give_up(&self.owner, |job| Arc::ptr_eq(&job.state, &self.state));
+            // not under the lock: what it held is dropped here, and may be much
+            drop(given_up);
             return;
         }
         // under the lock, so that the thread, should it finish right now, counts itself back afterwards
