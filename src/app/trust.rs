@@ -127,6 +127,12 @@ impl Watch for Refusals {
         Some(wait)
     }
 
+    fn weighs(&self, principal: &str, reads: u32) -> Option<Duration> {
+        let wait = (self.limiter)().weigh(principal, reads)?;
+        self.brake.count(principal);
+        Some(wait)
+    }
+
     fn refused(&self, what: &'static str, peer: &str) {
         match self.turn() {
             None => {}
@@ -154,6 +160,9 @@ mod tests {
         let audit = Audit::open(&config, redactor, clock.clone()).unwrap();
         let limiter = Arc::new(Limiter::new(&crate::limits::Config::default(), clock.clone()));
         let refusals = Refusals::new(audit.clone(), move || limiter.clone(), clock.clone());
+        let burst = crate::limits::Config::default().read.burst;
+        assert_eq!(refusals.weighs("key:large", burst), None);
+        assert!(refusals.weighs("key:large", 1).is_some(), "charged where its calls are");
         for _ in 0..10_000 {
             refusals.refused("no credential", "192.0.2.1:1");
         }

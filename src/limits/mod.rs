@@ -182,6 +182,22 @@ impl Limiter {
         }
     }
 
+    /// Takes reads, counted in this process, for work that has to be done before it is known to be a call at all. How
+    /// long to wait, where that is too much; where reads are not let through at all, nothing is counted.
+    pub fn weigh(&self, principal: &str, reads: u32) -> Option<Duration> {
+        let (quota, now) = (self.quotas[READ], self.clock.monotonic());
+        if quota.per_minute == 0 || quota.burst == 0 {
+            return None;
+        }
+        match self.memory.take(principal, READ, quota, reads.min(quota.burst), now) {
+            Decision::Allowed { .. } => None,
+            Decision::Refused { retry_after } => {
+                self.refused.count(principal, self.refusals, now);
+                Some(retry_after.unwrap_or(Duration::from_mins(1)))
+            }
+        }
+    }
+
     /// How long a principal that was refused far too often is not even listened to; none for everybody else.
     pub fn held(&self, principal: &str) -> Option<Duration> {
         self.refused.held(principal, self.refusals, self.clock.monotonic())

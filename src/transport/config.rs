@@ -38,7 +38,8 @@ pub struct Config {
     /// Seconds within which the body has to arrive.
     #[serde(with = "seconds")]
     pub body_timeout: Duration,
-    /// Seconds after which a client that takes no byte of what it is sent is cut off.
+    /// Seconds after which a client that takes no byte of what it is sent is cut off; on HTTP/2, the exchange too whose
+    /// answer it does not take.
     #[serde(with = "seconds")]
     pub write_timeout: Duration,
     /// Seconds between the comments that keep an event stream open.
@@ -56,6 +57,9 @@ pub struct Config {
     pub http2_streams: u32,
     /// Connections at one time; further ones wait.
     pub connections: usize,
+    /// Bytes of all bodies together that are not small and are on their way in or not answered yet. A caller has at most
+    /// half; what finds no room is refused with 503.
+    pub held_bytes: usize,
     /// Bytes of messages that wait for a client that reads too slowly; further notifications are dropped.
     pub queue_bytes: usize,
     /// Refused credentials an address may present in a minute before it has to wait.
@@ -82,6 +86,7 @@ impl Default for Config {
             compress_from: 0,
             http2_streams: 64,
             connections: 1024,
+            held_bytes: 128 << 20,
             queue_bytes: 1 << 20,
             failures_per_minute: 20,
         }

@@ -9,29 +9,28 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONNECTION,
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answers::{SESSION, answer, empty, plain, preflight, shrink, wait_for};
 use super::auth::{Attempts, Authenticator, Refusal, Verdict};
+use super::body::{Bodies, Whole};
+use super::crowd::{Crowd, Place};
 use super::exchange::{Afterlife, Exchange, First, Guarded};
 use super::guard::{self, Guard, Refused, Route};
 use super::lanes::Lanes;
@@ -42,7 +41,6 @@ use super::stall::Stall;
 use super::{Answer, Channel, Config, Delivery, Handler, HeaderFacts, Outlet, Peer, Watch, multiplex, stdio};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
-use crate::json;
 use crate::principal::Principal;
 
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -81,7 +79,7 @@ impl Endpoint {
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         let local = listener.local_addr().map_err(|error| cannot_listen(&error, None))?;
         guard::may_listen(local, self.authenticator.is_open(), self.config.insecure_plaintext)?;
-        let places = Arc::new(Semaphore::new(self.config.connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let crowd = Crowd::new(self.config.connections);
         let connections = TaskTracker::new();
         let (leaving, over) = (CancellationToken::new(), CancellationToken::new());
         let shared = Arc::new(Shared {
@@ -93,30 +91,29 @@ impl Endpoint {
             guard: Guard::new(&self.config, local),
             attempts: Attempts::new(self.config.failures_per_minute, self.clock),
             leases: Arc::default(),
+            bodies: Bodies::new(&self.config),
             handler: self.handler,
             authenticator: self.authenticator,
             watch: self.watch,
             draining: AtomicBool::new(false),
             leaving: leaving.clone(),
-            over: over.clone(),
             config: self.config,
         });
         // Should nobody wait for the connections any more, they end at once; the lanes would keep them.
-        let _over = over.drop_guard();
+        let _over = over.clone().drop_guard();
         let lanes = Lanes::shared()?;
         let accept = async {
             loop {
-                let Ok(place) = places.clone().acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, remote)) => {
+                        let Some(place) = crowd.enter(&over).await else { return };
                         let shared = shared.clone();
                         // A stream that cannot change its lane is closed: the descriptor has gone.
                         let Ok(stream) = stream.into_std() else { continue };
                         lanes.spawn(&connections, move || async move {
                             if let Ok(stream) = TcpStream::from_std(stream) {
-                                converse(stream, remote, shared).await;
+                                converse(stream, Caller { remote, place, shared }).await;
                             }
-                            drop(place);
                         });
                     }
                     // Out of descriptors, most likely: let some connections end first.
@@ -196,30 +193,40 @@ struct Shared {
     draining: AtomicBool,
     /// Fires when connections end.
     leaving: CancellationToken,
-    over: CancellationToken,
     afterlife: Afterlife,
     leases: Arc<Leases>,
+    bodies: Arc<Bodies>,
     config: Config,
 }
 
-async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
+/// Whose connection it is.
+struct Caller {
+    remote: SocketAddr,
+    place: Arc<Place>,
+    shared: Arc<Shared>,
+}
+
+async fn converse(stream: TcpStream, caller: Caller) {
     let _ = stream.set_nodelay(true);
+    let caller = Arc::new(caller);
+    let Caller { remote, place, shared } = &*caller;
     let config = &shared.config;
     let begins = tokio::select! {
         begins = multiplex::begins(&stream, config.header_timeout) => begins,
         () = shared.leaving.cancelled() => return,
+        () = place.over.cancelled() => return,
     };
     match begins {
         Some(false) => {}
         Some(true) => {
             let respond = |request| {
-                let shared = shared.clone();
-                async move { shared.respond(request, remote).await }
+                let caller = caller.clone();
+                async move { caller.shared.respond(request, &caller).await }
             };
             let served = multiplex::serve(stream, config, &shared.leaving, respond);
             tokio::select! {
                 () = served => {}
-                () = shared.over.cancelled() => {}
+                () = place.over.cancelled() => {}
             }
             return;
         }
@@ -232,8 +239,8 @@ async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
         .max_headers(config.header_count)
         .max_header_size(config.header_bytes);
     let service = service_fn(|request| {
-        let shared = shared.clone();
-        async move { Ok::<_, std::convert::Infallible>(shared.respond(request, remote).await) }
+        let caller = caller.clone();
+        async move { Ok::<_, std::convert::Infallible>(caller.shared.respond(request, &caller).await) }
     });
     let mut connection = std::pin::pin!(
         builder.serve_connection(TokioIo::new(Stall::new(stream, config.write_timeout)), service)
@@ -245,19 +252,20 @@ async fn converse(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
                 watch.refused("unreadable or oversized head", &remote.to_string());
             }
         }
-        () = shared.over.cancelled() => {}
+        () = place.over.cancelled() => {}
         () = shared.leaving.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 _ = tokio::time::timeout(config.drain, connection) => {}
-                () = shared.over.cancelled() => {}
+                () = place.over.cancelled() => {}
             }
         }
     }
 }
 
 impl Shared {
-    async fn respond(&self, request: Request<Incoming>, remote: SocketAddr) -> Response<Reply> {
+    async fn respond(&self, request: Request<Incoming>, caller: &Caller) -> Response<Reply> {
+        let remote = caller.remote;
         let (head, body) = request.into_parts();
         let draining = self.draining.load(Ordering::Relaxed);
         let mut response = match self.guard.check(&head) {
@@ -266,7 +274,10 @@ impl Shared {
             Ok(Route::Ready) => plain(StatusCode::OK, "ready\n"),
             Ok(Route::Preflight) => preflight(&head.headers),
             Ok(route) => match self.admit(&head.headers, remote).await {
-                Ok(principal) => self.serve_route(route, &head.headers, body, principal, remote).await,
+                Ok(principal) => {
+                    caller.place.is_known();
+                    self.serve_route(route, &head.headers, body, principal, remote).await
+                }
                 Err(response) => response,
             },
             Err(refusal) => self.refuse(refusal, remote),
@@ -336,7 +347,12 @@ impl Shared {
         if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
         }
-        if matches!(refusal.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+        let unread =
+            [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
+        if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if unread.contains(&refusal.status) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -368,14 +384,24 @@ impl Shared {
                 if let Some(wait) = watch.and_then(|watch| watch.turns_away(&peer.principal.id)) {
                     return wait_for(plain(StatusCode::TOO_MANY_REQUESTS, "too many refused calls"), wait);
                 }
-                let bytes = match read(body, self.config.body_limit, self.config.body_timeout).await {
-                    Ok(bytes) => bytes,
+                let whole = match self.bodies.read(body, &peer.principal.id).await {
+                    Ok(whole) => whole,
                     Err(refusal) => return self.refuse(refusal, remote),
                 };
-                let body = json::parse(&bytes, &self.config.bounds());
-                drop(bytes);
+                let weight = whole.weight();
+                if weight > 0
+                    && let Some(wait) = watch.and_then(|watch| watch.weighs(&peer.principal.id, weight))
+                {
+                    return wait_for(plain(StatusCode::TOO_MANY_REQUESTS, "too many large bodies"), wait);
+                }
+                let Whole { bytes, held } = whole;
+                let body = self.bodies.parse(bytes).await;
                 let id = body.as_ref().ok().and_then(|value| value.get("id")).cloned();
-                let work = async move { handler.handle(Delivery { body }, peer, outlet).await };
+                let work = async move {
+                    let answer = handler.handle(Delivery { body }, peer, outlet).await;
+                    drop(held);
+                    answer
+                };
                 self.run(Exchange::new(Guarded::owned(work, id), queue, gone), headers).await
             }
             Route::Listen => {
@@ -439,49 +465,4 @@ impl Shared {
 
 fn facts(headers: &HeaderMap) -> Arc<HeaderFacts> {
     Arc::new(guard::facts(headers))
-}
-
-/// Reads a body, within its bounds of size and time. A body that came with the head costs no copy and no timer.
-async fn read(mut body: Incoming, limit: usize, within: Duration) -> Result<Bytes, Refused> {
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    let mut deadline = None;
-    poll_fn(|context| {
-        loop {
-            let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(context) else {
-                let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));
-                ready!(deadline.as_mut().poll(context));
-                let late = Refused { status: StatusCode::REQUEST_TIMEOUT, what: "body came too slowly" };
-                return Poll::Ready(Err(late));
-            };
-            let data = match frame {
-                None => return Poll::Ready(Ok(())),
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                Some(Err(_)) => {
-                    let broken = Refused { status: StatusCode::BAD_REQUEST, what: "body broke off" };
-                    return Poll::Ready(Err(broken));
-                }
-            };
-            if first.len() + rest.len() + data.len() > limit {
-                let large = Refused { status: StatusCode::PAYLOAD_TOO_LARGE, what: "body too large" };
-                return Poll::Ready(Err(large));
-            }
-            if first.is_empty() {
-                first = data;
-                if body.is_end_stream() {
-                    return Poll::Ready(Ok(()));
-                }
-            } else {
-                rest.extend_from_slice(&data);
-            }
-        }
-    })
-    .await?;
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
 }

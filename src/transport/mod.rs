@@ -7,8 +7,10 @@
 
 mod answers;
 pub mod auth;
+mod body;
 mod compress;
 mod config;
+mod crowd;
 mod exchange;
 mod guard;
 pub mod http;
@@ -173,6 +175,12 @@ pub trait Watch: Send + Sync + 'static {
 
     /// Whether a caller's messages are turned away unread, and for how long; asked for each, and told by asking.
     fn turns_away(&self, _principal: &str) -> Option<std::time::Duration> {
+        None
+    }
+
+    /// Charges a caller for a large body before it is parsed, whatever it turns out to be: `reads` of the caller's
+    /// quota. How long to wait, where that is too much.
+    fn weighs(&self, _principal: &str, _reads: u32) -> Option<std::time::Duration> {
         None
     }
 }

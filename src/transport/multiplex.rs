@@ -2,10 +2,12 @@
 //!
 //! Owns [`begins`] and [`serve`]. The idea: a connection shows with its first bytes which HTTP it speaks; one that
 //! speaks HTTP/2 carries many exchanges at once and is held to the same rules, and to a few of its own: how many at
-//! once, how long without any, and a sign of life now and then. HTTP/1.1 is not touched by any of it.
+//! once, how long without any, how long an answer waits to be taken, and a sign of life now and then. HTTP/1.1 is not
+//! touched by any of it.
 //!
 //! Must not: know what an exchange is about.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,11 +17,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
@@ -77,8 +81,68 @@ impl Drop for Under {
     }
 }
 
+/// Bytes of an answer that are handed over at a time: no more than that is out of sight.
+const PIECE: usize = 16 << 10;
+
+tokio::task_local! {
+    /// Of the exchange that this task carries.
+    static TURNS: Arc<Turns>;
+}
+
+/// How often the body of an exchange was asked for more; odd while a piece of it waits to be taken.
+#[derive(Default)]
+struct Turns(AtomicUsize);
+
+impl Turns {
+    fn count(&self, waits: bool) {
+        let last = self.0.load(Ordering::Relaxed);
+        self.0.store((last | 1).wrapping_add(1 + usize::from(waits)), Ordering::Relaxed);
+    }
+
+    /// Resolves when the same piece has waited for so long. Polled after the body, by the task that carries both.
+    async fn ignored(&self, within: Duration) {
+        let mut waiting: Option<(usize, Pin<Box<Sleep>>)> = None;
+        poll_fn(|context| {
+            let turn = self.0.load(Ordering::Relaxed);
+            if turn.is_multiple_of(2) {
+                waiting = None;
+                return Poll::Pending;
+            }
+            let until = || (turn, Box::pin(tokio::time::sleep(within)));
+            let (since, sleep) = waiting.get_or_insert_with(until);
+            if *since != turn {
+                *since = turn;
+                sleep.as_mut().reset(Instant::now() + within);
+            }
+            sleep.as_mut().poll(context)
+        })
+        .await;
+    }
+}
+
+/// Runs each exchange in a task of its own, which ends when the client does not take its answer. The stream is reset
+/// then; the connection sees a client that takes bytes and cannot tell.
+#[derive(Clone)]
+struct Patience(Duration);
+
+impl<F: Future + Send + 'static> Executor<F> for Patience {
+    fn execute(&self, work: F) {
+        let (turns, within) = (Arc::new(Turns::default()), self.0);
+        let watched = Arc::clone(&turns);
+        tokio::spawn(TURNS.scope(turns, async move {
+            tokio::select! {
+                biased;
+                _ = work => {}
+                () = watched.ignored(within) => {}
+            }
+        }));
+    }
+}
+
 struct Counted {
     reply: Reply,
+    rest: Bytes,
+    turns: Option<Arc<Turns>>,
     _under: Under,
 }
 
@@ -90,15 +154,32 @@ impl Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.reply).poll_frame(context)
+        let mut frame = Poll::Ready(None);
+        if self.rest.is_empty() {
+            frame = Pin::new(&mut self.reply).poll_frame(context);
+            if let Poll::Ready(Some(Ok(whole))) = frame {
+                self.rest = whole.into_data().unwrap_or_default();
+                frame = Poll::Ready(None);
+            }
+        }
+        if !self.rest.is_empty() {
+            let piece = self.rest.len().min(PIECE);
+            frame = Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))));
+        }
+        if let Some(turns) = &self.turns {
+            turns.count(matches!(frame, Poll::Ready(Some(_))));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.reply.is_end_stream()
+        self.rest.is_empty() && self.reply.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.reply.size_hint()
+        let left = self.rest.len() as u64;
+        let hint = self.reply.size_hint();
+        hint.exact().map_or(hint, |exact| SizeHint::with_exact(exact + left))
     }
 }
 
@@ -111,7 +192,7 @@ pub(super) async fn serve<F>(
 ) where
     F: Future<Output = Response<Reply>> + Send + 'static,
 {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Patience(config.write_timeout));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.http2_streams)
@@ -127,9 +208,9 @@ pub(super) async fn serve<F>(
         service_fn(move |request| {
             let (under, response) = (Under::way(&busy), respond(request));
             async move {
-                Ok::<_, std::convert::Infallible>(
-                    response.await.map(|reply| Counted { reply, _under: under }),
-                )
+                let turns = TURNS.try_with(Arc::clone).ok();
+                let counted = |reply| Counted { reply, rest: Bytes::new(), turns, _under: under };
+                Ok::<_, std::convert::Infallible>(response.await.map(counted))
             }
         })
     };

@@ -4,15 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bartizan::clock::SystemClock;
 use bartizan::identity::NoAuth;
+use bartizan::identity::keys::KeyStore;
 use bartizan::json::{Value, json};
 use bartizan::transport::Config;
+use bartizan::transport::auth::Authenticator;
 use bartizan::transport::http::Endpoint;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,10 +33,14 @@ struct Site {
 }
 
 async fn site(config: Config) -> Site {
+    site_with(config, Arc::new(NoAuth::new())).await
+}
+
+async fn site_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Site {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (server, shutdown) = (Arc::new(Scripted::default()), CancellationToken::new());
-    let endpoint = Endpoint::new(server.clone(), Arc::new(NoAuth::new()), config);
+    let endpoint = Endpoint::new(server.clone(), authenticator, config);
     let stop = shutdown.clone();
     let done = tokio::spawn(async move { endpoint.serve(listener, stop).await.unwrap() });
     Site { address, server, shutdown, done }
@@ -63,8 +70,15 @@ fn request(changes: &[(&str, &str)], body: &str) -> Request<Full<Bytes>> {
 
 impl Client {
     async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        Self::with_window(address, 1 << 20).await
+    }
+
+    /// `window` is how many bytes of an answer may be sent before some were taken.
+    async fn with_window(address: SocketAddr, window: u32) -> Self {
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(window);
+        let (sender, connection) = builder.handshake(stream).await.unwrap();
         let ended = tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -188,6 +202,57 @@ async fn who_says_nothing_and_who_says_half_are_cut_off() {
     let idle = Client::open(site.address).await;
     assert_eq!(idle.post(&[], &call("echo", json!({}))).await.0, StatusCode::OK);
     within(idle.ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_ends_and_so_does_a_connection_of_nothing_else() {
+    let quick = Duration::from_millis(100);
+    let config = Config { write_timeout: quick, header_timeout: quick, ..Config::default() };
+    let site = site_with(config, KeyStore::in_memory(SystemClock::shared()).unwrap()).await;
+    // no window at all, and no key: the socket takes every byte, the refusal has nowhere to go
+    let client = Client::with_window(site.address, 0).await;
+    let refused = client.send(request(&[], &call("echo", json!({})))).await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert!(within(refused.into_body().collect()).await.is_err(), "the exchange was reset");
+    within(client.ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_read_one_stream_loses_that_one_only() {
+    let config = Config {
+        write_timeout: Duration::from_millis(200),
+        keep_alive: Duration::from_millis(20),
+        queue_bytes: 64 << 20,
+        ..Config::default()
+    };
+    let site = site(config).await;
+    let client = Client::with_window(site.address, 20_000).await;
+    // little is said on this one, and it is read
+    let mut quiet =
+        client.send(request(&[], &call("flood", json!({"count": 1, "gated": true})))).await.into_body();
+    site.server.started.seen().await;
+    let mut ignored = Vec::new();
+    for size in [10_000, 1_000_000] {
+        let params = json!({"count": 20, "size": size, "gated": true});
+        ignored.push(client.send(request(&[], &call("flood", params))).await);
+        site.server.started.seen().await;
+    }
+    let peers: Vec<_> = site.server.peers.lock().unwrap().iter().map(|peer| peer.gone.clone()).collect();
+    for gone in &peers[1..] {
+        within(gone.cancelled()).await;
+    }
+    for response in ignored {
+        assert!(within(response.into_body().collect()).await.is_err());
+    }
+    for _ in 0..20 {
+        assert!(within(quiet.frame()).await.unwrap().is_ok());
+    }
+    assert!(!peers[0].is_cancelled());
+    let text = "x".repeat(300_000);
+    let (status, body) = client.post(&[], &call("echo", json!({"text": text}))).await;
+    assert_eq!(status, StatusCode::OK);
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["result"]["text"], text.as_str(), "in pieces, and whole");
 }
 
 #[tokio::test]

@@ -151,6 +151,25 @@ async fn who_is_refused_far_too_often_is_held_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn work_before_a_call_is_known_counts_as_reads() {
+    let clock = ManualClock::at(Duration::from_secs(1_000));
+    let config = Config { read: Quota::new(60, 10), refusals: Quota::new(60, 2), ..Config::default() };
+    let limiter = Limiter::new(&config, clock.clone());
+    assert_eq!(limiter.weigh("key:large", 4), None);
+    assert_eq!(limiter.left("key:large", "read"), 6);
+    // more than is ever there at once: all there is, once it is there
+    assert_eq!(limiter.weigh("key:large", 1000), Some(Duration::from_secs(4)));
+    clock.advance(Duration::from_secs(4));
+    assert_eq!(limiter.weigh("key:large", 1000), None);
+    assert_eq!(limiter.take("key:large", "read", 1).await.unwrap_err().kind(), Kind::RateLimited);
+    assert_eq!(limiter.weigh("key:large", 1), Some(Duration::from_secs(1)));
+    assert!(limiter.held("key:large").is_some(), "and being refused counts too");
+    assert_eq!(limiter.weigh("key:other", 1), None);
+    let none = Limiter::new(&Config { read: Quota::new(0, 0), ..config }, clock);
+    assert_eq!(none.weigh("key:large", 1), None, "who may not read may still send what changes something");
+}
+
+#[tokio::test]
 async fn processes_of_one_state_directory_share_what_they_change_and_not_what_they_read() {
     let (clock, outer) = (clock(), tempfile::tempdir().unwrap());
     let folder = outer.path().join("state");

@@ -309,7 +309,8 @@ fn question(key: &str) -> (String, Ask) {
 fn asking() -> Arc<dyn Tool> {
     stage::played(as_task(stage::spec("asking", json!({}))), |_, context| {
         let (one, two, three) = (question("one"), question("two"), question("three"));
-        let answered = |(key, ask): &(String, Ask)| context.answers.to(key, ask).map(Option::<&Value>::cloned);
+        let answered =
+            |(key, ask): &(String, Ask)| context.answers.to(key, ask).map(Option::<&Value>::cloned);
         let (Some(first), Some(second)) = (answered(&one)?, answered(&two)?) else {
             return Err(Halt::Ask(Asks::from_iter([one, two])));
         };

@@ -20,13 +20,20 @@ use tokio_util::sync::CancellationToken;
 use crate::schema::shared;
 use crate::scripted::{Scripted, within};
 
+/// What was refused, and the reads that callers were charged for large bodies: a hundred are theirs.
 #[derive(Default)]
-struct Refusals(Mutex<Vec<String>>);
+struct Refusals(Mutex<Vec<String>>, Mutex<u32>);
 
 impl Watch for Refusals {
     fn refused(&self, what: &'static str, peer: &str) {
         assert!(peer.starts_with("127.0.0.1:"));
         self.0.lock().unwrap().push(what.into());
+    }
+
+    fn weighs(&self, _principal: &str, reads: u32) -> Option<Duration> {
+        let mut charged = self.1.lock().unwrap();
+        *charged += reads;
+        (*charged > 100).then_some(Duration::from_secs(7))
     }
 }
 
@@ -384,6 +391,87 @@ async fn connections_are_bounded() {
     );
     drop(first);
     assert_eq!(second.await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stranger_makes_room_and_who_was_let_in_stays() {
+    let site = site(Config { connections: 2, ..Config::default() }).await;
+    let (mut known, mut stranger) = (site.connect().await, site.connect().await);
+    let kept = Site::post("/mcp", &[("Connection", "keep-alive")], call("echo", json!({"a": 1})).as_bytes());
+    known.write_all(&kept).await.unwrap();
+    read_until(&mut known, &mut String::new(), r#"{"a":1}"#).await;
+    // whoever shows no key is a stranger, however often it asks how the server is
+    stranger.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    read_until(&mut stranger, &mut String::new(), "ok\n").await;
+    assert_eq!(within(site.send(&[], &call("echo", json!({})))).await.status, 200);
+    assert_eq!(within(stranger.read(&mut [0; 10])).await.unwrap_or(0), 0, "it was sent away");
+    known.write_all(&kept).await.unwrap();
+    read_until(&mut known, &mut String::new(), r#"{"a":1}"#).await;
+}
+
+#[tokio::test]
+async fn bodies_of_all_callers_share_one_room_and_each_has_at_most_half() {
+    let keys = KeyStore::in_memory(SystemClock::shared()).unwrap();
+    let [alice, bob, carol] = ["alice", "bob", "carol"]
+        .map(|name| format!("Bearer {}", keys.mint(&Grant::named(name)).unwrap().key.expose()));
+    let site =
+        site_with(Config { held_bytes: 400_000, body_limit: 150_000, ..Config::default() }, keys).await;
+    let large = |method| call(method, json!({"text": "x".repeat(140_000)}));
+    let post = |key: &str, body: &str| Site::post("/mcp", &[("Authorization", key)], body.as_bytes());
+    // all of it but its end: it is waited for, and counted
+    let begun = post(&alice, &large("echo"));
+    let (begun, end) = begun.split_at(begun.len() - 1);
+    let mut first = site.connect().await;
+    first.write_all(begun).await.unwrap();
+    // the second finds no room, once the first has its place
+    let refused = within(async {
+        loop {
+            let answer = site.raw(&post(&alice, &large("echo"))).await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    })
+    .await;
+    assert_eq!((refused.status, refused.body.as_str()), (503, "no room for the body"));
+    assert!(refused.head.contains("retry-after: 1") && refused.head.contains("connection: close"));
+    assert_eq!(
+        site.raw(&post(&alice, &call("echo", json!({})))).await.status,
+        200,
+        "a small one always fits"
+    );
+    // a body that is all there keeps its place until it is answered
+    let mut second = site.connect().await;
+    second.write_all(&post(&bob, &large("gated"))).await.unwrap();
+    site.server.started.seen().await;
+    assert_eq!(site.raw(&post(&bob, &large("echo"))).await.status, 503);
+    assert_eq!(site.raw(&post(&carol, &large("echo"))).await.status, 503, "280,000 of 400,000 are taken");
+    site.server.gate.happens();
+    read_until(&mut second, &mut String::new(), "result").await;
+    assert_eq!(within(site.raw(&post(&carol, &large("echo")))).await.status, 200);
+    first.write_all(end).await.unwrap();
+    read_until(&mut first, &mut String::new(), "200 OK").await;
+    assert_eq!(within(site.raw(&post(&alice, &large("echo")))).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_large_body_is_charged_before_it_is_parsed_whatever_it_says() {
+    let site = site(Config::default()).await;
+    let text = "x".repeat(3 << 20);
+    for body in [call("echo", json!({"small": true})), "no json".into()] {
+        site.send(&[], &body).await;
+    }
+    assert_eq!(*site.refusals.1.lock().unwrap(), 0);
+    assert_eq!(site.send(&[], &call("echo", json!({"text": text}))).await.json()["result"]["text"], text);
+    assert_eq!(*site.refusals.1.lock().unwrap(), 48, "one for each 64 KiB");
+    let broken = site.send(&[], &format!("[\"{text}\"")).await;
+    assert_eq!(broken.json()["error"]["code"], -32700);
+    let told =
+        json!({"jsonrpc": "2.0", "method": "notifications/told", "params": {"text": text}}).to_string();
+    let refused = site.send(&[], &told).await;
+    assert_eq!((refused.status, refused.body.as_str()), (429, "too many large bodies"));
+    assert!(refused.head.contains("retry-after: 7"), "{}", refused.head);
+    assert_eq!(site.server.noticed.count(), 0);
 }
 
 // proves: http-authenticated
