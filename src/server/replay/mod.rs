@@ -245,14 +245,19 @@ impl Shelf {
         }
     }
 
-    /// Picks a stream up behind the event of that id. Nothing if this session has no such stream, or gave no such id.
+    /// Picks a stream up behind the event of that id. Nothing if this session has no such stream, gave no such id, or
+    /// has not kept all that came behind it.
     pub(super) fn resume(self: &Arc<Self>, last: &str, outlet: Arc<dyn Outlet>) -> Option<Attached> {
         let (id, place) = parse(last)?;
         let mut inner = lock(&self.inner);
         let Shelved { kept, streams, .. } = &mut *inner;
         let stream = streams.get_mut(&id).filter(|stream| place <= stream.places)?;
-        let missed = kept.iter().filter(|kept| kept.stream == id && kept.place > place);
-        let events = missed.map(|kept| Event {
+        let missed = || kept.iter().filter(|kept| kept.stream == id && kept.place > place);
+        // a gap would go unseen, and what is missing may be the answer
+        if u64::try_from(missed().count()) != Ok(stream.places - place) {
+            return None;
+        }
+        let events = missed().map(|kept| Event {
             id: Some(name(id, kept.place)),
             retry: None,
             message: kept.message.to_string(),
@@ -422,6 +427,33 @@ mod tests {
         assert!(!large.send("late".into()));
         drop(two);
         assert_eq!(all.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_stream_with_a_gap_is_not_picked_up() {
+        let shelf = shelf(&Arc::default());
+        let out = heard();
+        let tape = Tape::new(shelf.clone(), out.clone());
+        tape.send("one".into());
+        let first = out.last();
+        tape.send("two".into());
+        tape.finish(Answer { status: 200, body: Some("x".repeat(5000)), ..Answer::default() });
+        let late = heard();
+        assert!(shelf.resume(&first, late.clone()).is_none(), "the answer was too large to be kept");
+        assert!(late.texts().is_empty());
+
+        let out = heard();
+        let tape = Tape::new(shelf.clone(), out.clone());
+        tape.send("one".into());
+        let first = out.last();
+        for number in 0..6 {
+            tape.send(format!("{number}"));
+        }
+        assert!(shelf.resume(&first, heard()).is_none(), "what came behind it is gone in part");
+        let middle = out.0.lock().unwrap()[5].id.clone().unwrap();
+        let late = heard();
+        assert!(shelf.resume(&middle, late.clone()).is_some());
+        assert_eq!(late.texts(), ["4", "5"]);
     }
 
     #[tokio::test]
