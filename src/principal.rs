@@ -47,4 +47,9 @@ impl Principal {
         let scopes = ["read", "write", "admin"].into_iter().map(String::from).collect();
         Self { id: id.into(), kind, scopes, roles: BTreeSet::new(), tenant: None, may_approve: false }
     }
+
+    /// Whether both are the same caller, whatever either may do.
+    pub fn is(&self, other: &Self) -> bool {
+        self.id == other.id && self.kind == other.kind && self.tenant == other.tenant
+    }
 }

@@ -141,9 +141,29 @@ impl KeyStore {
     /// Makes a key. What is returned cannot be had again.
     pub fn mint(&self, grant: &Grant) -> Result<Minted> {
         let (minted, stored) = self.make(grant);
+        // sessions, quotas and policies know a caller by its name
+        let taken = || {
+            let said = "There is a key of this name for another tenant; give this one a name of its own.";
+            Error::new(Kind::BadConfig, said)
+        };
         if let Some(file) = &self.file {
-            file.change(|keys| keys.push(stored))?;
+            let kept = file.change(|keys| {
+                let taken = keys.iter().any(|key| key.name == stored.name && key.tenant != stored.tenant);
+                if !taken {
+                    keys.push(stored);
+                }
+                !taken
+            })?;
+            if !kept {
+                return Err(taken());
+            }
             self.reload()?;
+        } else if self
+            .list()
+            .iter()
+            .any(|key| key.grant.name == grant.name && key.grant.tenant != grant.tenant)
+        {
+            return Err(taken());
         } else {
             let fresh = known(stored)?;
             self.change_in_memory(|keys| drop(keys.insert(fresh.about.id.clone(), clone_of(&fresh))));

@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, digest, json};
 use crate::pipeline::{Answers, Question, answers};
 use crate::policy::Effect;
+use crate::principal::Principal;
 use crate::protocol::types::{Ask, Asks, ClientCapabilities};
 use crate::protocol::{Door, Revision, message, shape};
 
@@ -48,8 +49,9 @@ impl Call<'_> {
     /// What a state is bound to: who, what, with which arguments.
     fn bound(&self, visit: &Visit) -> Vec<u8> {
         let arguments = digest(&Value::Object(self.arguments.clone())).hex();
-        let call = ("state", &*visit.principal.id, visit.revision.name(), self.method, self.name, arguments);
-        serde_json::to_vec(&call).unwrap_or_default()
+        let Principal { id, kind, tenant, .. } = &*visit.principal;
+        let call = (self.method, self.name, arguments);
+        serde_json::to_vec(&("state", &**id, kind, tenant, visit.revision.name(), call)).unwrap_or_default()
     }
 }
 

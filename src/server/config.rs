@@ -1,10 +1,14 @@
 //! The settings of the server.
 //!
-//! Owns [`Config`], the `[server]` table. The idea: every bound has a default that is safe to leave alone.
+//! Owns [`Config`], the `[server]` table, and [`Caps`]. The idea: every bound has a default that is safe to leave alone.
 //!
 //! Must not: read a file or an environment variable.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::replay::Bounds;
 
 /// The `[server]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,4 +79,14 @@ impl Default for Config {
             batch: 32,
         }
     }
+}
+
+/// How many sessions there may be, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caps {
+    pub(super) total: usize,
+    pub(super) each: usize,
+    pub(super) idle: Duration,
+    /// What each keeps of its streams.
+    pub(super) replay: Bounds,
 }

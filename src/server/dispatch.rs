@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::again::again;
 use super::asks::Call;
 use super::listing::{has_completions, has_prompts, has_resources};
 use super::session::Conversation;
@@ -27,6 +28,7 @@ use crate::protocol::message::{self, Id};
 use crate::protocol::shape::{self, Completed, Freshness, Nothing};
 use crate::protocol::types::{ClientCapabilities, LogLevel};
 use crate::protocol::{Door, Method, Revision};
+use crate::transport::auth::Right;
 use crate::transport::{HeaderFacts, Outlet};
 
 /// A request inside, whichever door it came by.
@@ -34,6 +36,8 @@ pub(super) struct Visit {
     pub(super) id: Id,
     pub(super) revision: Revision,
     pub(super) principal: Arc<Principal>,
+    /// What it was let in by.
+    pub(super) right: Option<Right>,
     pub(super) client: Arc<Client>,
     pub(super) transport: &'static str,
     pub(super) level: Option<LogLevel>,
@@ -336,7 +340,7 @@ impl Server {
         arguments: Map<String, Value>,
         answers: Answers,
     ) -> Result<Walked> {
-        let (link, mut made) = Link::new(tasks, Arc::clone(&visit.principal), visit.revision);
+        let (link, mut made) = Link::new(tasks, visit);
         let speaker = visit.speaker();
         let _hushed = speaker.clone().map(Hushed);
         let context = visit.context(answers, Arc::new(Telling { speaker, link: Arc::clone(&link) }));
@@ -387,13 +391,23 @@ impl Server {
             None => Arc::clone(&self.silence),
         };
         let mut next = Some(arguments);
-        for _ in 0..=self.config.ask_rounds {
+        let (mut line, mut tool) = (Arc::clone(line), Arc::clone(tool));
+        for round in 0..=self.config.ask_rounds {
             let Some(arguments) = next.take() else { break };
+            if round > 0 {
+                // somebody took their time to answer: what was allowed then need not be now
+                let now = self.catalog.now();
+                line = Arc::clone(self.line(&now));
+                tool = match again(&now, (method, name), &tool) {
+                    Ok(tool) => tool,
+                    Err(error) => return Err(self.unheard(visit, method, None, error).await),
+                };
+            }
             // a copy is worth it only where the line may have to be walked again
-            let again = visit.can_be_asked().then(|| arguments.clone());
+            let kept = visit.can_be_asked().then(|| arguments.clone());
             let earlier = answers.responses.clone();
             let context = visit.context(std::mem::take(&mut answers), Arc::clone(&voice));
-            let call = Proposed { tool: Arc::clone(tool), arguments, method };
+            let call = Proposed { tool: Arc::clone(&tool), arguments, method };
             let outcome = tokio::select! {
                 biased;
                 outcome = line.run(call, &context) => outcome?,
@@ -403,15 +417,15 @@ impl Server {
                 Outcome::Done(redacted) => return Ok(Walked::Reply(redacted.into_reply())),
                 Outcome::Paused(question) => question,
             };
-            let again = again.unwrap_or_default();
+            let kept = kept.unwrap_or_default();
             if visit.revision.door() == Door::Envelope {
-                let call = Call { method, name, arguments: &again };
+                let call = Call { method, name, arguments: &kept };
                 return self.pause(visit, &call, question, earlier).map(Walked::Answer);
             }
             let mut responses = earlier;
             responses.extend(Box::pin(self.converse(visit, &question.asks)).await?);
             answers = Answers { responses, state: question.state };
-            next = Some(again);
+            next = Some(kept);
         }
         Err(Error::new(Kind::ToolFailed, "The call asked more often than a call may; it was given up."))
     }

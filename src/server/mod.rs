@@ -6,6 +6,7 @@
 //!
 //! Must not: read bytes, or run a tool round the line.
 
+mod again;
 mod asks;
 mod batch;
 mod config;
@@ -48,9 +49,10 @@ use crate::protocol::{Method, Revision};
 use crate::tasks::Store;
 use crate::transport::{Answer, BoxFuture, Channel, Delivery, Handler, Outlet, Peer};
 
+use config::Caps;
 use dispatch::Visit;
 use replay::{Bounds, Tape};
-use session::{Caps, Conversation, Conversations};
+use session::{Conversation, Conversations};
 use subscriptions::{Change, Streams};
 
 /// What a server is made of.
@@ -322,6 +324,7 @@ impl Server {
         let visit = Visit {
             revision: envelope.revision,
             principal: peer.principal,
+            right: peer.right,
             client: envelope.client,
             transport: peer.channel.name(),
             level: envelope.level,
@@ -367,6 +370,7 @@ impl Server {
         let visit = Visit {
             revision: opened.revision,
             principal: peer.principal,
+            right: peer.right,
             client: Arc::clone(&opened.client),
             transport: peer.channel.name(),
             level: Some(talk.level()),

@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::replay::{Bounds, Shelf};
+use super::config::Caps;
+use super::replay::Shelf;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::Value;
@@ -47,7 +49,8 @@ struct Listener {
 
 /// One connection, or one HTTP session.
 pub(super) struct Conversation {
-    owner: Arc<str>,
+    /// Whose it is, with the rights of its last use.
+    owner: ArcSwap<Principal>,
     opened: OnceLock<Opened>,
     ready: AtomicBool,
     level: AtomicU8,
@@ -66,9 +69,9 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    fn new(owner: Arc<str>, now: Duration, gone: Option<CancellationToken>) -> Self {
+    fn new(owner: &Arc<Principal>, now: Duration, gone: Option<CancellationToken>) -> Self {
         Self {
-            owner,
+            owner: ArcSwap::new(Arc::clone(owner)),
             opened: OnceLock::new(),
             ready: AtomicBool::new(false),
             level: AtomicU8::new(LogLevel::Info as u8),
@@ -182,8 +185,8 @@ impl Conversation {
         lock(&self.watched).remove(uri);
     }
 
-    pub(super) fn watches(&self, uri: &str) -> bool {
-        lock(&self.watched).contains(uri)
+    pub(super) fn watches(&self, uri: &str, may: impl Fn(&Principal) -> bool) -> bool {
+        lock(&self.watched).contains(uri) && may(&self.owner.load())
     }
 
     /// Where messages go that belong to no request: the connection, or the newest GET stream.
@@ -255,16 +258,6 @@ impl Drop for Waiting {
     }
 }
 
-/// How many sessions there may be, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caps {
-    pub(super) total: usize,
-    pub(super) each: usize,
-    pub(super) idle: Duration,
-    /// What each keeps of its streams.
-    pub(super) replay: Bounds,
-}
-
 /// Every conversation.
 pub(super) struct Conversations {
     caps: Caps,
@@ -297,8 +290,8 @@ impl Conversations {
         }
         // a connection that broke off never said so
         connections.retain(|_, talk| talk.gone.as_ref().is_none_or(|gone| !gone.is_cancelled()));
-        let owner = Arc::clone(&peer.principal.id);
-        let talk = Arc::new(Conversation::new(owner, self.clock.monotonic(), Some(peer.gone.clone())));
+        let gone = Some(peer.gone.clone());
+        let talk = Arc::new(Conversation::new(&peer.principal, self.clock.monotonic(), gone));
         connections.insert(peer.connection, Arc::clone(&talk));
         talk
     }
@@ -311,7 +304,11 @@ impl Conversations {
     }
 
     /// Opens a session: its id, and the conversation. The principal's longest unused one makes room.
-    pub(super) fn begin(&self, principal: &Principal, opened: Opened) -> Result<(String, Arc<Conversation>)> {
+    pub(super) fn begin(
+        &self,
+        principal: &Arc<Principal>,
+        opened: Opened,
+    ) -> Result<(String, Arc<Conversation>)> {
         let now = self.clock.monotonic();
         let mut sessions = lock(&self.sessions);
         // what is idle goes even when nothing looks at it; looking at all of them costs, so it is done now and then
@@ -319,7 +316,7 @@ impl Conversations {
         if millis(now) >= due || sessions.len() >= self.caps.total {
             self.sweep(&mut sessions, now);
         }
-        let own = |talk: &Arc<Conversation>| talk.owner == principal.id;
+        let own = |talk: &Arc<Conversation>| talk.owner.load().is(principal);
         if sessions.values().filter(|talk| own(talk)).count() >= self.caps.each {
             let oldest = sessions
                 .iter()
@@ -336,10 +333,10 @@ impl Conversations {
             return Err(too_many("There are as many sessions as this server allows; try again later."));
         }
         let id = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        let mut talk = Conversation::new(Arc::clone(&principal.id), now, None);
+        let mut talk = Conversation::new(principal, now, None);
         if self.caps.replay.events > 0 {
             let (bounds, all) = (self.caps.replay, Arc::clone(&self.shelved));
-            let another = sessions.values().find(|talk| talk.owner == principal.id);
+            let another = sessions.values().find(|talk| own(talk));
             let mine = another.and_then(|talk| talk.shelf()).map(|shelf| Arc::clone(shelf.own()));
             let primes = opened.revision.priming_events();
             talk.shelf = Some(Shelf::new(bounds, primes, all, mine.unwrap_or_default()));
@@ -351,7 +348,7 @@ impl Conversations {
     }
 
     /// The session of that id, if it is this principal's and still lives. Using it keeps it alive.
-    pub(super) fn session(&self, id: &str, principal: &Principal) -> Option<Arc<Conversation>> {
+    pub(super) fn session(&self, id: &str, principal: &Arc<Principal>) -> Option<Arc<Conversation>> {
         let now = self.clock.monotonic();
         let mut sessions = lock(&self.sessions);
         // what is idle goes even when nobody opens another; looking costs, so it is done now and then
@@ -359,18 +356,21 @@ impl Conversations {
         if millis(now) >= due {
             self.sweep(&mut sessions, now);
         }
-        let talk = sessions.get(id).filter(|talk| talk.owner == principal.id)?;
+        let talk = sessions.get(id).filter(|talk| talk.owner.load().is(principal))?;
         if talk.is_idle(now, self.caps.idle) {
             talk.over();
             sessions.remove(id);
             return None;
         }
         talk.used.store(millis(now), Ordering::Relaxed);
+        if !Arc::ptr_eq(&talk.owner.load(), principal) {
+            talk.owner.store(Arc::clone(principal));
+        }
         Some(Arc::clone(talk))
     }
 
     /// Ends a session. False when there was none of this principal's.
-    pub(super) fn end(&self, id: &str, principal: &Principal) -> bool {
+    pub(super) fn end(&self, id: &str, principal: &Arc<Principal>) -> bool {
         let Some(talk) = self.session(id, principal) else { return false };
         lock(&self.sessions).remove(id);
         talk.over();
@@ -418,8 +418,8 @@ mod tests {
     use crate::principal::PrincipalKind;
     use crate::transport::Channel;
 
-    fn principal(id: &str) -> Principal {
-        Principal::new(id, PrincipalKind::ApiKey)
+    fn principal(id: &str) -> Arc<Principal> {
+        Arc::new(Principal::new(id, PrincipalKind::ApiKey))
     }
 
     fn opened() -> Opened {
@@ -428,7 +428,7 @@ mod tests {
 
     fn table(total: usize, each: usize) -> (Arc<ManualClock>, Conversations) {
         let clock = ManualClock::at(Duration::from_secs(1));
-        let replay = Bounds {
+        let replay = crate::server::replay::Bounds {
             events: 8,
             bytes: 1000,
             total: 8000,
@@ -443,11 +443,14 @@ mod tests {
     #[test]
     fn a_session_belongs_to_whoever_opened_it() {
         let (_, table) = table(8, 8);
-        let (alice, bob) = (principal("key:alice"), principal("key:bob"));
+        let alice = principal("key:alice");
+        let elsewhere = Principal { tenant: Some("acme".into()), ..Principal::clone(&alice) };
         let (id, _) = table.begin(&alice, opened()).unwrap();
         assert_eq!(id.len(), 43, "256 bits");
-        assert!(table.session(&id, &bob).is_none());
-        assert!(!table.end(&id, &bob));
+        for other in [principal("key:bob"), Arc::new(elsewhere)] {
+            assert!(table.session(&id, &other).is_none());
+            assert!(!table.end(&id, &other));
+        }
         assert!(table.session(&id, &alice).is_some());
         assert!(table.end(&id, &alice));
         assert!(table.session(&id, &alice).is_none());
@@ -484,11 +487,12 @@ mod tests {
     fn one_id_runs_once_and_answers_find_their_question() {
         let (_, table) = table(1, 1);
         let peer = |connection, gone: &CancellationToken| Peer {
-            principal: Arc::new(principal("local:me")),
+            principal: principal("local:me"),
             channel: Channel::Stdio,
             connection,
             headers: Arc::default(),
             gone: gone.clone(),
+            right: None,
         };
         let gone = CancellationToken::new();
         let talk = table.connection(&peer(7, &gone));

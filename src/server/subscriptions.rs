@@ -19,6 +19,7 @@ use super::{Server, faults};
 use crate::catalog::List;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
+use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
 use crate::protocol::meta::SUBSCRIPTION_ID;
 use crate::protocol::shape::{self, Nothing};
@@ -99,7 +100,7 @@ impl Filter {
 struct Stream {
     number: u64,
     id: Id,
-    owner: Arc<str>,
+    owner: Arc<Principal>,
     filter: Filter,
     outlet: Arc<dyn Outlet>,
     lagging: CancellationToken,
@@ -113,8 +114,10 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn tell(&self, change: Change<'_>) {
-        for stream in lock(&self.open).iter().filter(|stream| stream.filter.wants(change)) {
+    /// Tells every stream that asked, and whose caller may hear of it.
+    pub(super) fn tell(&self, change: Change<'_>, may: impl Fn(&Principal) -> bool) {
+        let hears = |stream: &&Stream| stream.filter.wants(change) && may(&stream.owner);
+        for stream in lock(&self.open).iter().filter(hears) {
             let mut params = change.params();
             params.insert(String::from("_meta"), json!({SUBSCRIPTION_ID: stream.id}));
             if !stream.outlet.send(message::notification(change.method(), Some(params))) {
@@ -143,11 +146,23 @@ impl Drop for Closing<'_> {
 impl Server {
     /// Tells everybody who asked to hear of it.
     pub(super) fn tell(&self, change: Change<'_>) {
-        self.streams.tell(change);
+        let now = self.catalog.now();
+        let known = match change {
+            Change::Resource(uri, _) => now.resource(uri).map(|(entry, _)| entry),
+            Change::List(_) | Change::Task(..) => None,
+        };
+        // what could be seen when somebody asked need not be there for them by now
+        let may = |principal: &Principal| match change {
+            Change::Resource(..) => {
+                known.is_some_and(|entry| self.line(&now).visible(principal, entry.spec()))
+            }
+            Change::List(_) | Change::Task(..) => true,
+        };
+        self.streams.tell(change, may);
         for talk in self.conversations.all() {
             let heard = match change {
                 Change::List(_) => true,
-                Change::Resource(uri, _) => talk.watches(uri),
+                Change::Resource(uri, _) => talk.watches(uri, may),
                 // the older revisions have none
                 Change::Task(..) => false,
             };
@@ -173,7 +188,7 @@ impl Server {
         let lagging = CancellationToken::new();
         {
             let mut open = lock(&self.streams.open);
-            let own = open.iter().filter(|stream| stream.owner == visit.principal.id).count();
+            let own = open.iter().filter(|stream| stream.owner.is(&visit.principal)).count();
             if own >= self.config.subscriptions_each || open.len() >= self.config.subscriptions {
                 let message = "There are as many open subscriptions as are allowed; end one first.";
                 return Err(Error::new(Kind::RateLimited, message));
@@ -187,7 +202,7 @@ impl Server {
             open.push(Stream {
                 number,
                 id: visit.id.clone(),
-                owner: Arc::clone(&visit.principal.id),
+                owner: Arc::clone(&visit.principal),
                 filter,
                 outlet: Arc::clone(&visit.outlet),
                 lagging: lagging.clone(),

@@ -220,26 +220,38 @@ impl Store {
         folder.write(&format!("{start}{:016x}-{:08x}", self.now(), rand::random::<u32>()), &bytes)
     }
 
-    /// Takes the mail for tasks that run here, given as owner and id.
-    pub fn mail(&self, running: &[(String, String)]) -> Result<Vec<(String, Mail)>> {
+    /// Takes the mail for tasks that run here, given as owner and id. What cannot be taken now stays where it is, and
+    /// keeps nothing else back.
+    pub fn mail(&self, running: &[(String, String)]) -> Vec<(String, Mail)> {
         let mut all = Vec::new();
         let owners: BTreeSet<&str> = running.iter().map(|(owner, _)| owner.as_str()).collect();
+        let unread = |error: &Error| tracing::error!(error = %error, "the mail of a task could not be read");
         for owner in owners {
-            let folder = self.folder(owner)?;
-            for name in folder.names()? {
+            let listed = self.folder(owner).and_then(|folder| folder.names().map(|names| (folder, names)));
+            let (folder, names) = match listed {
+                Ok(listed) => listed,
+                Err(error) => {
+                    unread(&error);
+                    continue;
+                }
+            };
+            for name in names {
                 let Some((id, kind)) = name.split_once('.') else { continue };
                 let mine = running.iter().any(|(whose, running)| whose == owner && running == id);
                 if !mine || !kind.starts_with("mail-") {
                     continue;
                 }
-                let bytes = folder.read(&name)?;
-                folder.remove(&name)?;
-                if let Some(mail) = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-                    all.push((id.to_owned(), mail));
+                // removed before it is acted on: nothing counts twice
+                match folder.read(&name).and_then(|bytes| folder.remove(&name).map(|()| bytes)) {
+                    Err(error) => unread(&error),
+                    Ok(bytes) => {
+                        let mail = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                        all.extend(mail.map(|mail| (id.to_owned(), mail)));
+                    }
                 }
             }
         }
-        Ok(all)
+        all
     }
 
     /// Forgets what has expired.

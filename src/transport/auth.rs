@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use super::BoxFuture;
 use crate::clock::SharedClock;
@@ -81,6 +82,31 @@ pub trait Authenticator: Send + Sync + 'static {
     /// Whether everybody is let in. Such an endpoint is never opened beyond loopback.
     fn is_open(&self) -> bool {
         false
+    }
+}
+
+/// What a request was let in by, for what goes on without the request.
+#[derive(Clone)]
+pub struct Right {
+    authenticator: Arc<dyn Authenticator>,
+    authorization: Option<HeaderValue>,
+}
+
+impl Right {
+    /// What these headers open.
+    pub fn new(authenticator: Arc<dyn Authenticator>, headers: &HeaderMap) -> Self {
+        Self { authenticator, authorization: headers.get(AUTHORIZATION).cloned() }
+    }
+
+    /// A lease that finds out by itself what has changed.
+    pub fn lease(&self) -> Option<Lease> {
+        let mut headers = HeaderMap::new();
+        headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        let (authenticator, lease) = (Arc::clone(&self.authenticator), self.authenticator.lease(&headers)?);
+        Some(Box::new(move || {
+            authenticator.refresh();
+            lease()
+        }))
     }
 }
 

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answers::{SESSION, answer, empty, plain, preflight, shrink, wait_for};
-use super::auth::{Attempts, Authenticator, Refusal, Verdict};
+use super::auth::{Attempts, Authenticator, Refusal, Right, Verdict};
 use super::body::{Bodies, Whole};
 use super::crowd::{Crowd, Place};
 use super::exchange::{Afterlife, Exchange, First, Guarded};
@@ -373,6 +373,7 @@ impl Shared {
             connection: stdio::next_connection(),
             headers: facts(headers),
             gone: gone.clone(),
+            right: Some(Right::new(Arc::clone(&self.authenticator), headers)),
         };
         let queue = Arc::new(Queue::new(self.config.queue_bytes));
         let outlet: Arc<dyn Outlet> = queue.clone();

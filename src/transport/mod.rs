@@ -88,6 +88,8 @@ pub struct Peer {
     pub headers: Arc<HeaderFacts>,
     /// Fires when the peer has gone (stream closed, end of input).
     pub gone: CancellationToken,
+    /// What it was let in by, where that can be taken back.
+    pub right: Option<auth::Right>,
 }
 
 /// A message as it arrived: parsed within bounds, or the reason why it could not be.

@@ -91,6 +91,7 @@ where
         connection: next_connection(),
         headers: Arc::new(HeaderFacts::default()),
         gone,
+        right: None,
     };
     let mut stopping = std::pin::pin!(shutdown.cancelled());
     let mut connection = Connection::new(reader, writer, &*handler, settings, peer);

@@ -46,7 +46,7 @@ fn count(heard: &Recorder, method: &str) -> usize {
 }
 
 /// The same world under another policy.
-fn under(world: &World, policy: &str, filter: Filter) -> Arc<pipeline::Line> {
+pub(crate) fn under(world: &World, policy: &str, filter: Filter) -> Arc<pipeline::Line> {
     let rules = Rules {
         limiter: Arc::new(Limiter::new(&limits::Config::default(), world.clock.clone())),
         policy: Arc::new(Policy::load(&policy::Config::of(policy)).unwrap()),
@@ -277,4 +277,38 @@ async fn lists_stay_whole_while_threads_add_and_remove() {
         thread.join().unwrap();
     }
     assert_eq!(whole + refused, 200);
+}
+
+#[tokio::test]
+async fn who_may_see_a_resource_no_more_hears_of_it_no_more() {
+    for (channel, revision) in matrix() {
+        let notes = || vec![stage::note("note://today", "today"), stage::note("note://later", "later")];
+        let world = world(notes());
+        let client = Script::open(&world, channel, revision, able()).await;
+        let heard = if revision.door() == Door::Envelope {
+            let wanted = json!({"resourceSubscriptions": ["note://today", "note://later"]});
+            let stream = client.start("subscriptions/listen", json!({"notifications": wanted}));
+            stream.outlet.method("notifications/subscriptions/acknowledged").await;
+            Arc::clone(&stream.outlet)
+        } else {
+            for uri in ["note://today", "note://later"] {
+                client.ask("resources/subscribe", json!({"uri": uri})).await.result();
+            }
+            ear(&client).await
+        };
+        let updated = |uri: &'static str| {
+            move |message: &Value| {
+                message["method"] == "notifications/resources/updated" && message["params"]["uri"] == uri
+            }
+        };
+        world.server.resource_updated("note://today");
+        heard.find(updated("note://today")).await;
+        let filter = Filter { without: [String::from("today")].into(), ..Filter::default() };
+        world.catalog.reconfigure(notes(), under(&world, "admin", filter)).unwrap();
+        world.server.resource_updated("note://today");
+        world.server.resource_updated("note://later");
+        heard.find(updated("note://later")).await;
+        let told = heard.said().into_iter().filter(|message| updated("note://today")(message)).count();
+        assert_eq!(told, 1, "{channel:?} {revision}");
+    }
 }

@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bartizan::json::{Value, json};
+use bartizan::pipeline::{Context, Halt, Reply, Tool, ToolSpec};
+use bartizan::policy::{Effect, Filter};
 use bartizan::principal::{Principal, PrincipalKind};
 use bartizan::protocol::Door;
+use bartizan::protocol::types::{Ask, Asks, ToolResult};
 use bartizan::server::Config;
 use bartizan::transport::{Channel, Delivery, Handler};
 
+use crate::lists::under;
 use crate::stage;
 use crate::support::{Ground, Heard, Recorder, Script, World, able, newest, settle, world, world_with};
 
@@ -71,6 +75,9 @@ async fn a_state_that_is_not_this_calls_is_refused_in_one_sentence() {
     refuse(again(&client, "asking", json!({}), answers.clone(), &json!(7)).await);
     let mut other = newer(&world, Channel::Http).await;
     other.principal = Arc::new(Principal::new("key:bob", PrincipalKind::ApiKey));
+    refuse(again(&other, "asking", json!({}), answers.clone(), &state).await);
+    let elsewhere = Principal { tenant: Some("acme".into()), ..Principal::clone(&client.principal) };
+    other.principal = Arc::new(elsewhere);
     refuse(again(&other, "asking", json!({}), answers.clone(), &state).await);
     again(&client, "asking", json!({}), answers.clone(), &state).await.result();
     world.clock.advance(Duration::from_secs(Config::default().state_ttl_seconds));
@@ -346,4 +353,54 @@ async fn a_state_goes_on_once_where_something_changes_in_whatever_process() {
     let state = asked().await;
     again(&elsewhere, "buying", json!({}), yes(), &state).await.result();
     assert_eq!(kept(), 1);
+}
+
+/// A tool that asks before it changes something.
+fn changing(description: &str, act: stage::Act) -> Arc<dyn Tool> {
+    let spec = ToolSpec {
+        effect: Effect::Write,
+        description: Some(description.to_owned()),
+        ..stage::spec("changing", json!({}))
+    };
+    stage::played(spec, act)
+}
+
+fn once_asked(context: &Context, says: &str) -> Result<Reply, Halt> {
+    let schema = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+    let ask = Ask::Form { message: "Who?".into(), schema };
+    if context.answers.to("who", &ask)?.is_none() {
+        return Err(Halt::Ask(Asks::from_iter([(String::from("who"), ask)])));
+    }
+    Ok(Reply::Tool(ToolResult::text(says)))
+}
+
+#[tokio::test]
+async fn an_answer_is_judged_by_the_rules_and_the_tool_of_when_it_comes() {
+    for channel in CHANNELS {
+        let world = world(vec![changing("one", |_, context| once_asked(context, "the old one"))]);
+        let fresh = |description| changing(description, |_, context| once_asked(context, "the new one"));
+        let client = Script::open(&world, channel, newest(Door::Handshake), able()).await;
+        let mut known = Vec::new();
+        for (policy, next, code) in [
+            ("admin", fresh("one"), None),
+            ("admin", fresh("another"), Some("Forbidden")),
+            ("read-only", fresh("another"), Some("NoSuchTool")),
+        ] {
+            let call = client.start("tools/call", json!({"name": "changing"}));
+            let asked = |message: &Value| {
+                message["method"] == "elicitation/create" && !known.contains(&message["id"])
+            };
+            let request = call.outlet.find(asked).await;
+            known.push(request["id"].clone());
+            world.catalog.reconfigure(vec![next], under(&world, policy, Filter::default())).unwrap();
+            let response = json!({"jsonrpc": "2.0", "id": request["id"], "result": accept("Ann")});
+            assert_eq!(client.send(response).await.status, 202);
+            let heard = call.heard().await;
+            match code {
+                None => assert_eq!(heard.result()["content"][0]["text"], "the new one"),
+                Some("NoSuchTool") => assert_eq!(heard.fault().1, -32602),
+                Some(kind) => assert_eq!(heard.result()["structuredContent"]["error"]["kind"], kind),
+            }
+        }
+    }
 }

@@ -54,6 +54,7 @@ async fn ask(app: &App, state: Option<&Value>) -> Value {
         connection: NEXT.fetch_add(1, Ordering::SeqCst),
         headers: Arc::new(HeaderFacts::default()),
         gone: CancellationToken::new(),
+        right: None,
     };
     let outlet: Arc<Recorder> = Arc::default();
     let answer = app.handler().handle(Delivery { body: Ok(message) }, peer, outlet).await;

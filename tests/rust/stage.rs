@@ -14,7 +14,7 @@ use bartizan::protocol::types::{
 };
 use bartizan::schema::LazySchema;
 
-type Act = fn(&Approved, &Context) -> Result<Reply, Halt>;
+pub type Act = fn(&Approved, &Context) -> Result<Reply, Halt>;
 
 /// A tool that is a function.
 pub struct Played {

@@ -463,3 +463,22 @@ async fn open_streams_end_when_their_key_is_taken_back_or_runs_out() {
     of_kept[1].until("tools/list_changed").await;
     of_kept[2].until("tools/list_changed").await;
 }
+
+#[test]
+fn one_name_is_not_given_to_two_tenants() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = bartizan::clock::ManualClock::at(Duration::from_secs(1_000_000));
+    let of = |tenant: Option<&str>| Grant { tenant: tenant.map(String::from), ..Grant::named("ci") };
+    let stores = [KeyStore::open(folder.path(), clock.clone()), KeyStore::in_memory(clock)];
+    for store in stores.map(Result::unwrap) {
+        let first = store.mint(&of(Some("acme"))).unwrap();
+        store.mint(&of(Some("acme"))).unwrap();
+        for other in [None, Some("globex")] {
+            let refused = store.mint(&of(other)).map(|_| ()).unwrap_err();
+            assert_eq!(refused.kind(), bartizan::error::Kind::BadConfig);
+        }
+        assert_eq!(store.list().len(), 2);
+        assert!(store.revoke(&first.id).unwrap());
+        assert!(store.mint(&of(None)).is_err(), "the other key of that name is still there");
+    }
+}

@@ -24,6 +24,7 @@ use bartizan::redaction::{self, Redactor};
 use bartizan::server::{Config, KeyRing, Server, ServerParts, Spent};
 use bartizan::state::StateDir;
 use bartizan::tasks;
+use bartizan::transport::auth::Right;
 use bartizan::transport::{Answer, Channel, Delivery, Handler, HeaderFacts, Outlet, Peer};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -270,6 +271,8 @@ pub struct Script {
     pub revision: Revision,
     pub channel: Channel,
     pub principal: Arc<Principal>,
+    /// What it was let in by.
+    pub right: Option<Right>,
     pub capabilities: Value,
     pub session: Option<String>,
     connection: u64,
@@ -301,6 +304,7 @@ impl Script {
             revision,
             channel,
             principal: Arc::new(Principal::new("key:alice", PrincipalKind::ApiKey)),
+            right: None,
             capabilities: able(),
             session: None,
             connection: CONNECTIONS.fetch_add(1, Ordering::SeqCst),
@@ -346,6 +350,7 @@ impl Script {
             connection: if stdio { self.connection } else { CONNECTIONS.fetch_add(1, Ordering::SeqCst) },
             headers: Arc::new(if stdio { HeaderFacts::default() } else { headers }),
             gone: if stdio { self.gone.clone() } else { CancellationToken::new() },
+            right: self.right.clone(),
         }
     }
 

@@ -8,18 +8,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bartizan::approvals::Decision;
+use bartizan::clock::SystemClock;
 use bartizan::error::{Error, Kind};
+use bartizan::identity::keys::{Grant, KeyStore};
 use bartizan::json::{Value, json};
 use bartizan::pipeline::{self, Approved, BoxFuture, Context, Halt, Reply, Tasking, Tool, ToolSpec};
-use bartizan::policy::Effect;
+use bartizan::policy::{Effect, Filter};
 use bartizan::principal::{Principal, PrincipalKind};
 use bartizan::protocol::Door;
 use bartizan::protocol::types::{Ask, Asks, ToolResult};
 use bartizan::secret::Secret;
 use bartizan::tasks;
+use bartizan::transport::auth::Right;
 use bartizan::transport::{Channel, HeaderFacts};
 use tokio::sync::Semaphore;
 
+use crate::lists::under;
 use crate::stage;
 use crate::support::{Ground, Heard, PATIENCE, Script, World, able, newest};
 
@@ -803,4 +807,102 @@ async fn a_stream_hears_of_the_tasks_it_asked_for_and_may_see() {
     let late = alice.start("subscriptions/listen", json!({"notifications": {"taskIds": [ignored]}}));
     let told = late.outlet.method("notifications/tasks").await;
     assert_eq!(told["params"]["status"], "completed");
+}
+
+/// A tool that asks once, as a task.
+fn asking_once() -> Arc<dyn Tool> {
+    stage::played(as_task(stage::spec("once", json!({}))), |_, context| {
+        let (key, ask) = question("one");
+        match context.answers.to(&key, &ask)? {
+            None => Err(Halt::Ask(Asks::from_iter([(key, ask)]))),
+            Some(answer) => Ok(Reply::Tool(ToolResult::text(answer["content"]["name"].to_string()))),
+        }
+    })
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_written_down_is_not_lost() {
+    let world = Ground::new().world(vec![asking_once()]);
+    let client = client(&world).await;
+    let id = started(&client, "once", json!({})).await;
+    ended(&client, &id, "input_required").await;
+    // nothing can be put in the place of this
+    let file = files(&world).into_iter().find(|path| path.to_string_lossy().ends_with(".open")).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir_all(file.join("in the way")).unwrap();
+    // whatever its client is told: the task has the answer
+    answer(&client, &id, json!({"one": name("Ann")})).await;
+    let task = ended(&client, &id, "completed").await;
+    assert_eq!(task["result"]["content"][0]["text"], r#""Ann""#);
+}
+
+#[tokio::test]
+async fn mail_that_cannot_be_read_keeps_no_other_back_and_large_answers_are_not_left() {
+    let ground = Ground::new();
+    let (tool, far) = (Arc::new(Gated::new("slow")), Arc::new(Gated::new("slow")));
+    let (here, there) = (ground.world(vec![tool.clone()]), ground.world(vec![far.clone()]));
+    let (near, distant) = (client(&here).await, client(&there).await);
+    let id = started(&near, "slow", json!({})).await;
+    let large = json!({"one": {"action": "accept", "content": {"name": "x".repeat(300 << 10)}}});
+    assert_eq!(
+        answer(&distant, &id, large).await.fault(),
+        (400, -32602),
+        "nothing is asked, and it is large"
+    );
+    let file = files(&here).into_iter().find(|path| path.to_string_lossy().ends_with(".open")).unwrap();
+    for place in ["0", "z"] {
+        std::fs::create_dir(file.with_file_name(format!("{id}.mail-{place}"))).unwrap();
+    }
+    acknowledged(&distant.ask("tasks/cancel", json!({"taskId": id})).await);
+    ended(&distant, &id, "cancelled").await;
+    assert_eq!(tool.dropped.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_person_ends_with_the_key_it_was_made_with() {
+    let (ground, tool) = (office(), writer());
+    let world = ground.world(vec![tool.clone()]);
+    let keys = KeyStore::in_memory(SystemClock::shared()).unwrap();
+    let [kept, lost] = [(); 2].map(|()| keys.mint(&Grant::named("alice")).unwrap());
+    let mut client = client(&world).await;
+    for (minted, size) in [(&kept, 1), (&lost, 2)] {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {}", minted.key.expose()).parse().unwrap());
+        client.right = Some(Right::new(keys.clone(), &headers));
+        let id = started(&client, "writer", json!({"size": size})).await;
+        until(&client, &id, |task| task["statusMessage"].is_string()).await;
+        if size == 2 {
+            assert!(keys.revoke(&lost.id).unwrap());
+        }
+        tool.go.add_permits(1);
+        decide(&world, Decision::Approve);
+        let task = ended(&client, &id, "completed").await;
+        if size == 1 {
+            assert_eq!(task["result"]["content"][0]["text"], "Done.");
+        } else {
+            assert_eq!(task["result"]["structuredContent"]["error"]["kind"], "Forbidden", "{task}");
+        }
+    }
+    assert_eq!(tool.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_person_runs_what_is_there_when_it_goes_on() {
+    let (ground, old) = (office(), writer());
+    let world = ground.world(vec![old.clone()]);
+    let client = client(&world).await;
+    let (alike, mut other) = (writer(), Gated::new("writer"));
+    other.spec.effect = Effect::Write;
+    other.spec.description = Some("Does something else.".into());
+    let other = Arc::new(other);
+    for (size, next) in [(1, &alike), (2, &other)] {
+        let id = started(&client, "writer", json!({"size": size})).await;
+        until(&client, &id, |task| task["statusMessage"].is_string()).await;
+        let line = under(&world, "standard", Filter::default());
+        world.catalog.reconfigure(vec![Arc::clone(next) as Arc<dyn Tool>], line).unwrap();
+        decide(&world, Decision::Approve);
+        let task = ended(&client, &id, "completed").await;
+        assert_eq!(task["result"]["isError"] == true, size == 2, "{task}");
+    }
+    assert_eq!((old.runs(), alike.runs(), other.runs()), (0, 1, 0));
 }

@@ -24,11 +24,14 @@ use crate::protocol::message::{self, Id};
 use crate::protocol::shape::{self, Frame};
 use crate::protocol::types::{Asks, LogLevel};
 use crate::protocol::{Method, Revision};
+use crate::server::again::again;
 use crate::server::asks::missing_capability;
+use crate::server::dispatch::Visit;
 use crate::server::faults;
 use crate::server::session::lock;
 use crate::server::voice::Speaker;
 use crate::tasks::{Record, State};
+use crate::transport::auth::{Lease, Right};
 
 /// Letters of a message about progress that are kept.
 const MESSAGE: usize = 500;
@@ -37,6 +40,8 @@ const MESSAGE: usize = 500;
 pub(in crate::server) struct Link {
     tasks: Arc<Tasks>,
     principal: Arc<Principal>,
+    /// Whether its caller still has the rights it was made with.
+    lease: Option<Lease>,
     revision: Revision,
     /// Fires when the task is taken back. Until then nobody can: the request is given up by dropping the job.
     pub(in crate::server) cancel: CancellationToken,
@@ -47,14 +52,14 @@ pub(in crate::server) struct Link {
 impl Link {
     pub(in crate::server) fn new(
         tasks: &Arc<Tasks>,
-        principal: Arc<Principal>,
-        revision: Revision,
+        visit: &Visit,
     ) -> (Arc<Self>, oneshot::Receiver<Record>) {
         let (sender, receiver) = oneshot::channel();
         let link = Self {
             tasks: Arc::clone(tasks),
-            principal,
-            revision,
+            principal: Arc::clone(&visit.principal),
+            lease: visit.right.as_ref().and_then(Right::lease),
+            revision: visit.revision,
             cancel: CancellationToken::new(),
             live: OnceCell::new(),
             made: Mutex::new(Some(sender)),
@@ -65,6 +70,16 @@ impl Link {
     /// The answer to the request whose call goes on as this task.
     pub(in crate::server) fn created(&self, id: &Id, record: &Record, frame: Frame<'_>) -> String {
         message::result(id, shape::task(frame, wire::shown(record, self.tasks.store.poll_ms())))
+    }
+
+    /// Refuses where the caller's key was taken back, has run out, or grants something else by now.
+    fn holds(&self) -> Result<()> {
+        // what has not become a task lasts as long as its request
+        if self.live.get().is_none() || self.lease.as_ref().is_none_or(|lease| lease()) {
+            return Ok(());
+        }
+        let message = "The key that this call was made with does not allow it any more; it was given up.";
+        Err(Error::new(Kind::Forbidden, message))
     }
 
     async fn become_task(&self, ran: bool) -> Result<()> {
@@ -182,6 +197,7 @@ impl Job {
         let link = &self.link;
         let mut approvals = 0;
         let mut ran = false;
+        let mut tool = Arc::clone(&self.tool);
         for _ in 0..=link.tasks.rounds {
             loop {
                 let (earlier, state) = (answers.responses.clone(), answers.state.clone());
@@ -191,12 +207,18 @@ impl Job {
                     detach: Some(Arc::clone(link) as Arc<dyn Detach>),
                     ..self.context.clone()
                 };
-                let call = Proposed {
-                    tool: Arc::clone(&self.tool),
-                    arguments: self.arguments.clone(),
-                    method: Method::ToolsCall.name(),
+                let (method, now) = (Method::ToolsCall.name(), link.tasks.catalog.now());
+                let line = link.tasks.line_of(&now);
+                // who waited goes on with what it may do by now, and with what is there by now
+                let allowed = link.holds().and_then(|()| again(&now, (method, &tool.spec().name), &tool));
+                tool = match allowed {
+                    Ok(tool) => tool,
+                    Err(error) => {
+                        let error = line.unheard(method, Some(&tool.spec().name), &context, error).await;
+                        return Inline::Done(Err(error));
+                    }
                 };
-                let line = link.tasks.line();
+                let call = Proposed { tool: Arc::clone(&tool), arguments: self.arguments.clone(), method };
                 let outcome = tokio::select! {
                     biased;
                     outcome = line.run(call, &context) => outcome,

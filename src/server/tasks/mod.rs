@@ -8,9 +8,10 @@
 //! Must not: tell another caller's task from one that is not there.
 
 mod job;
+mod open;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,20 +21,20 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use job::{Inline, Job, Link, Telling};
+use open::Open;
 
 use super::dispatch::{Visit, no_method};
 use super::session::lock;
 use super::subscriptions::{Change, Streams};
 use super::{Server, faults};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, digest, json};
-use crate::pipeline::{Line, answers};
+use crate::pipeline::Line;
 use crate::principal::Principal;
 use crate::protocol::message;
 use crate::protocol::meta::TASKS;
 use crate::protocol::shape::{self, Frame, Nothing};
-use crate::protocol::types::Ask;
 use crate::protocol::{Method, Revision};
 use crate::tasks::{Mail, Record, State, Store};
 
@@ -58,17 +59,6 @@ struct Live {
     revision: Revision,
     /// One change after the other.
     writing: tokio::sync::Mutex<()>,
-}
-
-/// The questions of a task.
-#[derive(Default)]
-struct Open {
-    /// What is asked now: the tool's key and question, by the key that the client sees.
-    asked: BTreeMap<String, (String, Ask)>,
-    /// Answers, by the tool's key.
-    answered: BTreeMap<String, Value>,
-    /// Every key that a client has seen; none is used again.
-    used: BTreeSet<String>,
 }
 
 /// The tasks of this process.
@@ -153,8 +143,8 @@ impl Tasks {
     }
 
     /// The line as it is now: a call that was held is judged by what holds when it goes on.
-    fn line(&self) -> Arc<Line> {
-        Arc::clone(self.catalog.now().line().unwrap_or(&self.first_line))
+    fn line_of<'a>(&'a self, now: &'a Snapshot) -> &'a Arc<Line> {
+        now.line().unwrap_or(&self.first_line)
     }
 
     /// Takes back whatever runs; it ends as something that the server ended.
@@ -276,7 +266,7 @@ impl Tasks {
     fn tell(&self, record: &Record, revision: Revision) {
         let frame = Frame { revision, server: &self.info };
         match wire::detailed(record, self.store.poll_ms(), frame) {
-            Ok(params) => self.streams.tell(Change::Task(&record.id, &params)),
+            Ok(params) => self.streams.tell(Change::Task(&record.id, &params), |_| true),
             Err(error) => tracing::error!(error = %error, "where a task stands could not be told"),
         }
     }
@@ -303,7 +293,7 @@ impl Tasks {
         });
     }
 
-    async fn round(&self, sweep: bool) {
+    async fn round(self: &Arc<Self>, sweep: bool) {
         let now = self.store.now();
         let all: Vec<Arc<Live>> = lock(&self.live).values().cloned().collect();
         let mut running = Vec::new();
@@ -321,7 +311,7 @@ impl Tasks {
             }
             let awaited = lock(&live.awaited).clone();
             if let Some(approval) = awaited
-                && !self.line().awaits(&approval).await
+                && !self.line_of(&self.catalog.now()).awaits(&approval).await
             {
                 lock(&live.awaited).take();
                 live.heard.notify_one();
@@ -330,63 +320,22 @@ impl Tasks {
         }
         let store = Arc::clone(&self.store);
         let work = move || {
-            if sweep {
-                store.sweep()?;
+            if sweep && let Err(error) = store.sweep() {
+                tracing::error!(error = %error, "tasks that have expired could not be removed");
             }
-            store.mail(&running)
+            Ok(store.mail(&running))
         };
-        match aside(work).await {
-            Err(error) => tracing::error!(error = %error, "the mail of tasks could not be read"),
-            Ok(mail) => {
-                for (id, mail) in mail {
-                    let live = lock(&self.live).get(&id).cloned();
-                    match (live, mail) {
-                        (Some(live), Mail::Cancel) => live.cancel.cancel(),
-                        (Some(live), Mail::Answers { responses }) => {
-                            // who sent it has been told of what was wrong with it
-                            let _ = self.answered(&live, responses).await;
-                        }
-                        (None, _) => {}
-                    }
+        for (id, mail) in aside(work).await.unwrap_or_default() {
+            let live = lock(&self.live).get(&id).cloned();
+            match (live, mail) {
+                (Some(live), Mail::Cancel) => live.cancel.cancel(),
+                (Some(live), Mail::Answers { responses }) => {
+                    // who sent it has been told of what was wrong with it
+                    let _ = self.answered(&live, responses).await;
                 }
+                (None, _) => {}
             }
         }
-    }
-
-    /// Takes answers; what is not asked is ignored, what does not fit its question is refused.
-    async fn answered(&self, live: &Arc<Live>, given: Map<String, Value>) -> Result<()> {
-        let (left, fresh) = {
-            let mut open = lock(&live.open);
-            for (key, answer) in &given {
-                if let Some((_, ask)) = open.asked.get(key) {
-                    answers::check(ask, answer)?;
-                }
-            }
-            let mut fresh = false;
-            for (key, answer) in given {
-                if let Some((own, _)) = open.asked.remove(&key) {
-                    open.answered.insert(own, answer);
-                    fresh = true;
-                }
-            }
-            (open.asked.keys().cloned().collect::<BTreeSet<_>>(), fresh)
-        };
-        if !fresh {
-            return Ok(());
-        }
-        self.change(live, |record| {
-            if left.is_empty() {
-                record.state = State::Working;
-                record.message = None;
-            } else if let State::InputRequired { requests } = &mut record.state {
-                requests.retain(|key, _| left.contains(key));
-            }
-        })
-        .await?;
-        if left.is_empty() {
-            live.heard.notify_one();
-        }
-        Ok(())
     }
 }
 

@@ -72,17 +72,14 @@ fn odd(cause: serde_json::Error) -> Error {
 
 /// Checks answers that go to another process: all that can be seen from here is whether they look like answers.
 pub(super) fn check_from_afar(record: &Record, mail: &Mail) -> Result<()> {
-    let (Mail::Answers { responses }, State::InputRequired { requests }) = (mail, &record.state) else {
-        return Ok(());
-    };
-    let asked = responses.iter().filter(|(key, _)| requests.contains_key(*key));
-    for (_, answer) in asked {
-        answers::check_form(answer)?;
-    }
+    let Mail::Answers { responses } = mail else { return Ok(()) };
+    // whatever the task does now: it is written down until its process reads it
     if serde_json::to_vec(responses).map_or(0, |bytes| bytes.len()) > MOST_BYTES {
         return Err(faults::bad_params("The answers are too large; send less."));
     }
-    Ok(())
+    let State::InputRequired { requests } = &record.state else { return Ok(()) };
+    let mut asked = responses.iter().filter(|(key, _)| requests.contains_key(*key));
+    asked.try_for_each(|(_, answer)| answers::check_form(answer))
 }
 
 /// Bytes of answers that are left for another process.
