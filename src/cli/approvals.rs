@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{ApprovalAction, Approvals as Typed, OperatorFlags};
+use super::hushed::Hushed;
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, Decision, Listed, Status, visible};
@@ -277,6 +278,7 @@ fn passphrase(flags: &OperatorFlags, prompt: &str, new: bool) -> Result<Secret> 
                 "There is no terminal to ask for the passphrase on; give it as --passphrase env:NAME or file:PATH.",
             ));
         }
+        let _hushed = Hushed::new();
         let typed = ask(prompt)?;
         if new && ask("The same again: ")?.expose() != typed.expose() {
             return Err(Error::new(

@@ -11,6 +11,7 @@ mod audit;
 mod call;
 mod check;
 mod demo;
+mod hushed;
 mod practice;
 mod screen;
 mod serve;

@@ -476,7 +476,9 @@ def test_first_starts_meet_and_what_a_crash_left_is_no_obstacle(tools: Path, sta
         for process in (one, other):
             process.err.wait(lambda line: line.startswith("serving http://"))
         assert left.read_text().startswith("bz_")
-        assert sum("http.key" in process.err.text() for process in (one, other)) == 1, "one of them made the key"
+        for process in (one, other):
+            process.stop()
+        assert sum("http.key" in process.said() for process in (one, other)) == 1, "one of them made the key"
     with Served("--tools", tools) as served:
         assert served.call("add", {"a": 1}).status == 200
     keys = json.loads((state / "keys.json").read_text())["keys"]
