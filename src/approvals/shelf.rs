@@ -94,7 +94,7 @@ impl Approvals {
             }
         }
         for mut over in [used, undecided] {
-            over.sort_by(|left, right| right.0.cmp(&left.0));
+            over.sort_by_key(|one| std::cmp::Reverse(one.0));
             let mut places = 0usize;
             for (_, its, one) in over {
                 places = places.saturating_add(its);
@@ -154,16 +154,15 @@ impl Approvals {
             return Ok(false);
         }
         let known = self.shelf.lock().get(id).cloned();
-        let facts = match known {
-            Some(facts) => facts,
-            None => {
-                let names = self.files.names()?;
-                let Some(one) = names.iter().filter_map(|file| named(file)).find(|one| one.id == id) else {
-                    return Ok(false);
-                };
-                let Some(facts) = self.facts_of(&one)? else { return Ok(false) };
-                facts
-            }
+        let facts = if let Some(facts) = known {
+            facts
+        } else {
+            let names = self.files.names()?;
+            let Some(one) = names.iter().filter_map(|file| named(file)).find(|one| one.id == id) else {
+                return Ok(false);
+            };
+            let Some(facts) = self.facts_of(&one)? else { return Ok(false) };
+            facts
         };
         if facts.expires <= self.now() {
             return Ok(false);
