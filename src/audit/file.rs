@@ -6,10 +6,11 @@
 //! A file that is full, or that somebody else moved away, is left behind, and the chain goes on in a new one: whoever
 //! writes looks whether the file it has locked is still the one of that name.
 //!
-//! Must not: leave half a line behind; what could not be written whole is cut off again.
+//! Must not: leave half a line behind; what could not be written whole is cut off again. Or wait for the lock: who finds
+//! it taken is told [`io::ErrorKind::WouldBlock`], and decides how long to try (`queue.rs`).
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,9 +18,9 @@ use std::time::Duration;
 use super::chain::{Head, Link, hash_of, text};
 use super::checkpoint::{Kept, Signer, keep};
 use super::line::Members;
+use super::place::{Opened, put_aside};
 use super::{Config, process, segments};
 use crate::clock::rfc3339;
-use crate::ownership::{make_private, private};
 
 /// How far back the last good line is looked for.
 const TAIL: u64 = 1 << 20;
@@ -38,6 +39,8 @@ pub(super) struct Settings {
     oldest: Duration,
     /// How many full files are kept; 0 keeps all.
     keep: usize,
+    /// How long opening waits for the lock.
+    wait: Duration,
 }
 
 impl Settings {
@@ -49,6 +52,7 @@ impl Settings {
             most: config.rotate_megabytes.saturating_mul(1 << 20),
             oldest: Duration::from_secs(u64::from(config.rotate_days) * DAY),
             keep: config.keep,
+            wait: Duration::from_secs(u64::from(config.lock_timeout)),
         }
     }
 }
@@ -56,9 +60,13 @@ impl Settings {
 /// An audit file, opened for appending.
 pub(super) struct File {
     path: PathBuf,
-    handle: fs::File,
+    opened: Opened,
+    /// Where the chain stands, with what is in the buffer.
     head: Head,
+    /// How much of the file was seen or written.
     length: u64,
+    /// Head and length without the buffer: what holds again after a failure.
+    good: (Head, u64),
     signer: Option<Signer>,
     settings: Settings,
     since_checkpoint: u64,
@@ -66,7 +74,10 @@ pub(super) struct File {
     began: Option<String>,
     /// A full file could not be renamed; that was said.
     stuck: bool,
+    /// What is written next, or was written last.
     buffer: Vec<u8>,
+    /// What the same append had written before that.
+    earlier: Vec<u8>,
     kept: Option<Kept>,
 }
 
@@ -76,42 +87,50 @@ impl File {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;
         }
+        let wait = settings.wait;
         let mut opened = Self {
             path: path.to_path_buf(),
-            handle: at(path)?,
+            opened: Opened::at(path)?,
             head: Head::START,
             length: 0,
+            good: (Head::START, 0),
             signer: None,
             settings,
             since_checkpoint: 0,
             began: None,
             stuck: false,
             buffer: Vec::new(),
+            earlier: Vec::new(),
             kept: None,
         };
-        opened.locked(wall, |opened| {
-            opened.signer = Some(Signer::open(key, path)?);
-            // Somebody may have died between renaming a full file and beginning the next.
-            opened.head =
-                segments::full(path).last().and_then(|last| segments::last(last)).unwrap_or(Head::START);
-            let length = opened.handle.metadata()?.len();
-            opened.catch_up(length, wall)?;
-            opened.close_what_the_dead_left(length, wall)?;
-            opened.write()
-        })?;
+        patiently(wait, || opened.begin(key, wall))?;
         Ok(opened)
     }
 
-    /// Appends lines.
+    fn begin(&mut self, key: &Path, wall: Duration) -> io::Result<()> {
+        self.locked(wall, |file, length| {
+            file.signer = Some(Signer::open(key, &file.path)?);
+            // Somebody may have died between renaming a full file and beginning the next. Unless taking the lock showed
+            // already where the chain stands, because the file we had opened was left behind meanwhile.
+            if file.head == Head::START {
+                file.head = segments::end(&file.path)?.unwrap_or(Head::START);
+                file.good.0 = file.head;
+            }
+            file.catch_up(length, wall, true)?;
+            file.close_what_the_dead_left(length, wall)?;
+            file.write()
+        })
+    }
+
+    /// Appends lines. `WouldBlock`: somebody else has the lock.
     pub(super) fn append<'a>(
         &mut self,
         lines: impl Iterator<Item = &'a str>,
         wall: Duration,
     ) -> io::Result<()> {
-        self.locked(wall, |file| {
-            let length = file.handle.metadata()?.len();
+        self.locked(wall, |file, length| {
             if length != file.length {
-                file.catch_up(length, wall)?;
+                file.catch_up(length, wall, true)?;
             }
             if file.is_full(wall)? {
                 file.rotate(wall)?;
@@ -132,15 +151,16 @@ impl File {
         })
     }
 
-    /// What the last append wrote.
-    pub(super) fn written(&self) -> &[u8] {
-        &self.buffer
+    /// What the last append wrote, in order; when it failed, what it had written by then.
+    pub(super) fn written(&self) -> [&[u8]; 2] {
+        [&self.earlier, &self.buffer]
     }
 
     /// Appends a checkpoint if anything was written since the last.
     pub(super) fn checkpoint(&mut self, wall: Duration) -> io::Result<()> {
         if self.since_checkpoint == 0 {
             self.buffer.clear();
+            self.earlier.clear();
             return Ok(());
         }
         self.since_checkpoint = u64::MAX;
@@ -150,64 +170,59 @@ impl File {
         result
     }
 
-    fn locked<T>(&mut self, wall: Duration, work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+    /// Works with the lock, and with the length of the file.
+    fn locked<T>(
+        &mut self,
+        wall: Duration,
+        work: impl FnOnce(&mut Self, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
         self.buffer.clear();
-        self.lock(wall)?;
+        self.earlier.clear();
         let since = self.since_checkpoint;
-        let result = work(self);
+        let result = self.lock(wall).and_then(|length| work(self, length));
         if result.is_err() {
-            // Where the chain stands is read from the file again: nothing of the buffer is in it.
+            // What is in the buffer is not in the file.
             self.buffer.clear();
-            self.recall();
+            (self.head, self.length) = self.good;
             self.since_checkpoint = since;
             self.kept = None;
         }
         // Unlocking fails only if the descriptor is gone, and then the lock is too.
-        let _ = self.handle.unlock();
+        let _ = self.opened.handle.unlock();
         result
     }
 
-    /// Takes the lock of the file that has the name now. One that was moved away is left behind: what it ends with is
-    /// what an empty one goes on from.
-    fn lock(&mut self, wall: Duration) -> io::Result<()> {
+    /// Takes the lock of the file that has the name now, and says how long that is. One that was moved away is left
+    /// behind: what it ends with is what an empty one goes on from. Where the lock is taken, nothing has changed.
+    fn lock(&mut self, wall: Duration) -> io::Result<u64> {
         loop {
-            self.handle.lock()?;
-            if is_at(&self.handle, &self.path)? {
-                return Ok(());
+            self.opened.handle.try_lock()?;
+            if let Some(length) = self.opened.length_at(&self.path)? {
+                return Ok(length);
             }
-            let length = self.handle.metadata()?.len();
+            let next = Opened::at(&self.path)?;
+            next.handle.try_lock()?;
+            let length = self.opened.handle.metadata()?.len();
             if length > self.length {
-                self.catch_up(length, wall)?;
+                self.catch_up(length, wall, false)?;
             }
-            let next = at(&self.path)?;
-            let _ = self.handle.unlock();
-            self.handle = next;
+            let _ = self.opened.handle.unlock();
+            self.opened = next;
             (self.length, self.began) = (0, None);
-            self.handle.lock()?;
-            let length = self.handle.metadata()?.len();
+            self.good = (self.good.0, 0);
+            let length = self.opened.handle.metadata()?.len();
             if length > 0 {
                 // Somebody else went on already, from the same last line; so what we would have said of it is said.
                 self.buffer.clear();
-                self.catch_up(length, wall)?;
-            } else if let Some(last) = segments::full(&self.path).last().and_then(|last| segments::last(last))
+                self.catch_up(length, wall, true)?;
+            } else if let Some(last) = segments::end(&self.path)?
                 && last.seq > self.head.seq
             {
                 self.buffer.clear();
                 self.head = last;
+                self.good = (last, 0);
             }
-            let _ = self.handle.unlock();
         }
-    }
-
-    /// After a failure: the last line that is really in the file.
-    fn recall(&mut self) {
-        let found =
-            self.handle.metadata().and_then(|data| segments::tail(&mut self.handle, data.len(), TAIL));
-        let lines = found.unwrap_or_default();
-        let last = lines.split(|byte| *byte == b'\n').rev().find_map(Link::of);
-        let last = last.map(|link| Head { seq: link.seq, hash: link.hash });
-        let before = || segments::full(&self.path).last().and_then(|last| segments::last(last));
-        self.head = last.or_else(before).unwrap_or(Head::START);
     }
 
     fn is_full(&mut self, wall: Duration) -> io::Result<bool> {
@@ -233,48 +248,60 @@ impl File {
 
     /// Signs the end of a full file, renames it and begins the next. A file that cannot be renamed is written on.
     fn rotate(&mut self, wall: Duration) -> io::Result<()> {
-        let full = segments::next(&self.path);
+        let full = segments::next(&self.path)?;
         let name = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut line = Members::new("event", wall, process::name());
         line.text("event", "audit_file_full").text("file", &name);
         self.head.append(&mut self.buffer, &line.finish());
         self.sign(wall);
-        self.write()?;
-        self.buffer.clear();
+        self.flush()?;
         if let Some(kept) = self.kept.take() {
             keep(&self.path, &kept);
         }
-        if let Err(cause) = fs::rename(&self.path, &full) {
+        if let Err(cause) = put_aside(&self.path, &full) {
             tracing::error!(kind = ?cause.kind(), "a full audit file cannot be renamed; it is written on");
             self.stuck = true;
             return Ok(());
         }
-        let _ = self.handle.unlock();
         self.lock(wall)?;
         self.retire(wall)
     }
 
-    /// Deletes full files beyond those that are kept. The chain names the last line of what is gone first.
+    /// Deletes full files beyond those that are kept. The chain names the last line of what is gone first; a file whose
+    /// last line cannot be named stays, and what is newer with it, for the chain would show a gap.
     fn retire(&mut self, wall: Duration) -> io::Result<()> {
-        let full = segments::full(&self.path);
+        let mut full = segments::full(&self.path)?;
         let beyond = if self.settings.keep == 0 { 0 } else { full.len().saturating_sub(self.settings.keep) };
-        for old in &full[..beyond] {
-            let Some(last) = segments::last(old) else { continue };
+        full.truncate(beyond);
+        let mut named = 0;
+        for old in &full {
+            let Ok(Some(last)) = segments::last(old) else {
+                tracing::error!("an old audit file has no last line that can be read; it is not deleted");
+                break;
+            };
             let name = old.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut line = Members::new("event", wall, process::name());
             line.text("event", "audit_file_deleted").text("file", &name);
             line.number("last_seq", last.seq).text("last_hash", text(&last.hash));
             self.head.append(&mut self.buffer, &line.finish());
+            named += 1;
         }
-        if beyond > 0 {
-            self.write()?;
-            self.buffer.clear();
+        if named > 0 {
+            self.flush()?;
         }
-        for old in &full[..beyond] {
+        for old in &full[..named] {
             if let Err(cause) = fs::remove_file(old) {
                 tracing::warn!(kind = ?cause.kind(), "an old audit file cannot be deleted");
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// Writes the buffer and empties it for what comes next.
+    fn flush(&mut self) -> io::Result<()> {
+        self.write()?;
+        self.earlier.append(&mut self.buffer);
         Ok(())
     }
 
@@ -283,16 +310,17 @@ impl File {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let written = self
-            .handle
+        let handle = &mut self.opened.handle;
+        let written = handle
             .write_all(&self.buffer)
-            .and_then(|()| if self.settings.sync { self.handle.sync_data() } else { Ok(()) });
+            .and_then(|()| if self.settings.sync { handle.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             // If this fails too, the next writer finds a torn tail and seals it.
-            let _ = self.handle.set_len(self.length);
+            let _ = handle.set_len(self.length);
             return Err(error);
         }
         self.length += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        self.good = (self.head, self.length);
         Ok(())
     }
 
@@ -306,8 +334,8 @@ impl File {
         self.since_checkpoint = 0;
     }
 
-    /// Takes the chain up where the file ends, and seals a torn tail.
-    fn catch_up(&mut self, length: u64, wall: Duration) -> io::Result<()> {
+    /// Takes the chain up where the file ends, and seals a torn tail; what seals it goes into this file, or into the next.
+    fn catch_up(&mut self, length: u64, wall: Duration, here: bool) -> io::Result<()> {
         if length < self.length {
             // Somebody cut the file. The chain goes on from what we know, so that the gap shows.
             let mut line = Members::new("event", wall, process::name());
@@ -321,7 +349,6 @@ impl File {
         }
         let from = self.length.max(length.saturating_sub(TAIL)).min(length);
         let tail = self.read(from, length)?;
-        self.length = length;
         let mut good_end = 0;
         let mut end = tail.len();
         while let Some(line_end) = tail[..end].iter().rposition(|byte| *byte == b'\n') {
@@ -330,6 +357,7 @@ impl File {
             if let Some(link) = Link::of(&tail[start..line_end]).filter(|_| whole) {
                 self.head = Head { seq: link.seq, hash: link.hash };
                 good_end = line_end + 1;
+                self.good = (self.head, from + u64::try_from(good_end).unwrap_or(u64::MAX));
                 break;
             }
             if start == 0 {
@@ -337,8 +365,18 @@ impl File {
             }
             end = start;
         }
+        self.length = length;
         let torn = &tail[good_end..];
         if torn.is_empty() {
+            return Ok(());
+        }
+        if here
+            && let Some(link) = Link::of(torn)
+            && (good_end > 0 || self.starts_line(from)?)
+        {
+            // Only the end of the line is missing.
+            self.head = Head { seq: link.seq, hash: link.hash };
+            self.buffer.push(b'\n');
             return Ok(());
         }
         let mut line = Members::new("recovery", wall, process::name());
@@ -365,8 +403,8 @@ impl File {
 
     fn read(&mut self, from: u64, to: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.handle.seek(SeekFrom::Start(from))?;
-        (&self.handle).take(to - from).read_to_end(&mut bytes)?;
+        self.opened.handle.seek(SeekFrom::Start(from))?;
+        (&self.opened.handle).take(to - from).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -374,9 +412,9 @@ impl File {
     fn close_what_the_dead_left(&mut self, length: u64, wall: Duration) -> io::Result<()> {
         let mut tail = self.read(length.saturating_sub(OPEN), length)?;
         if length < OPEN
-            && let Some(before) = segments::full(&self.path).last()
-            && let Ok(mut before) = fs::File::open(before)
+            && let Some(before) = segments::full(&self.path)?.last()
         {
+            let mut before = fs::File::open(before)?;
             let whole = before.metadata()?.len();
             let mut earlier = segments::tail(&mut before, whole, OPEN - length)?;
             earlier.append(&mut tail);
@@ -417,31 +455,25 @@ impl File {
     }
 }
 
-/// The file at a path, made with mode 0600 if it is not there.
-fn at(path: &Path) -> io::Result<fs::File> {
-    let file = private(OpenOptions::new().create(true).append(true).read(true)).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a file"));
+/// Tries until the lock is had, or that long; in short steps, for it is held for as long as a write takes.
+pub(super) fn patiently<T>(wait: Duration, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const LONGEST: Duration = Duration::from_millis(5);
+    let (mut waited, mut nap) = (Duration::ZERO, Duration::from_micros(50));
+    let mut turns = 16;
+    loop {
+        match attempt() {
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock && waited < wait => {}
+            other => return other,
+        }
+        if turns > 0 {
+            turns -= 1;
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(nap);
+            waited += nap;
+            nap = (nap * 2).min(LONGEST);
+        }
     }
-    make_private(&file)?;
-    Ok(file)
-}
-
-/// Whether a file still has this name.
-#[cfg(unix)]
-fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt as _;
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(cause) => Err(cause),
-    }
-}
-
-#[cfg(not(unix))]
-fn is_at(_file: &fs::File, _path: &Path) -> io::Result<bool> {
-    Ok(true)
 }
 
 /// A text member that we wrote ourselves (without escapes), and what comes after it.

@@ -12,6 +12,7 @@ mod checkpoint;
 mod copies;
 mod file;
 mod line;
+mod place;
 mod process;
 mod query;
 mod queue;
@@ -59,6 +60,8 @@ pub struct Config {
     /// Whether each batch is flushed to the disk before a call goes on (slow; without it a power failure, not a
     /// crash of the process, can lose the last lines).
     pub sync: bool,
+    /// How many seconds a line waits for another process that holds the file; then the call is refused. 0: not at all.
+    pub lock_timeout: u32,
     /// The state directory, set by the program: the default place of the file, and the place of the signing key.
     #[serde(skip)]
     pub state: PathBuf,
@@ -74,6 +77,7 @@ impl Default for Config {
             rotate_days: 0,
             keep: 0,
             sync: false,
+            lock_timeout: 5,
             state: PathBuf::new(),
         }
     }
@@ -111,17 +115,20 @@ impl Audit {
         let file = file::File::open(&path, &config.key(), file::Settings::of(config), clock.wall());
         let file = file.map_err(|cause| {
             let shown = path.display();
-            Error::new(
-                Kind::BadConfig,
+            let said = if cause.kind() == std::io::ErrorKind::WouldBlock {
+                format!(
+                    "The audit file {shown} is held by another process; look whether that hangs, or choose another file with [audit] path."
+                )
+            } else {
                 format!(
                     "The audit file {shown} cannot be opened for writing; choose another with [audit] path."
-                ),
-            )
-            .with_source(cause)
+                )
+            };
+            Error::new(Kind::BadConfig, said).with_source(cause)
         })?;
         Ok(Arc::new(Self {
             path,
-            queue: Queue::new(file, Arc::clone(&clock), config.sync),
+            queue: Queue::new(file, Arc::clone(&clock), config),
             redactor,
             clock,
             most_arguments: config.arguments_limit,
@@ -153,7 +160,7 @@ impl Audit {
             redactor: self.redactor.clone(),
             clock: Arc::clone(&self.clock),
         };
-        if let Err(error) = self.queue.append(members).await {
+        if let Err(error) = self.queue.append(members, false).await {
             entry.owes = false;
             return Err(error);
         }
@@ -162,7 +169,7 @@ impl Audit {
 
     /// Writes a security event that is no call: a failed authentication, a relaxed policy, a refused message.
     pub async fn event(&self, kind: &'static str, detail: &Value) -> Result<()> {
-        self.queue.append(self.event_line(kind, detail)).await
+        self.queue.append(self.event_line(kind, detail), false).await
     }
 
     /// The same for callers that cannot wait; a failure is logged.
@@ -220,7 +227,7 @@ impl Entry {
     pub async fn finish(mut self, finish: Finish<'_>) -> Result<()> {
         let members = self.outcome(&finish);
         self.owes = false;
-        self.queue.append(members).await
+        self.queue.append(members, true).await
     }
 
     fn outcome(&self, finish: &Finish<'_>) -> String {

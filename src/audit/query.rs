@@ -50,7 +50,7 @@ impl Filter {
 /// The last `count` lines that are wanted, oldest first; from full files too, where the last one has not so many.
 pub fn tail(path: &Path, count: usize, filter: &Filter) -> Result<Vec<Value>> {
     let mut found = Vec::new();
-    for file in segments::all(path).iter().rev() {
+    for file in segments::all(path).map_err(|cause| unreadable(path, cause))?.iter().rev() {
         let mut more = tail_of(file, count - found.len(), filter)?;
         more.append(&mut found);
         found = more;
@@ -97,7 +97,7 @@ fn tail_of(path: &Path, count: usize, filter: &Filter) -> Result<Vec<Value>> {
 
 /// Shows every line that is wanted, oldest first, until `show` says enough (false).
 pub fn query(path: &Path, filter: &Filter, mut show: impl FnMut(Value) -> bool) -> Result<()> {
-    for file in segments::all(path) {
+    for file in segments::all(path).map_err(|cause| unreadable(path, cause))? {
         if !query_one(&file, filter, &mut show)? {
             break;
         }

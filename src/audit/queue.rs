@@ -5,16 +5,22 @@
 //! so that many lines share one lock and one write; a caller alone writes at once. Each thread has a queue of its own,
 //! because to wake a caller on another thread costs more than a write.
 //!
-//! Must not: tell anybody that a line is written before it is.
+//! A file that another process holds for longer than a moment is waited for on a thread that may wait, and not for ever.
+//!
+//! Must not: tell anybody that a line is written before it is, or wait for another process on a thread that serves.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::Config;
 use super::copies::Copies;
-use super::file::File;
+use super::file::{File, patiently};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 
@@ -22,6 +28,12 @@ use crate::error::{Error, Kind, Result};
 const MOST_TURNS: usize = 6;
 /// Most queues; more threads than that share.
 const MOST_QUEUES: usize = 16;
+/// How long a thread that serves tries to get the file: about a write of somebody else.
+const MOMENT: Duration = Duration::from_micros(500);
+/// How long is tried after the last try was in vain.
+const STALLED: Duration = Duration::from_millis(200);
+/// How many lines of a queue are kept for a file that cannot be had.
+const MOST_LEFT: usize = 4096;
 
 /// The queue of this thread, of so many.
 fn mine(queues: usize) -> usize {
@@ -41,7 +53,12 @@ pub(super) struct Queue {
     pub(super) copies: Copies,
     /// Calls that have begun and not ended.
     pub(super) running: AtomicUsize,
+    /// Whether each write is flushed to the disk, which no thread that serves may wait for.
     blocking: bool,
+    /// How long a line waits for another process.
+    wait: Duration,
+    /// Another process was waited for in vain the last time.
+    stalled: AtomicBool,
 }
 
 #[derive(Default)]
@@ -53,10 +70,12 @@ struct Waiting {
 struct Pending {
     members: String,
     written: Option<oneshot::Sender<bool>>,
+    /// What it says has happened: it is written late rather than never.
+    owed: bool,
 }
 
 impl Queue {
-    pub(super) fn new(file: File, clock: SharedClock, blocking: bool) -> Arc<Self> {
+    pub(super) fn new(file: File, clock: SharedClock, config: &Config) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             waiting: (0..cores.min(MOST_QUEUES)).map(|_| Mutex::default()).collect(),
@@ -64,21 +83,21 @@ impl Queue {
             clock,
             copies: Copies::default(),
             running: AtomicUsize::new(0),
-            blocking,
+            blocking: config.sync,
+            wait: Duration::from_secs(u64::from(config.lock_timeout)),
+            stalled: AtomicBool::new(false),
         })
     }
 
-    /// Returns when the line is written.
-    pub(super) async fn append(self: &Arc<Self>, members: String) -> Result<()> {
+    /// Returns when the line is written. One that is owed may be written later if this fails.
+    pub(super) async fn append(self: &Arc<Self>, members: String, owed: bool) -> Result<()> {
         let (sender, written) = oneshot::channel();
-        if let Some(writer) = self.push(members, Some(sender)) {
-            if self.blocking && tokio::runtime::Handle::try_current().is_ok() {
-                drop(tokio::task::spawn_blocking(move || drop(writer)));
-            } else {
+        if let Some(writer) = self.push(Pending { members, written: Some(sender), owed }) {
+            if !self.blocking {
                 // Dropped while it gathers, the writer writes at once.
                 self.gather(writer.queue).await;
-                drop(writer);
             }
+            drop(writer);
         }
         match written.await {
             Ok(true) => Ok(()),
@@ -88,7 +107,7 @@ impl Queue {
 
     /// Leaves a line and does not wait; for a caller that has gone.
     pub(super) fn leave(self: &Arc<Self>, members: String) {
-        drop(self.push(members, None));
+        drop(self.push(Pending { members, written: None, owed: true }));
     }
 
     /// Writes what is queued and a checkpoint.
@@ -96,21 +115,18 @@ impl Queue {
         for queue in 0..self.waiting.len() {
             self.drain(queue);
         }
-        let mut file = self.file();
-        if file.checkpoint(self.clock.wall()).is_ok() {
-            self.copies.written(file.written());
-        } else {
+        if self.write(self.patience(), File::checkpoint).is_err() {
             tracing::error!("the last audit checkpoint could not be written");
         }
     }
 
     /// Queues a line. If nobody writes, the caller does: by dropping what it gets.
-    fn push(self: &Arc<Self>, members: String, written: Option<oneshot::Sender<bool>>) -> Option<Writer> {
+    fn push(self: &Arc<Self>, line: Pending) -> Option<Writer> {
         let queue = mine(self.waiting.len());
         let mut waiting = self.waiting(queue);
-        waiting.lines.push_back(Pending { members, written });
+        waiting.lines.push_back(line);
         let somebody_writes = std::mem::replace(&mut waiting.somebody_writes, true);
-        (!somebody_writes).then(|| Writer { all: Arc::clone(self), queue })
+        (!somebody_writes).then(|| Writer { all: Arc::clone(self), queue, may_wait: false })
     }
 
     /// Lets others leave their lines first, as long as more come and not every call that runs is waiting already.
@@ -130,36 +146,109 @@ impl Queue {
         }
     }
 
-    fn drain(&self, queue: usize) {
-        loop {
-            let batch = {
-                let mut waiting = self.waiting(queue);
-                if waiting.lines.is_empty() {
-                    waiting.somebody_writes = false;
-                    return;
-                }
-                std::mem::take(&mut waiting.lines)
-            };
-            let lines = batch.iter().map(|pending| pending.members.as_str());
-            let result = {
-                let mut file = self.file();
-                let result = file.append(lines, self.clock.wall());
-                if result.is_ok() {
-                    // under the lock, so that copies come in the order of the file
-                    self.copies.written(file.written());
-                }
-                result
-            };
-            if let Err(cause) = &result {
-                tracing::error!(kind = ?cause.kind(), "the audit file cannot be written; calls are refused");
+    /// Writes what is queued unless that takes longer than a moment; whether it did.
+    fn drain_at_once(&self, queue: usize) -> bool {
+        // In vain before: not even a moment is spent here.
+        if self.blocking || self.stalled.load(Ordering::Relaxed) {
+            return false;
+        }
+        while let Some(batch) = self.take(queue) {
+            let lines = || batch.iter().map(|pending| pending.members.as_str());
+            let result = self.write(MOMENT, |file, wall| file.append(lines(), wall));
+            if would_block(&result) {
+                self.put_back(queue, batch);
+                return false;
             }
-            for pending in batch {
-                if let Some(written) = pending.written {
-                    // A caller that has gone does not mind.
-                    let _ = written.send(result.is_ok());
-                }
+            Self::tell(batch, &result);
+        }
+        true
+    }
+
+    /// Writes what is queued, and waits for other processes.
+    fn drain(&self, queue: usize) {
+        while let Some(batch) = self.take(queue) {
+            let lines = || batch.iter().map(|pending| pending.members.as_str());
+            let result = self.write(self.patience(), |file, wall| file.append(lines(), wall));
+            let held = would_block(&result);
+            self.stalled.store(held, Ordering::Relaxed);
+            if held {
+                self.give_up(queue, batch);
+                return;
+            }
+            Self::tell(batch, &result);
+        }
+    }
+
+    /// The lines of a queue; if there are none, nobody writes from here on.
+    fn take(&self, queue: usize) -> Option<VecDeque<Pending>> {
+        let mut waiting = self.waiting(queue);
+        waiting.somebody_writes = !waiting.lines.is_empty();
+        waiting.somebody_writes.then(|| std::mem::take(&mut waiting.lines))
+    }
+
+    fn put_back(&self, queue: usize, mut batch: VecDeque<Pending>) {
+        let mut waiting = self.waiting(queue);
+        batch.append(&mut waiting.lines);
+        waiting.lines = batch;
+    }
+
+    /// Refuses everybody who waits. Lines that are owed, and of callers that have gone, are kept for the next who writes.
+    fn give_up(&self, queue: usize, mut batch: VecDeque<Pending>) {
+        tracing::error!("another process holds the audit file for too long; calls are refused");
+        let mut waiting = self.waiting(queue);
+        batch.append(&mut waiting.lines);
+        let mut lost = 0;
+        for mut pending in batch {
+            let told = pending.written.take().is_some_and(|written| written.send(false).is_ok());
+            if told && !pending.owed {
+                continue;
+            }
+            if waiting.lines.len() < MOST_LEFT {
+                waiting.lines.push_back(pending);
+            } else {
+                lost += 1;
             }
         }
+        waiting.somebody_writes = false;
+        if lost > 0 {
+            tracing::error!(
+                lost,
+                "audit lines were lost: too many wait for a file that another process holds"
+            );
+        }
+    }
+
+    fn tell(batch: VecDeque<Pending>, result: &io::Result<()>) {
+        if let Err(cause) = result
+            && !would_block(result)
+        {
+            tracing::error!(kind = ?cause.kind(), "the audit file cannot be written; calls are refused");
+        }
+        for pending in batch {
+            if let Some(written) = pending.written {
+                // A caller that has gone does not mind.
+                let _ = written.send(result.is_ok());
+            }
+        }
+    }
+
+    /// Works on the file, trying that long while another process has it. Other threads get at it in between.
+    fn write(
+        &self,
+        wait: Duration,
+        mut work: impl FnMut(&mut File, Duration) -> io::Result<()>,
+    ) -> io::Result<()> {
+        patiently(wait, || {
+            let mut file = self.file();
+            let result = work(&mut file, self.clock.wall());
+            // Under the lock, so that copies come in the order of the file; after a failure too, for what was written.
+            file.written().into_iter().for_each(|bytes| self.copies.written(bytes));
+            result
+        })
+    }
+
+    fn patience(&self) -> Duration {
+        if self.stalled.load(Ordering::Relaxed) { STALLED.min(self.wait) } else { self.wait }
     }
 
     fn waiting(&self, queue: usize) -> MutexGuard<'_, Waiting> {
@@ -175,12 +264,29 @@ impl Queue {
 struct Writer {
     all: Arc<Queue>,
     queue: usize,
+    /// It was dropped once, and is on a thread that may wait.
+    may_wait: bool,
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        if !self.may_wait {
+            if self.all.drain_at_once(self.queue) {
+                return;
+            }
+            if let Ok(runtime) = Handle::try_current() {
+                let writer = Self { all: Arc::clone(&self.all), queue: self.queue, may_wait: true };
+                // A runtime that is ending drops it here, and it writes here.
+                drop(runtime.spawn_blocking(move || drop(writer)));
+                return;
+            }
+        }
         self.all.drain(self.queue);
     }
+}
+
+fn would_block(result: &io::Result<()>) -> bool {
+    result.as_ref().is_err_and(|cause| cause.kind() == io::ErrorKind::WouldBlock)
 }
 
 pub(super) fn refused() -> Error {

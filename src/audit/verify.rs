@@ -109,7 +109,7 @@ pub fn verify(path: &Path, head: Option<&str>) -> Result<Report> {
             "The head is not the hash of an audit line: 64 hexadecimal digits.",
         ));
     }
-    let files = segments::all(path);
+    let files = segments::all(path).map_err(|cause| unreadable(path, cause))?;
     let mut check = Check {
         path,
         wanted: head.map(str::to_lowercase),

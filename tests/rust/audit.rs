@@ -330,6 +330,19 @@ async fn a_torn_tail_is_sealed_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_line_that_lacks_only_its_end_is_kept() {
+    let place = filled(3).await;
+    let length = fs::metadata(place.file()).unwrap().len();
+    fs::OpenOptions::new().write(true).open(place.file()).unwrap().set_len(length - 1).unwrap();
+    assert!(!verify(&place.file(), None).unwrap().is_good());
+    let audit = place.open();
+    call(&audit, "after").await;
+    drop(audit);
+    let report = good(&place.file());
+    assert_eq!((report.sealed, report.calls, report.checkpoints), (0, 4, 2));
+}
+
+#[tokio::test]
 async fn calls_that_a_dead_process_left_open_get_an_outcome() {
     let place = Place::new();
     let audit = place.open();

@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use bartizan::audit::{Audit, Config, FaultKind, Filter, Finish, Record, Report, Step, query, tail, verify};
+use bartizan::audit::{
+    Audit, Config, FaultKind, Filter, Finish, Record, Report, Sink, Step, query, tail, verify,
+};
 use bartizan::clock::ManualClock;
 use bartizan::json::{Map, Value, json};
 use bartizan::redaction::{self, Redactor};
@@ -243,4 +247,159 @@ async fn a_file_that_cannot_be_renamed_is_written_on() {
     let report = good(&file);
     assert_eq!((report.calls, report.files), (600, 1));
     assert!(fs::metadata(&file).unwrap().len() > 3 << 19);
+}
+
+/// Not a test by itself: a process of the next test, which may open few files.
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the parent says through the environment where")]
+async fn as_a_process_of_few_descriptors() {
+    let Ok(state) = std::env::var("AUDIT_FILES_STATE") else { return };
+    let place = Place::new();
+    let config = Config { state: PathBuf::from(state), ..place.config() };
+    let audit = place.open(&config);
+    calls(&audit, 700).await;
+    let mut taken = Vec::new();
+    while let Ok(file) = fs::File::open("/dev/null") {
+        assert!(taken.len() < 1000, "descriptors are limited");
+        taken.push(file);
+    }
+    // The second file is full within these, and nobody can see what the first one is called.
+    let note = "lorem ipsum ".repeat(160);
+    let mut refused = 0;
+    for _ in 0..1000 {
+        refused += u32::from(audit.event("note", &json!({"note": note})).await.is_err());
+    }
+    assert!((1..1000).contains(&refused), "{refused} were refused");
+    taken.clear();
+    calls(&audit, 300).await;
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_costs_calls_but_no_file() {
+    let place = Place::new();
+    let status = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$0\" --exact audit_files::as_a_process_of_few_descriptors"])
+        .arg(std::env::current_exe().unwrap())
+        .env("AUDIT_FILES_STATE", place.folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "calls were refused, and then again not");
+    let report = good(&place.file());
+    assert_eq!((report.calls, report.open_calls), (1000, 0));
+    assert!(place.full(1).exists() && place.full(2).exists());
+}
+
+#[test]
+fn a_process_that_starts_while_another_leaves_the_file_goes_on_where_the_chain_is() {
+    let place = Place::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let early = place.open(&place.config());
+    runtime.block_on(calls(&early, 3));
+    early.close();
+    let held = fs::File::open(place.file()).unwrap();
+    held.lock().unwrap();
+    let file = place.file();
+    let open = || {
+        let all = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        all.filter(|one| fs::read_link(one.path()).is_ok_and(|name| name == file)).count()
+    };
+    let before = open();
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| place.open(&place.config()));
+        let deadline = Instant::now() + Duration::from_secs(4);
+        while open() <= before && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        // It has opened the file and waits for its lock. The file is full now, and a third begins the next.
+        fs::rename(place.file(), place.full(1)).unwrap();
+        let third = place.open(&place.config());
+        runtime.block_on(calls(&third, 3));
+        held.unlock().unwrap();
+        let late = late.join().unwrap();
+        runtime.block_on(calls(&late, 2));
+    });
+    drop(early);
+    assert_eq!(good(&place.file()).calls, 8);
+}
+
+#[tokio::test]
+async fn a_file_whose_last_line_cannot_be_named_is_not_deleted() {
+    let place = Place::new();
+    let config = Config { keep: 1, ..place.config() };
+    let audit = place.open(&config);
+    while !place.full(1).exists() {
+        calls(&audit, 20).await;
+    }
+    let whole = fs::read(place.full(1)).unwrap();
+    fs::write(place.full(1), "what was a line is none any more\n".repeat(50_000)).unwrap();
+    while !place.full(3).exists() {
+        calls(&audit, 20).await;
+    }
+    drop(audit);
+    assert!(place.full(1).exists() && place.full(2).exists());
+    let deleted = |name: &str| {
+        let files =
+            [place.full(2), place.full(3), place.file()].map(|file| fs::read_to_string(file).unwrap());
+        files.iter().any(|text| text.contains("audit_file_deleted") && text.contains(name))
+    };
+    assert!(!deleted("audit.jsonl.000001"));
+    // With its lines back, all of it is whole; and the next time there is something to delete, it is.
+    fs::write(place.full(1), whole).unwrap();
+    good(&place.file());
+    let audit = place.open(&config);
+    while !place.full(4).exists() {
+        calls(&audit, 20).await;
+    }
+    drop(audit);
+    assert_eq!(place.files(), 1);
+    good(&place.file());
+}
+
+#[derive(Default)]
+struct Collected {
+    lines: Mutex<Vec<Value>>,
+    more: tokio::sync::Notify,
+}
+
+impl Sink for Collected {
+    fn name(&self) -> &'static str {
+        "collected"
+    }
+
+    fn take(
+        &self,
+        lines: Vec<Arc<str>>,
+    ) -> Pin<Box<dyn Future<Output = bartizan::error::Result<()>> + Send + '_>> {
+        let read = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        self.lines.lock().unwrap().extend(read);
+        self.more.notify_one();
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn copies_have_every_line_also_of_a_file_that_is_left() {
+    let place = Place::new();
+    let config = Config { keep: 1, ..place.config() };
+    let audit = place.open(&config);
+    let sink = Arc::new(Collected::default());
+    audit.copy_to(sink.clone());
+    while !place.full(2).exists() {
+        calls(&audit, 20).await;
+    }
+    let last = tail(&place.file(), 1, &Filter::default()).unwrap()[0]["seq"].as_u64().unwrap();
+    let all_came = async {
+        while sink.lines.lock().unwrap().last().is_none_or(|line| line["seq"] != last) {
+            sink.more.notified().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all_came).await.expect("the last line came");
+    let lines = sink.lines.lock().unwrap();
+    let seqs: Vec<u64> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=last).collect::<Vec<_>>());
+    for event in ["audit_file_full", "audit_file_deleted"] {
+        assert!(lines.iter().any(|line| line["event"] == event), "{event}");
+    }
 }

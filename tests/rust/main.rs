@@ -19,6 +19,7 @@ mod approvals;
 mod architecture;
 mod audit;
 mod audit_files;
+mod audit_shared;
 mod batches;
 mod client;
 mod connectors;
