@@ -1,8 +1,8 @@
 //! Changes to a stored thing: JSON Patch (RFC 6902) and merge patch (RFC 7396).
 //!
 //! Owns [`apply`]. The idea: a patch is applied to a copy and takes effect as a whole or not at all; the media type
-//! counts less than the shape, as vendors offer both under `application/json`. One leniency, which the vendors' own
-//! services share: `replace` of a member that is not there adds it.
+//! counts less than the shape, as vendors offer both under `application/json`. Two leniencies, which vendors' own services
+//! share: `replace` of a member that is not there adds it, and an object that is added to the whole is laid over it.
 //!
 //! Must not: know what the thing is.
 
@@ -46,7 +46,13 @@ fn apply_step(thing: &mut Value, step: &Value) -> Result<(), Trouble> {
     let value = || step.get("value").cloned().ok_or(Trouble::Malformed);
     let from = || tokens(step.get("from").and_then(Value::as_str).ok_or(Trouble::Malformed)?);
     match operation.to_ascii_lowercase().as_str() {
-        "add" => put(thing, &path, value()?, true),
+        "add" => match (&mut *thing, value()?) {
+            (Value::Object(members), Value::Object(more)) if path.is_empty() => {
+                members.extend(more);
+                Ok(())
+            }
+            (_, value) => put(thing, &path, value, true),
+        },
         "replace" => put(thing, &path, value()?, false),
         "remove" => take(thing, &path).map(drop),
         "test" => {
@@ -185,6 +191,14 @@ mod tests {
         assert_eq!(tried(json!([{"op": "remove", "path": "/b"}])), Trouble::NoSuchPlace);
         assert_eq!(tried(json!([{"op": "add", "path": "a", "value": 9}])), Trouble::Malformed);
         assert_eq!(tried(json!("x")), Trouble::Malformed);
+    }
+
+    #[test]
+    fn what_is_added_to_the_whole_leaves_the_rest() {
+        let patch = json!([{"op": "add", "path": "", "value": {"b": [2], "c": 3}}]);
+        assert_eq!(apply(&json!({"a": 1, "b": [1]}), &patch).unwrap(), json!({"a": 1, "b": [2], "c": 3}));
+        let replaced = json!([{"op": "replace", "path": "", "value": {"c": 3}}]);
+        assert_eq!(apply(&json!({"a": 1}), &replaced).unwrap(), json!({"c": 3}));
     }
 
     #[test]

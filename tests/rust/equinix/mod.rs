@@ -1,6 +1,7 @@
 //! Equinix Fabric: what each flow sends, what comes out, and what never does.
 
 mod practice;
+mod real_api;
 mod rig;
 
 use bartizan::error::Kind;
@@ -724,7 +725,7 @@ async fn without_credentials_the_first_call_says_what_to_set() {
     assert!(tools.all.len() > 40, "listing needs no credentials");
     let error = tools.call_as("anna", "list_fabric_ports", json!({})).await.unwrap_err();
     assert!(error.kind().is_tool_result(), "the model can read it: {error:?}");
-    for name in ["EQUINIX_API_TOKEN", "EQUINIX_CLIENT_ID"] {
+    for name in ["EQUINIX_API_TOKEN", "EQUINIX_CLIENT_ID", "equinix-api-token", "equinix-client-id"] {
         assert!(error.message().contains(name), "{error}");
     }
     assert!(upstream.seen().is_empty());

@@ -67,19 +67,22 @@ async fn story(document: &[u8], whole: bool) {
     let emails = json!(["noc@example.com"]);
 
     for (tool, arguments) in [
-        ("list_fabric_ports", json!({"metro_code": "SV"})),
+        ("list_fabric_ports", json!({"metro_code": "SV", "sort_by": "/name", "sort_direction": "ASC"})),
+        ("list_fabric_ports", json!({"org_id": "1", "interface_name": "x", "uuid": ID})),
         ("list_fabric_ports", json!({"all": true})),
         ("list_fabric_connections", json!({})),
         (
             "search_connections",
             json!({"name": "x", "state": "ACTIVE", "min_bandwidth": 1, "z_side_metro_code": "SV"}),
         ),
-        ("list_fabric_routers", json!({"state": "PROVISIONED"})),
+        ("list_fabric_routers", json!({"state": "PROVISIONED", "sort_by": "/order/termLength"})),
+        ("list_fabric_connections", json!({"sort_by": "/geoScope", "sort_direction": "DESC"})),
         ("list_metros", json!({"all": true})),
         ("list_service_profiles", json!({"service_type": "L2_PROFILE", "view_point": "aSide"})),
+        ("list_service_profiles", json!({"port_uuid": ID, "sort_by": "/state"})),
         ("list_service_tokens", json!({})),
         ("list_service_tokens", json!({"name": "x", "state": "ACTIVE"})),
-        ("list_networks", json!({"scope": "LOCAL"})),
+        ("list_networks", json!({"scope": "LOCAL", "sort_by": "/location/region"})),
         ("search_prices", json!({"product": "connection", "connection_type": "EVPL_VC", "bandwidth": [100]})),
         ("validate_connection_config", json!({"port_uuid": ID, "vlan": 5})),
     ] {
@@ -130,8 +133,10 @@ async fn story(document: &[u8], whole: bool) {
     call(&tools, "get_fabric_connection", json!({"connection_id": id})).await;
     call(&tools, "update_connection", json!({"connection_uuid": id, "name": "d", "notifications": emails}))
         .await;
+    let info = json!([{"key": "asn", "value": "65001"}]);
+    call(&tools, "update_connection", json!({"connection_uuid": id, "additional_info": info})).await;
     let changed = call(&tools, "get_fabric_connection", json!({"connection_id": id})).await;
-    assert_eq!(changed["name"], "d");
+    assert_eq!((&changed["name"], &changed["additionalInfo"]), (&json!("d"), &info));
     call(
         &tools,
         "accept_connection",
@@ -161,7 +166,7 @@ async fn story(document: &[u8], whole: bool) {
 
     let order = json!({
         "name": "r", "metro_code": "SV", "package": "STANDARD", "notifications": emails, "account_number": 1,
-        "project_id": "p"
+        "project_id": "p", "marketplace_subscription": {"type": "GCP_MARKETPLACE_SUBSCRIPTION", "uuid": ID}
     });
     let router = if whole {
         call(&tools, "create_fabric_router", order).await
@@ -221,17 +226,55 @@ async fn every_flow_satisfies_the_vendors_document() {
     story(&contents(&shared.join("specs/equinix/fabricv4.patched.yaml")), false).await;
 }
 
+/// A path without the names of what is put into it.
+fn bare(path: &str) -> Vec<String> {
+    path.split('/')
+        .map(|part| if part.starts_with('{') { String::from("{}") } else { part.to_owned() })
+        .collect()
+}
+
+#[tokio::test]
+async fn searches_are_sorted_by_what_the_vendor_names_except_keys() {
+    let Some(shared) = shared() else { return };
+    let theirs = load(&contents(&shared.join("specs/equinix/fabricv4.patched.yaml")), None).unwrap();
+    let (_practice, tools) = stage(equinix::DOCUMENT).await;
+    let mut sorted = 0;
+    for (name, tool) in &tools.all {
+        let Some(ours) = tool.spec().input.source()["properties"]["sort_by"]["enum"].as_array() else {
+            continue;
+        };
+        let target = tool.spec().target.clone().unwrap();
+        let path = &target[target.find("/fabric/").unwrap()..];
+        let twin =
+            theirs.operations.iter().find(|twin| twin.method == "POST" && bare(&twin.path) == bare(path));
+        let schema = twin.unwrap().body.as_ref().unwrap().schema.value();
+        let resolved = |node: &Value| match node["$ref"].as_str() {
+            Some(place) => schema.pointer(place.trim_start_matches('#')).unwrap().clone(),
+            None => node.clone(),
+        };
+        let mut place = resolved(&schema);
+        for member in ["properties", "sort", "items", "properties", "property"] {
+            place = resolved(&place[member]);
+        }
+        let mut known = place["enum"].as_array().unwrap().clone();
+        known.retain(|property| !property.as_str().unwrap().ends_with("Key"));
+        let in_order = |list: &[Value]| -> Vec<String> {
+            let mut list: Vec<_> = list.iter().map(|one| one.as_str().unwrap().to_owned()).collect();
+            list.sort();
+            list
+        };
+        assert_eq!(in_order(ours), in_order(&known), "{name}");
+        sorted += 1;
+    }
+    assert_eq!(sorted, 8);
+}
+
 #[test]
 fn our_document_says_nothing_that_the_vendors_does_not() {
     let Some(shared) = shared() else { return };
     let ours = load(equinix::DOCUMENT, None).unwrap();
     let theirs = load(&contents(&shared.join("specs/equinix/fabricv4.patched.yaml")), None).unwrap();
     assert!(ours.refused.is_empty(), "{:?}", ours.refused);
-    let bare = |path: &str| -> Vec<String> {
-        path.split('/')
-            .map(|part| if part.starts_with('{') { String::from("{}") } else { part.to_owned() })
-            .collect()
-    };
     for operation in &ours.operations {
         let twin = theirs
             .operations

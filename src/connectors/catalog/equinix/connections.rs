@@ -6,8 +6,8 @@
 //! Must not: know how ends are spelled (`sides.rs` does).
 
 use super::parts::{
-    JSON_PATCH, choice, dry_run, emails, merge, notifications, order, order_arguments, patch, project, put,
-    term, text, uuid, whole,
+    JSON_PATCH, additional_info, choice, dry_run, emails, marketplace, marketplace_argument, merge,
+    notifications, order, order_arguments, patch, project, put, term, text, uuid, whole,
 };
 use super::secrets::{Within, conceal_outcome};
 use super::{path, sides};
@@ -63,8 +63,7 @@ fn body(run: Run<'_>, tokens: &mut Vec<String>) -> Result<Value> {
     put(&mut body, "project", project(arguments));
     put(&mut body, "aSide", Some(sides::side(run, "a_side", tokens)?));
     put(&mut body, "zSide", Some(sides::side(run, "z_side", tokens)?));
-    let marketplace = arguments.object("marketplace_subscription");
-    put(&mut body, "marketplaceSubscription", marketplace.map(|sub| Value::Object(sub.object_clone())));
+    put(&mut body, "marketplaceSubscription", marketplace(arguments));
     Ok(Value::Object(body))
 }
 
@@ -102,6 +101,7 @@ fn update(run: Run<'_>) -> BoxFuture<'_, Outcome> {
             ("/notifications", notifications(arguments, "ALL")),
             ("/aSide/accessPoint/port/uuid", arguments.get("a_side_port_uuid").cloned()),
             ("/aSide/accessPoint/linkProtocol/vlanTag", arguments.get("a_side_vlan").cloned()),
+            ("", arguments.get("additional_info").map(|info| json!({"additionalInfo": info}))),
         ])?;
         let path = path(&["connections", arguments.need("connection_uuid")?]);
         let dry = arguments.flag("dry_run").then_some(true);
@@ -232,24 +232,9 @@ fn connection() -> Value {
             "geo_scope": choice("Keep the traffic within", &[
                 "CANADA", "CONUS", "JAPAN", "UK", "AUSTRALIA", "BRAZIL", "SWITZERLAND", "EU"
             ]),
-            "additional_info": {
-                "type": "array", "maxItems": 50, "description": "What the provider wants to know besides",
-                "items": {
-                    "type": "object", "additionalProperties": false, "required": ["key", "value"],
-                    "properties": {"key": {"type": "string"}, "value": {"type": "string"}}
-                }
-            },
-            "marketplace_subscription": {
-                "type": "object", "additionalProperties": false, "required": ["type", "uuid"],
-                "description": "Bill it to a marketplace subscription",
-                "properties": {
-                    "type": choice("Marketplace", &[
-                        "AWS_MARKETPLACE_SUBSCRIPTION", "GCP_MARKETPLACE_SUBSCRIPTION", "AZURE_MARKETPLACE_SUBSCRIPTION"
-                    ]),
-                    "uuid": uuid("The subscription")
-                }
-            }
+            "additional_info": additional_info()
         }),
+        marketplace_argument(),
         order_arguments(),
     ])
 }
@@ -299,6 +284,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
                     "notifications": emails(),
                     "a_side_port_uuid": uuid("Move the A side to this port"),
                     "a_side_vlan": whole("New VLAN at the A side", 2, 4092),
+                    "additional_info": additional_info(),
                     "dry_run": dry_run()
                 }),
                 &["connection_uuid"],

@@ -7,6 +7,7 @@
 //! Must not: send anything by itself.
 
 mod connections;
+mod lists;
 mod money;
 mod networks;
 mod parts;
@@ -14,6 +15,7 @@ mod routers;
 mod search;
 mod secrets;
 mod sides;
+mod sort;
 mod tokens;
 
 use super::super::flow::Recipe;
@@ -27,6 +29,7 @@ pub const DOCUMENT: &[u8] = include_bytes!("openapi.json");
 pub fn flows() -> Vec<Recipe> {
     let mut all = Vec::with_capacity(32);
     all.extend(search::recipes());
+    all.extend(lists::recipes());
     all.extend(connections::recipes());
     all.extend(routers::recipes());
     all.extend(tokens::recipes());

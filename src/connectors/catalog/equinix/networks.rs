@@ -7,6 +7,7 @@
 use super::parts::{choice, dry_run, emails, merge, metro, notifications, project, put, text, uuid};
 use super::path;
 use super::search::{Narrow, by, paging, search};
+use super::sort;
 use crate::connectors::flow::{Ask, Outcome, Recipe, Run};
 use crate::http::Method;
 use crate::json::{Map, Value, json};
@@ -61,6 +62,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
                         "state": choice("State", &["ACTIVE", "INACTIVE", "DELETED"]),
                         "metro_code": metro("Metro, such as SV"), "project_id": text("Project")
                     }),
+                    sort::arguments(sort::NETWORKS),
                     paging(),
                 ]),
                 &[],

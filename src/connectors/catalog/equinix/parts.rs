@@ -94,6 +94,39 @@ pub(super) fn project(arguments: Arguments<'_>) -> Option<Value> {
     arguments.get("project_id").map(|id| json!({"projectId": id}))
 }
 
+/// The schema of the argument that [`marketplace`] reads.
+pub(super) fn marketplace_argument() -> Value {
+    json!({
+        "marketplace_subscription": {
+            "type": "object", "additionalProperties": false, "required": ["type", "uuid"],
+            "description": "Bill it to a marketplace subscription",
+            "properties": {
+                "type": choice("Marketplace", &[
+                    "AWS_MARKETPLACE_SUBSCRIPTION", "GCP_MARKETPLACE_SUBSCRIPTION", "AZURE_MARKETPLACE_SUBSCRIPTION"
+                ]),
+                "uuid": uuid("The subscription")
+            }
+        }
+    })
+}
+
+/// The marketplace subscription that is billed, if one is given.
+pub(super) fn marketplace(arguments: Arguments<'_>) -> Option<Value> {
+    arguments.get("marketplace_subscription").cloned()
+}
+
+/// The schema of what a provider wants to know besides.
+pub(super) fn additional_info() -> Value {
+    json!({
+        "type": "array", "minItems": 1, "maxItems": 50,
+        "description": "What the provider wants to know besides",
+        "items": {
+            "type": "object", "additionalProperties": false, "required": ["key", "value"],
+            "properties": {"key": {"type": "string"}, "value": {"type": "string"}}
+        }
+    })
+}
+
 /// Sets a member if there is a value.
 pub(super) fn put(object: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     if let Some(value) = value {
@@ -101,11 +134,15 @@ pub(super) fn put(object: &mut Map<String, Value>, name: &str, value: Option<Val
     }
 }
 
-/// A JSON Patch that replaces what is given; refused if nothing is.
+/// A JSON Patch that replaces what is given; refused if nothing is. An empty path adds members to the whole: the API's
+/// way for what has no place before it is given.
 pub(super) fn patch(changes: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Result<Value> {
     let changes: Vec<Value> = changes
         .into_iter()
-        .filter_map(|(path, value)| value.map(|value| json!({"op": "replace", "path": path, "value": value})))
+        .filter_map(|(path, value)| {
+            let op = if path.is_empty() { "add" } else { "replace" };
+            value.map(|value| json!({"op": op, "path": path, "value": value}))
+        })
         .collect();
     if changes.is_empty() {
         return Err(Error::new(

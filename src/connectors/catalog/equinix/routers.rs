@@ -6,8 +6,8 @@
 //! Must not: list (`search.rs` does) or read one (the document does).
 
 use super::parts::{
-    JSON_PATCH, choice, deleted, dry_run, emails, flag, merge, metro, notifications, order, order_arguments,
-    patch, project, put, term, text, uuid, whole,
+    JSON_PATCH, choice, deleted, dry_run, emails, flag, marketplace, marketplace_argument, merge, metro,
+    notifications, order, order_arguments, patch, project, put, term, text, uuid, whole,
 };
 use super::path;
 use crate::connectors::flow::{Arguments, Ask, Outcome, Recipe, Run};
@@ -46,6 +46,7 @@ fn create(run: Run<'_>) -> BoxFuture<'_, Outcome> {
         );
         put(&mut body, "project", project(arguments));
         put(&mut body, "order", order(arguments));
+        put(&mut body, "marketplaceSubscription", marketplace(arguments));
         let path = path(&["routers"]);
         let dry = arguments.flag("dry_run").then_some(true);
         run.upstream.ask(Ask::new(Method::POST, &path).query("dryRun", dry).json(Value::Object(body))).await
@@ -165,6 +166,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
                         "dry_run": dry_run()
                     }),
                     order_arguments(),
+                    marketplace_argument(),
                 ]),
                 &["name", "metro_code", "package", "notifications"],
             ),

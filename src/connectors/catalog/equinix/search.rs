@@ -1,17 +1,18 @@
-//! Lists and searches.
+//! Searches.
 //!
-//! Owns filters, paging and the tools that list things. The idea: a tool declares which of its arguments is which
+//! Owns filters, paging and the tools that search. The idea: a tool declares which of its arguments is which
 //! property of the API; the filter is built from those that are given.
 //!
 //! Must not: follow an address that the upstream names; pages are asked for by number.
 
-use super::parts::{choice, flag, merge, metro, text, uuid, whole};
+use super::parts::{choice, flag, merge, metro, put, text, uuid, whole};
 use super::path;
 use super::secrets::{Within, conceal};
+use super::sort;
 use crate::connectors::flow::{Arguments, Ask, Outcome, Recipe, Run};
 use crate::error::{Error, Kind, Result};
 use crate::http::Method;
-use crate::json::{Value, json};
+use crate::json::{Map, Value, json};
 use crate::pipeline::BoxFuture;
 use crate::policy::Effect;
 
@@ -104,7 +105,11 @@ pub(super) async fn list<'a>(run: Run<'a>, rest: &[&'a str], query: &[(&'static 
 impl Pages<'_> {
     async fn page(&self, offset: u64, limit: u64) -> Outcome {
         let mut ask = if let Some(filter) = &self.filter {
-            let body = json!({"filter": filter, "pagination": {"offset": offset, "limit": limit}});
+            let mut body = Map::new();
+            put(&mut body, "filter", Some(filter.clone()));
+            put(&mut body, "pagination", Some(json!({"offset": offset, "limit": limit})));
+            put(&mut body, "sort", sort::wanted(self.run.arguments));
+            let body = Value::Object(body);
             Ask::new(Method::POST, &self.path).safe().json(body)
         } else {
             Ask::new(Method::GET, &self.path).query("offset", Some(offset)).query("limit", Some(limit))
@@ -150,9 +155,12 @@ const PORTS: &[Narrow] = &[
     by("state", "/state", "="),
     by("metro_code", "/location/metroCode", "="),
     by("project_id", "/project/projectId", "="),
+    by("uuid", "/uuid", "="),
+    by("org_id", "/account/orgId", "="),
     by("account_number", "/account/accountNumber", "="),
     by("device_name", "/device/name", "="),
     by("cross_connect_id", "/physicalPorts/tether/crossConnectId", "="),
+    by("interface_name", "/physicalPorts/interface/name", "="),
 ];
 
 const CONNECTIONS: &[Narrow] = &[
@@ -192,6 +200,8 @@ const PROFILES: &[Narrow] = &[
     by("state", "/state", "="),
     by("visibility", "/visibility", "="),
     by("project_id", "/project/projectId", "="),
+    by("uuid", "/uuid", "="),
+    by("port_uuid", "/ports/uuid", "="),
 ];
 
 const ROUTES: &[Narrow] = &[
@@ -229,14 +239,6 @@ fn connections(run: Run<'_>) -> BoxFuture<'_, Outcome> {
 
 fn routers(run: Run<'_>) -> BoxFuture<'_, Outcome> {
     Box::pin(search(run, &["routers", "search"], ROUTERS, None))
-}
-
-fn metros(run: Run<'_>) -> BoxFuture<'_, Outcome> {
-    Box::pin(async move {
-        let mine: &[(&str, &str)] =
-            if run.arguments.flag("my_ports_only") { &[("presence", "MY_PORTS")] } else { &[] };
-        list(run, &["metros"], mine).await
-    })
 }
 
 fn profiles(run: Run<'_>) -> BoxFuture<'_, Outcome> {
@@ -331,8 +333,11 @@ pub(super) fn recipes() -> Vec<Recipe> {
                         "name": text("Exact name"), "state": text("State, such as ACTIVE"),
                         "metro_code": metro("Metro, such as SV"), "project_id": text("Project"),
                         "account_number": text("Account number"), "device_name": text("Name of the device"),
-                        "cross_connect_id": text("Cross connect")
+                        "cross_connect_id": text("Cross connect"), "uuid": uuid("Exactly this port"),
+                        "org_id": text("Organization of the account"),
+                        "interface_name": text("Name of the physical interface")
                     }),
+                    sort::arguments(sort::PORTS),
                     paging(),
                 ]),
                 &[],
@@ -344,9 +349,9 @@ pub(super) fn recipes() -> Vec<Recipe> {
         Recipe {
             name: "list_fabric_connections",
             title: "List connections",
-            description: "Your connections, newest change first. To look for some, use search_connections.",
+            description: "Your connections, newest change first unless sorted. To look for some, use search_connections.",
             effect: read,
-            input: (paging(), &[]),
+            input: (merge([sort::arguments(sort::CONNECTIONS), paging()]), &[]),
             target: "POST /fabric/v4/connections/search",
             redact: KEYS_IN_LIST,
             run: all_connections,
@@ -356,7 +361,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
             title: "Search connections",
             description: "Connections that fit every given argument.",
             effect: read,
-            input: (merge([connection_filters(), paging()]), &[]),
+            input: (merge([connection_filters(), sort::arguments(sort::CONNECTIONS), paging()]), &[]),
             target: "POST /fabric/v4/connections/search",
             redact: KEYS_IN_LIST,
             run: connections,
@@ -373,6 +378,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
                         "metro_code": metro("Metro, such as SV"),
                         "package": choice("Package", super::routers::PACKAGES), "project_id": text("Project")
                     }),
+                    sort::arguments(sort::ROUTERS),
                     paging(),
                 ]),
                 &[],
@@ -380,19 +386,6 @@ pub(super) fn recipes() -> Vec<Recipe> {
             target: "POST /fabric/v4/routers/search",
             redact: &[],
             run: routers,
-        },
-        Recipe {
-            name: "list_metros",
-            title: "List metros",
-            description: "Metros with Fabric: code, region, latency and bandwidth to the others.",
-            effect: read,
-            input: (
-                merge([json!({"my_ports_only": flag("Only metros where you have ports")}), paging()]),
-                &[],
-            ),
-            target: "GET /fabric/v4/metros",
-            redact: &[],
-            run: metros,
         },
         Recipe {
             name: "list_service_profiles",
@@ -406,9 +399,11 @@ pub(super) fn recipes() -> Vec<Recipe> {
                         "service_type": choice("Type", &["L2_PROFILE", "L3_PROFILE", "IA_PROFILE", "IX_PROFILE", "IC_PROFILE", "LMAAS_PROFILE"]),
                         "state": text("State, such as ACTIVE"),
                         "visibility": choice("Who may see it", &["PUBLIC", "PRIVATE"]),
-                        "project_id": text("Project"),
+                        "project_id": text("Project"), "uuid": uuid("Exactly this profile"),
+                        "port_uuid": uuid("Port of the provider that it is offered on"),
                         "view_point": choice("As buyer (aSide) or as provider (zSide)", &["aSide", "zSide"])
                     }),
+                    sort::arguments(sort::PROFILES),
                     paging(),
                 ]),
                 &[],
@@ -422,7 +417,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
             title: "List advertised routes",
             description: "Routes that Equinix advertises over a cloud router's connection.",
             effect: read,
-            input: (merge([route_filters(), paging()]), &["connection_id"]),
+            input: (merge([route_filters(), sort::arguments(sort::ROUTES), paging()]), &["connection_id"]),
             target: "POST /fabric/v4/connections/{connection_id}/advertisedRoutes/search",
             redact: &[],
             run: advertised,
@@ -432,7 +427,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
             title: "List received routes",
             description: "Routes that Equinix receives over a cloud router's connection.",
             effect: read,
-            input: (merge([route_filters(), paging()]), &["connection_id"]),
+            input: (merge([route_filters(), sort::arguments(sort::ROUTES), paging()]), &["connection_id"]),
             target: "POST /fabric/v4/connections/{connection_id}/receivedRoutes/search",
             redact: &[],
             run: received,
