@@ -187,7 +187,7 @@ def _camel(annotations: Mapping[str, Any]) -> JSON:
     return {re.sub(r"_(\w)", lambda found: found[1].upper(), key): value for key, value in annotations.items()}
 
 
-def _closed(schema: JSON, signed: Signature) -> JSON:
+def _closed(schema: Any, signed: Signature) -> Any:
     """Refuse arguments that a schema does not name, unless it says itself what else may come."""
     if not isinstance(schema, dict) or {"additionalProperties", "unevaluatedProperties"} & schema.keys():
         return schema
