@@ -18,6 +18,8 @@ PYTHON_FILES = ("noxfile.py", "python", "tests")
 CONFORMANCE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 # Programs of the tests, with dependencies of their own.
 CRATES = ("tests/interop/rmcp/Cargo.toml", "tests/load/Cargo.toml")
+# Everything but Python.
+CORE = ("--no-default-features", "--features", "redis,otlp")
 # One wheel serves the sessions that need it; it is rebuilt when a source is newer.
 WHEELS = ROOT / "target" / "wheels"
 
@@ -60,10 +62,12 @@ def format(session: nox.Session) -> None:  # noqa: A001 - the task's name
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Run clippy with and without Python, ruff, typos, and cargo deny (licences, sources, bans)."""
+    """Run clippy with all features and with each alone, ruff, typos, and cargo deny (licences, sources, bans)."""
     session.install("ruff==0.17.6", "typos==1.52.0")
     cargo(session, "clippy", "--locked", "--all-targets", "--", "-D", "warnings")
-    cargo(session, "clippy", "--locked", "--all-targets", "--no-default-features", "--", "-D", "warnings")
+    for feature in ("", "redis", "otlp"):
+        alone = ("--no-default-features", "--features", feature)
+        cargo(session, "clippy", "--locked", "--all-targets", *alone, "--", "-D", "warnings")
     session.run("ruff", "check", *PYTHON_FILES)
     session.run("typos", external=False)
     if shutil.which("cargo-deny") is None:
@@ -74,21 +78,21 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def core(session: nox.Session) -> None:
     """Test the core without Python: nothing outside src/binding may need it."""
-    cargo(session, "test", "--locked", "--no-default-features", "--lib", "--tests")
+    cargo(session, "test", "--locked", *CORE, "--lib", "--tests")
 
 
 @nox.session
 def rust(session: nox.Session) -> None:
     """Build every feature together and run the documentation's tests (the stamps' compile_fail ones among them)."""
-    cargo(session, "test", "--locked", "--no-default-features", "--doc")
-    cargo(session, "doc", "--locked", "--no-deps", "--no-default-features", RUSTDOCFLAGS="-D warnings")
+    cargo(session, "test", "--locked", *CORE, "--doc")
+    cargo(session, "doc", "--locked", "--no-deps", *CORE, RUSTDOCFLAGS="-D warnings")
 
 
 @nox.session
 def python(session: nox.Session) -> None:
     """Build a wheel, install it, and test the installed package with real clients."""
     # what the practice upstream was sent, for test_practice_independent.py
-    cargo(session, "test", "--locked", "--no-default-features", "--test", "suite", "practice_connectors::")
+    cargo(session, "test", "--locked", *CORE, "--test", "suite", "practice_connectors::")
     install(
         session,
         "pytest",
