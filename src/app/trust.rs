@@ -9,8 +9,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::http::HeaderMap;
-
 use super::brake::Brake;
 use crate::audit::Audit;
 use crate::clock::SharedClock;
@@ -19,13 +17,14 @@ use crate::json::json;
 use crate::limits::{Decision, Limiter, Quota, decide};
 use crate::principal::Principal;
 use crate::transport::Watch;
-use crate::transport::auth::{Authenticator, Lease, Refusal, Verdict};
+use crate::transport::auth::{Authenticator, Lease, Presented, Refusal, Verdict};
 
 /// API keys, some of whose clients are trusted to answer approval questions.
 pub(super) struct Trusting {
     keys: Arc<KeyStore>,
     names: Vec<String>,
-    raised: Mutex<HashMap<Arc<str>, Arc<Principal>>>,
+    /// By name: the principal as it came, and as it goes on.
+    raised: Mutex<HashMap<Arc<str>, (Arc<Principal>, Arc<Principal>)>>,
 }
 
 impl Trusting {
@@ -38,35 +37,29 @@ impl Trusting {
             return principal;
         }
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        match raised.get(&principal.id) {
-            // What a key grants may change while we run; then what was remembered is out of date.
-            Some(known)
-                if known.scopes == principal.scopes
-                    && known.roles == principal.roles
-                    && known.tenant == principal.tenant =>
-            {
-                known.clone()
-            }
-            _ => {
-                let fresh = Arc::new(Principal { may_approve: true, ..(*principal).clone() });
-                raised.insert(principal.id.clone(), fresh.clone());
-                fresh
-            }
+        // What a key grants may change while we run; then what was remembered is out of date.
+        if let Some((from, known)) = raised.get(&principal.id)
+            && (Arc::ptr_eq(from, &principal) || *from == principal)
+        {
+            return known.clone();
         }
+        let fresh = Arc::new(Principal { may_approve: true, ..(*principal).clone() });
+        raised.insert(principal.id.clone(), (principal, fresh.clone()));
+        fresh
     }
 }
 
 impl Authenticator for Trusting {
-    fn lease(&self, headers: &HeaderMap) -> Option<Lease> {
-        self.keys.lease(headers)
+    fn lease(&self, presented: &Presented<'_>) -> Option<Lease> {
+        self.keys.lease(presented)
     }
 
     fn refresh(&self) {
         Authenticator::refresh(&*self.keys);
     }
 
-    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> Verdict<'a> {
-        match self.keys.authenticate(headers) {
+    fn authenticate<'a>(&'a self, presented: &'a Presented<'a>) -> Verdict<'a> {
+        match self.keys.authenticate(presented) {
             Verdict::Now(Ok(principal)) if !self.names.is_empty() => Verdict::Now(Ok(self.raise(principal))),
             Verdict::Later(found) => Verdict::Later(Box::pin(async move {
                 let found: Result<Arc<Principal>, Refusal> = found.await;

@@ -26,7 +26,7 @@ use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::principal::{Principal, PrincipalKind};
 use crate::secret::Secret;
-use crate::transport::auth::{Authenticator, Lease, Refusal, Verdict};
+use crate::transport::auth::{Authenticator, Lease, Presented, Refusal, Verdict};
 
 const ID_LENGTH: usize = 8;
 /// 43 letters of 62: 256 bits.
@@ -287,13 +287,13 @@ impl KeyStore {
 }
 
 impl Authenticator for KeyStore {
-    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> Verdict<'a> {
-        Verdict::Now(bearer(headers).and_then(|key| self.verify(key)))
+    fn authenticate<'a>(&'a self, presented: &'a Presented<'a>) -> Verdict<'a> {
+        Verdict::Now(bearer(presented.headers).and_then(|key| self.verify(key)))
     }
 
     /// The key has to be there, be the same, grant the same, and not have ended.
-    fn lease(&self, headers: &HeaderMap) -> Option<Lease> {
-        let id = bearer(headers).ok().and_then(public_id).unwrap_or_default().to_owned();
+    fn lease(&self, presented: &Presented<'_>) -> Option<Lease> {
+        let id = bearer(presented.headers).ok().and_then(public_id).unwrap_or_default().to_owned();
         let (all, clock) = (Arc::clone(&self.known), Arc::clone(&self.clock));
         let before = all.load().get(&id).map(clone_of);
         Some(Box::new(move || {
@@ -348,6 +348,7 @@ fn known(stored: Stored) -> Result<Known> {
         scopes: grant.scopes.clone(),
         roles: grant.roles.clone(),
         tenant: grant.tenant.clone(),
+        bearer: Some(Arc::from(&*stored.id)),
         may_approve: grant.may_approve,
         ..Principal::new(format!("key:{}", grant.name), PrincipalKind::ApiKey)
     });

@@ -7,10 +7,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use crate::principal::{Principal, PrincipalKind};
-use crate::transport::auth::{Authenticator, Verdict};
+use crate::transport::auth::{Authenticator, Presented, Verdict};
 
 /// Lets everybody in as `anonymous`.
 pub struct NoAuth(Arc<Principal>);
@@ -29,7 +27,7 @@ impl Default for NoAuth {
 }
 
 impl Authenticator for NoAuth {
-    fn authenticate<'a>(&'a self, _headers: &'a HeaderMap) -> Verdict<'a> {
+    fn authenticate<'a>(&'a self, _presented: &'a Presented<'a>) -> Verdict<'a> {
         Verdict::Now(Ok(self.0.clone()))
     }
 

@@ -318,6 +318,8 @@ const fn kind_name(kind: PrincipalKind) -> &'static str {
     match kind {
         PrincipalKind::Local => "local",
         PrincipalKind::ApiKey => "api_key",
+        PrincipalKind::Token => "token",
+        PrincipalKind::Certificate => "certificate",
         PrincipalKind::Anonymous => "anonymous",
         PrincipalKind::Process => "process",
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::BoxFuture;
 use crate::clock::SharedClock;
@@ -54,6 +54,36 @@ impl Refusal {
     }
 }
 
+/// A client certificate that the connection was opened with and that an authority of the configuration vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// SHA-256 of the certificate in base64url without padding, as `cnf.x5t#S256` of a token names it (RFC 8705).
+    pub thumbprint: Arc<str>,
+    /// The subject, as text.
+    pub subject: String,
+    /// The alternative names: `dns:`, `uri:`, `email:` or `ip:` and the name.
+    pub names: Vec<String>,
+    /// The issuer, as text.
+    pub issuer: Arc<str>,
+    /// When it ends, since the epoch.
+    pub expires: Duration,
+}
+
+/// What a request shows of who sends it.
+#[derive(Debug, Clone)]
+pub struct Presented<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path, as it came.
+    pub path: &'a str,
+    /// The address it came from; behind a trusted proxy, the one that the proxy names.
+    pub address: IpAddr,
+    /// The client certificate of its connection.
+    pub certificate: Option<&'a Arc<Certificate>>,
+}
+
 /// What an [`Authenticator`] says: at once where it can, later where it has to ask somebody.
 pub enum Verdict<'a> {
     /// Known now.
@@ -67,12 +97,12 @@ pub type Lease = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Turns the credentials of a request into a principal.
 pub trait Authenticator: Send + Sync + 'static {
-    /// Checks the credentials in `headers`.
-    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> Verdict<'a>;
+    /// Checks what a request presents.
+    fn authenticate<'a>(&'a self, presented: &'a Presented<'a>) -> Verdict<'a>;
 
-    /// What a stream that these headers opened goes on by; nothing where there is nothing that could lapse. It is asked
-    /// a few times a second, so it may look at nothing but memory.
-    fn lease(&self, _headers: &HeaderMap) -> Option<Lease> {
+    /// What a stream that this opened goes on by; nothing where there is nothing that could lapse. It is asked a few
+    /// times a second, so it may look at nothing but memory.
+    fn lease(&self, _presented: &Presented<'_>) -> Option<Lease> {
         None
     }
 
@@ -89,20 +119,43 @@ pub trait Authenticator: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Right {
     authenticator: Arc<dyn Authenticator>,
-    authorization: Option<HeaderValue>,
+    headers: HeaderMap,
+    method: Method,
+    path: Box<str>,
+    address: IpAddr,
+    certificate: Option<Arc<Certificate>>,
 }
 
+/// The headers that credentials come in.
+const CARRIERS: [HeaderName; 2] = [AUTHORIZATION, HeaderName::from_static("dpop")];
+
 impl Right {
-    /// What these headers open.
-    pub fn new(authenticator: Arc<dyn Authenticator>, headers: &HeaderMap) -> Self {
-        Self { authenticator, authorization: headers.get(AUTHORIZATION).cloned() }
+    /// What this opens.
+    pub fn new(authenticator: Arc<dyn Authenticator>, presented: &Presented<'_>) -> Self {
+        let carried = CARRIERS.into_iter().filter_map(|name| {
+            let value: HeaderValue = presented.headers.get(&name)?.clone();
+            Some((name, value))
+        });
+        Self {
+            authenticator,
+            headers: carried.collect(),
+            method: presented.method.clone(),
+            path: presented.path.into(),
+            address: presented.address,
+            certificate: presented.certificate.cloned(),
+        }
     }
 
     /// A lease that finds out by itself what has changed.
     pub fn lease(&self) -> Option<Lease> {
-        let mut headers = HeaderMap::new();
-        headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
-        let (authenticator, lease) = (Arc::clone(&self.authenticator), self.authenticator.lease(&headers)?);
+        let presented = Presented {
+            headers: &self.headers,
+            method: &self.method,
+            path: &self.path,
+            address: self.address,
+            certificate: self.certificate.as_ref(),
+        };
+        let (authenticator, lease) = (Arc::clone(&self.authenticator), self.authenticator.lease(&presented)?);
         Some(Box::new(move || {
             authenticator.refresh();
             lease()

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answers::{SESSION, answer, empty, plain, preflight, shrink, wait_for};
-use super::auth::{Attempts, Authenticator, Refusal, Right, Verdict};
+use super::auth::{Attempts, Authenticator, Presented, Refusal, Right, Verdict};
 use super::body::{Bodies, Whole};
 use super::crowd::{Crowd, Place};
 use super::exchange::{Afterlife, Exchange, First, Guarded};
@@ -273,13 +273,22 @@ impl Shared {
             Ok(Route::Ready) if draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             Ok(Route::Ready) => plain(StatusCode::OK, "ready\n"),
             Ok(Route::Preflight) => preflight(&head.headers),
-            Ok(route) => match self.admit(&head.headers, remote).await {
-                Ok(principal) => {
-                    caller.place.is_known();
-                    self.serve_route(route, &head.headers, body, principal, remote).await
+            Ok(route) => {
+                let presented = Presented {
+                    headers: &head.headers,
+                    method: &head.method,
+                    path: head.uri.path(),
+                    address: remote.ip(),
+                    certificate: None,
+                };
+                match self.admit(&presented, remote).await {
+                    Ok(principal) => {
+                        caller.place.is_known();
+                        self.serve_route(route, &presented, body, principal, remote).await
+                    }
+                    Err(response) => response,
                 }
-                Err(response) => response,
-            },
+            }
             Err(refusal) => self.refuse(refusal, remote),
         };
         if let Some(origin) = head.headers.get(ORIGIN)
@@ -303,10 +312,10 @@ impl Shared {
     /// or one guesser would shut out everybody who shares its address: behind a proxy that is everybody.
     async fn admit(
         &self,
-        headers: &HeaderMap,
+        presented: &Presented<'_>,
         remote: SocketAddr,
     ) -> Result<Arc<Principal>, Response<Reply>> {
-        let verdict = match self.authenticator.authenticate(headers) {
+        let verdict = match self.authenticator.authenticate(presented) {
             Verdict::Now(Ok(principal)) => return Ok(principal),
             verdict => verdict,
         };
@@ -361,19 +370,20 @@ impl Shared {
     async fn serve_route(
         &self,
         route: Route,
-        headers: &HeaderMap,
+        presented: &Presented<'_>,
         body: Incoming,
         principal: Arc<Principal>,
         remote: SocketAddr,
     ) -> Response<Reply> {
         let gone = CancellationToken::new();
+        let headers = presented.headers;
         let peer = Peer {
             principal,
             channel: Channel::Http,
             connection: stdio::next_connection(),
             headers: facts(headers),
             gone: gone.clone(),
-            right: Some(Right::new(Arc::clone(&self.authenticator), headers)),
+            right: Some(Right::new(Arc::clone(&self.authenticator), presented)),
         };
         let queue = Arc::new(Queue::new(self.config.queue_bytes));
         let outlet: Arc<dyn Outlet> = queue.clone();
@@ -403,7 +413,7 @@ impl Shared {
                     drop(held);
                     answer
                 };
-                self.run(Exchange::new(Guarded::owned(work, id), queue, gone), headers).await
+                self.run(Exchange::new(Guarded::owned(work, id), queue, gone), presented).await
             }
             Route::Listen => {
                 let leaving = self.leaving.clone();
@@ -415,27 +425,27 @@ impl Shared {
                         () = leaving.cancelled_owned() => ended,
                     }
                 };
-                self.listen(Exchange::new(Guarded::owned(work, None), queue, gone), headers).await
+                self.listen(Exchange::new(Guarded::owned(work, None), queue, gone), presented).await
             }
             Route::Close => answer(handler.close(peer).await),
             Route::Preflight | Route::Health | Route::Ready => empty(StatusCode::NO_CONTENT),
         }
     }
 
-    async fn run(&self, mut exchange: Exchange, headers: &HeaderMap) -> Response<Reply> {
+    async fn run(&self, mut exchange: Exchange, presented: &Presented<'_>) -> Response<Reply> {
         match poll_fn(|context| exchange.poll_first(context)).await {
-            First::Answer(done) => shrink(answer(done), self.config.compress_from, headers),
-            First::Stream(done) => self.stream(exchange, done, false, headers),
+            First::Answer(done) => shrink(answer(done), self.config.compress_from, presented.headers),
+            First::Stream(done) => self.stream(exchange, done, false, presented),
         }
     }
 
     /// A stream that was not refused when it was first polled is open.
-    async fn listen(&self, mut exchange: Exchange, headers: &HeaderMap) -> Response<Reply> {
+    async fn listen(&self, mut exchange: Exchange, presented: &Presented<'_>) -> Response<Reply> {
         let first = poll_fn(|context| Poll::Ready(exchange.poll(context))).await;
         match first {
             Poll::Ready(done) if done.status != 200 => answer(done),
-            Poll::Ready(done) => self.stream(exchange, Some(done), true, headers),
-            Poll::Pending => self.stream(exchange, None, true, headers),
+            Poll::Ready(done) => self.stream(exchange, Some(done), true, presented),
+            Poll::Pending => self.stream(exchange, None, true, presented),
         }
     }
 
@@ -444,10 +454,10 @@ impl Shared {
         exchange: Exchange,
         done: Option<Answer>,
         greeting: bool,
-        headers: &HeaderMap,
+        presented: &Presented<'_>,
     ) -> Response<Reply> {
         let session = done.as_ref().and_then(|done| done.session.as_deref()).map(HeaderValue::from_str);
-        let lease = self.authenticator.lease(headers).map(|lease| self.leases.take(lease));
+        let lease = self.authenticator.lease(presented).map(|lease| self.leases.take(lease));
         let mut events = EventStream::new(exchange, done, self.config.keep_alive, greeting).leased(lease);
         if !greeting {
             events = events.outlived_by(self.afterlife.clone());

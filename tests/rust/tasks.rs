@@ -19,7 +19,7 @@ use bartizan::protocol::Door;
 use bartizan::protocol::types::{Ask, Asks, ToolResult};
 use bartizan::secret::Secret;
 use bartizan::tasks;
-use bartizan::transport::auth::Right;
+use bartizan::transport::auth::{Presented, Right};
 use bartizan::transport::{Channel, HeaderFacts};
 use tokio::sync::Semaphore;
 
@@ -868,7 +868,14 @@ async fn a_call_that_waits_for_a_person_ends_with_the_key_it_was_made_with() {
     for (minted, size) in [(&kept, 1), (&lost, 2)] {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", format!("Bearer {}", minted.key.expose()).parse().unwrap());
-        client.right = Some(Right::new(keys.clone(), &headers));
+        let presented = Presented {
+            headers: &headers,
+            method: &http::Method::POST,
+            path: "/mcp",
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            certificate: None,
+        };
+        client.right = Some(Right::new(keys.clone(), &presented));
         let id = started(&client, "writer", json!({"size": size})).await;
         until(&client, &id, |task| task["statusMessage"].is_string()).await;
         if size == 2 {
