@@ -5,27 +5,16 @@
 //!
 //! Must not: decide without showing, or act without a line.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{ApprovalAction, Approvals as Typed, OperatorFlags};
-use super::hushed::Hushed;
+use super::operator::{Log, operator, passphrase};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, Decision, Listed, Status, visible};
-use crate::audit::Audit;
 use crate::clock::{SystemClock, rfc3339};
-use crate::config::Config;
-use crate::error::{Error, Kind, Result};
-use crate::json::{Digest, Value, json};
-use crate::redaction::Redactor;
-use crate::secret::Secret;
-use crate::state::StateDir;
-use crate::vault::Reference;
-
-/// Shorter passphrases are refused at enrolment.
-const SHORTEST: usize = 12;
+use crate::error::Result;
+use crate::json::{Value, json};
 
 pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
     let config = settings::file(typed.state.config.as_deref())?;
@@ -49,38 +38,6 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
             let log = Log::open(config)?;
             enrol(&approvals, &log, name, key, as_json, screen)
         }
-    }
-}
-
-/// The audit, as an operator's acts are written into it; closed, and so signed, when it is dropped.
-struct Log(Arc<Audit>);
-
-impl Log {
-    fn open(mut config: Config) -> Result<Self> {
-        let state = StateDir::open(config.state_folder()?)?;
-        config.redaction.fingerprint_key = Some(Secret::new(Digest(state.key("fingerprint.key")?).hex()));
-        config.audit.state = state.path().to_path_buf();
-        let redactor = Redactor::new(&config.redaction)?;
-        Ok(Self(Audit::open(&config.audit, redactor, SystemClock::shared())?))
-    }
-
-    fn event(&self, kind: &'static str, detail: &Value) -> Result<()> {
-        super::block_on(self.0.event(kind, detail))
-    }
-
-    /// Does something, once the line that says so is written; a failure gets a line too.
-    fn act<T>(&self, kind: &'static str, detail: &Value, act: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.event(kind, detail)?;
-        self.noting(kind, detail, act())
-    }
-
-    /// Passes a result on; a failure leaves a line.
-    fn noting<T>(&self, act: &'static str, detail: &Value, done: Result<T>) -> Result<T> {
-        if let Err(error) = &done {
-            let failed = json!({"act": act, "kind": error.kind().name(), "about": detail});
-            self.event("operator act failed", &failed)?;
-        }
-        done
     }
 }
 
@@ -247,60 +204,6 @@ fn enrol(
     ));
     screen.line(&format!("public half   {}", enrolled.public.display()));
     Ok(())
-}
-
-/// The operator that was named, or the only one there is.
-fn operator(approvals: &Approvals, flags: &OperatorFlags) -> Result<String> {
-    if let Some(name) = &flags.operator {
-        return Ok(name.clone());
-    }
-    let names = approvals.operators()?;
-    match names.as_slice() {
-        [only] => Ok(only.clone()),
-        [] => Err(Error::new(
-            Kind::BadConfig,
-            "There is no operator yet; make a key first: bartizan approvals enrol NAME.",
-        )),
-        several => Err(Error::new(
-            Kind::BadConfig,
-            format!("There are several operators ({}); say which: --operator NAME.", several.join(", ")),
-        )),
-    }
-}
-
-fn passphrase(flags: &OperatorFlags, prompt: &str, new: bool) -> Result<Secret> {
-    let secret = if let Some(reference) = &flags.passphrase {
-        Reference::parse(reference)?.resolve()?
-    } else {
-        if !std::io::stdin().is_terminal() {
-            return Err(Error::new(
-                Kind::BadConfig,
-                "There is no terminal to ask for the passphrase on; give it as --passphrase env:NAME or file:PATH.",
-            ));
-        }
-        let _hushed = Hushed::new();
-        let typed = ask(prompt)?;
-        if new && ask("The same again: ")?.expose() != typed.expose() {
-            return Err(Error::new(
-                Kind::BadConfig,
-                "The two passphrases differ; nothing was made. Try again.",
-            ));
-        }
-        typed
-    };
-    if new && secret.expose().chars().count() < SHORTEST {
-        return Err(Error::new(
-            Kind::BadConfig,
-            format!("The passphrase is too short; {SHORTEST} characters are the least."),
-        ));
-    }
-    Ok(secret)
-}
-
-fn ask(prompt: &str) -> Result<Secret> {
-    rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| {
-        Error::new(Kind::BadConfig, "The passphrase could not be read from the terminal.").with_source(error)
-    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod call;
 mod check;
 mod demo;
 mod hushed;
+mod operator;
 mod practice;
 mod screen;
 mod serve;

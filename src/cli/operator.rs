@@ -1,0 +1,136 @@
+//! What every act of an operator needs.
+//!
+//! Owns [`Log`], [`operator`], [`passphrase`] and [`authorise`]. The idea: an operator is a key that only a passphrase
+//! opens; what is done with it is in the audit before it is done, and a failure leaves a line too.
+//!
+//! Must not: do anything itself.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use super::args::OperatorFlags;
+use super::hushed::Hushed;
+use crate::approvals::Approvals;
+use crate::audit::Audit;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::json::{Digest, Value, json};
+use crate::redaction::Redactor;
+use crate::secret::Secret;
+use crate::state::StateDir;
+use crate::vault::Reference;
+
+/// Shorter passphrases are refused at enrolment.
+const SHORTEST: usize = 12;
+
+/// The audit, as an operator's acts are written into it; closed, and so signed, when it is dropped.
+pub(super) struct Log(Arc<Audit>);
+
+impl Log {
+    pub(super) fn open(mut config: Config) -> Result<Self> {
+        let state = StateDir::open(config.state_folder()?)?;
+        config.redaction.fingerprint_key = Some(Secret::new(Digest(state.key("fingerprint.key")?).hex()));
+        config.audit.state = state.path().to_path_buf();
+        let redactor = Redactor::new(&config.redaction)?;
+        Ok(Self(Audit::open(&config.audit, redactor, SystemClock::shared())?))
+    }
+
+    pub(super) fn event(&self, kind: &'static str, detail: &Value) -> Result<()> {
+        super::block_on(self.0.event(kind, detail))
+    }
+
+    /// Does something, once the line that says so is written; a failure gets a line too.
+    pub(super) fn act<T>(
+        &self,
+        kind: &'static str,
+        detail: &Value,
+        act: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.event(kind, detail)?;
+        self.noting(kind, detail, act())
+    }
+
+    /// Passes a result on; a failure leaves a line.
+    pub(super) fn noting<T>(&self, act: &'static str, detail: &Value, done: Result<T>) -> Result<T> {
+        if let Err(error) = &done {
+            let failed = json!({"act": act, "kind": error.kind().name(), "about": detail});
+            self.event("operator act failed", &failed)?;
+        }
+        done
+    }
+}
+
+/// Makes sure that an operator agrees to an act that `detail` tells: where operators are enrolled, one of them has to
+/// open the key, and a failure leaves a line. Who it was; nothing where there is no operator to ask.
+pub(super) fn authorise(
+    approvals: &Approvals,
+    log: &Log,
+    act: &'static str,
+    detail: &Value,
+    flags: &OperatorFlags,
+) -> Result<Option<String>> {
+    if approvals.operators()?.is_empty() && flags.operator.is_none() {
+        return Ok(None);
+    }
+    let name = operator(approvals, flags)?;
+    let passphrase = passphrase(flags, &format!("Passphrase of operator {name}: "), false)?;
+    let unlocked = approvals.operator(&name, None, &passphrase);
+    let detail = json!({"operator": name, "about": detail});
+    let operator = log.noting(act, &detail, unlocked)?;
+    Ok(Some(operator.name().to_owned()))
+}
+
+/// The operator that was named, or the only one there is.
+pub(super) fn operator(approvals: &Approvals, flags: &OperatorFlags) -> Result<String> {
+    if let Some(name) = &flags.operator {
+        return Ok(name.clone());
+    }
+    let names = approvals.operators()?;
+    match names.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Error::new(
+            Kind::BadConfig,
+            "There is no operator yet; make a key first: bartizan approvals enrol NAME.",
+        )),
+        several => Err(Error::new(
+            Kind::BadConfig,
+            format!("There are several operators ({}); say which: --operator NAME.", several.join(", ")),
+        )),
+    }
+}
+
+pub(super) fn passphrase(flags: &OperatorFlags, prompt: &str, new: bool) -> Result<Secret> {
+    let secret = if let Some(reference) = &flags.passphrase {
+        Reference::parse(reference)?.resolve()?
+    } else {
+        if !std::io::stdin().is_terminal() {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "There is no terminal to ask for the passphrase on; give it as --passphrase env:NAME or file:PATH.",
+            ));
+        }
+        let _hushed = Hushed::new();
+        let typed = ask(prompt)?;
+        if new && ask("The same again: ")?.expose() != typed.expose() {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "The two passphrases differ; nothing was made. Try again.",
+            ));
+        }
+        typed
+    };
+    if new && secret.expose().chars().count() < SHORTEST {
+        return Err(Error::new(
+            Kind::BadConfig,
+            format!("The passphrase is too short; {SHORTEST} characters are the least."),
+        ));
+    }
+    Ok(secret)
+}
+
+fn ask(prompt: &str) -> Result<Secret> {
+    rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| {
+        Error::new(Kind::BadConfig, "The passphrase could not be read from the terminal.").with_source(error)
+    })
+}
