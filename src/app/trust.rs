@@ -12,24 +12,23 @@ use std::time::Duration;
 use super::brake::Brake;
 use crate::audit::Audit;
 use crate::clock::SharedClock;
-use crate::identity::keys::KeyStore;
 use crate::json::json;
 use crate::limits::{Decision, Limiter, Quota, decide};
 use crate::principal::Principal;
 use crate::transport::Watch;
 use crate::transport::auth::{Authenticator, Lease, Presented, Refusal, Verdict};
 
-/// API keys, some of whose clients are trusted to answer approval questions.
+/// Callers, some of whose clients are trusted to answer approval questions.
 pub(super) struct Trusting {
-    keys: Arc<KeyStore>,
+    inner: Arc<dyn Authenticator>,
     names: Vec<String>,
     /// By name: the principal as it came, and as it goes on.
     raised: Mutex<HashMap<Arc<str>, (Arc<Principal>, Arc<Principal>)>>,
 }
 
 impl Trusting {
-    pub(super) fn new(keys: Arc<KeyStore>, names: &[String]) -> Self {
-        Self { keys, names: names.to_vec(), raised: Mutex::default() }
+    pub(super) fn new(inner: Arc<dyn Authenticator>, names: &[String]) -> Self {
+        Self { inner, names: names.to_vec(), raised: Mutex::default() }
     }
 
     fn raise(&self, principal: Arc<Principal>) -> Arc<Principal> {
@@ -51,15 +50,31 @@ impl Trusting {
 
 impl Authenticator for Trusting {
     fn lease(&self, presented: &Presented<'_>) -> Option<Lease> {
-        self.keys.lease(presented)
+        self.inner.lease(presented)
     }
 
     fn refresh(&self) {
-        Authenticator::refresh(&*self.keys);
+        self.inner.refresh();
+    }
+
+    fn step_up(&self, presented: &Presented<'_>, scopes: &[String]) -> Option<String> {
+        self.inner.step_up(presented, scopes)
+    }
+
+    fn next_nonce(&self, presented: &Presented<'_>) -> Option<String> {
+        self.inner.next_nonce(presented)
+    }
+
+    fn document(&self, path: &str) -> Option<Arc<str>> {
+        self.inner.document(path)
+    }
+
+    fn is_open(&self) -> bool {
+        self.inner.is_open()
     }
 
     fn authenticate<'a>(&'a self, presented: &'a Presented<'a>) -> Verdict<'a> {
-        match self.keys.authenticate(presented) {
+        match self.inner.authenticate(presented) {
             Verdict::Now(Ok(principal)) if !self.names.is_empty() => Verdict::Now(Ok(self.raise(principal))),
             Verdict::Later(found) => Verdict::Later(Box::pin(async move {
                 let found: Result<Arc<Principal>, Refusal> = found.await;

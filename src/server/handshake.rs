@@ -63,7 +63,7 @@ impl Server {
             }
             Channel::Http => Some(self.conversations.begin(&peer.principal, opened)?.0),
         };
-        Ok(Answer { status: 200, body: Some(message::result(id, result)), session })
+        Ok(Answer { status: 200, body: Some(message::result(id, result)), session, ..Answer::default() })
     }
 
     /// The conversation of a message over HTTP; the revision header, if there, has to be the agreed one.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY,
 };
 use http::{Response, StatusCode};
 
@@ -65,6 +65,15 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Reply> {
     let mut response = Response::new(Reply::Whole(Bytes::from_static(text.as_bytes())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}
+
+/// A public document. It changes only with the configuration, and that seldom.
+pub(super) fn document(text: &str) -> Response<Reply> {
+    let mut response = Response::new(Reply::Whole(Bytes::copy_from_slice(text.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     response
 }
 

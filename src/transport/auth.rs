@@ -20,12 +20,17 @@ use crate::clock::SharedClock;
 use crate::principal::Principal;
 
 /// Why a request was not let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
-    /// HTTP status: 401 for a missing or refused credential, 403 for one that is not enough.
+    /// HTTP status: 401 for a missing or refused credential, 403 for one that is not enough, 503 where it cannot be
+    /// checked now.
     pub status: u16,
-    /// The `WWW-Authenticate` challenge.
-    pub www_authenticate: Option<String>,
+    /// The `WWW-Authenticate` challenges.
+    pub challenges: Vec<String>,
+    /// What the next proof of possession has to repeat (`DPoP-Nonce`).
+    pub nonce: Option<String>,
+    /// When to come back.
+    pub retry_after: Option<Duration>,
     /// The reason, in a few words of ours, for the audit.
     pub what: &'static str,
     /// Whether a credential was presented and refused: these are counted against the address.
@@ -37,9 +42,9 @@ impl Refusal {
     pub fn missing() -> Self {
         Self {
             status: 401,
-            www_authenticate: Some("Bearer realm=\"bartizan\"".into()),
+            challenges: vec!["Bearer realm=\"bartizan\"".into()],
             what: "no credential",
-            presented: false,
+            ..Self::default()
         }
     }
 
@@ -47,9 +52,10 @@ impl Refusal {
     pub fn refused(what: &'static str) -> Self {
         Self {
             status: 401,
-            www_authenticate: Some("Bearer realm=\"bartizan\", error=\"invalid_token\"".into()),
+            challenges: vec!["Bearer realm=\"bartizan\", error=\"invalid_token\"".into()],
             what,
             presented: true,
+            ..Self::default()
         }
     }
 }
@@ -108,6 +114,21 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// Finds out what has changed; called before leases are asked.
     fn refresh(&self) {}
+
+    /// The challenge that leads to a credential which also has these scopes; nothing where there is no such way.
+    fn step_up(&self, _presented: &Presented<'_>, _scopes: &[String]) -> Option<String> {
+        None
+    }
+
+    /// What the next proof of possession has to repeat, where it is time to say so.
+    fn next_nonce(&self, _presented: &Presented<'_>) -> Option<String> {
+        None
+    }
+
+    /// A public JSON document on how to get in, if there is one at this path.
+    fn document(&self, _path: &str) -> Option<Arc<str>> {
+        None
+    }
 
     /// Whether everybody is let in. Such an endpoint is never opened beyond loopback.
     fn is_open(&self) -> bool {

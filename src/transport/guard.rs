@@ -44,6 +44,8 @@ pub(super) enum Route {
     Health,
     /// May more be sent here?
     Ready,
+    /// How does one get in?
+    Document,
 }
 
 /// The lists that requests are compared with.
@@ -77,7 +79,9 @@ impl Guard {
             ("/mcp", &Method::OPTIONS) if has_origin => Route::Preflight,
             ("/healthz", &(Method::GET | Method::HEAD)) => Route::Health,
             ("/readyz", &(Method::GET | Method::HEAD)) => Route::Ready,
-            ("/mcp" | "/healthz" | "/readyz", _) => {
+            (path, &(Method::GET | Method::HEAD)) if is_document(path) => Route::Document,
+            (path, &Method::OPTIONS) if is_document(path) && has_origin => Route::Preflight,
+            (path, _) if is_document(path) || matches!(path, "/mcp" | "/healthz" | "/readyz") => {
                 return refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
             }
             _ => return refused(StatusCode::NOT_FOUND, "no such path"),
@@ -90,7 +94,12 @@ impl Guard {
             Route::Listen if !accepts(headers.get_all(ACCEPT)).events => {
                 return refused(StatusCode::NOT_ACCEPTABLE, "Accept must list text/event-stream");
             }
-            Route::Listen | Route::Close | Route::Preflight | Route::Health | Route::Ready => {}
+            Route::Listen
+            | Route::Close
+            | Route::Preflight
+            | Route::Health
+            | Route::Ready
+            | Route::Document => {}
         }
         Ok(route)
     }
@@ -171,6 +180,12 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// Whether a path is one under which documents on getting in may be (RFC 9728).
+fn is_document(path: &str) -> bool {
+    path.strip_prefix("/.well-known/oauth-protected-resource")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Host and port; nothing if it is neither.

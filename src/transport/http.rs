@@ -27,7 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answers::{SESSION, answer, empty, plain, preflight, shrink, wait_for};
+use super::answers::{SESSION, answer, document, empty, plain, preflight, shrink, wait_for};
 use super::auth::{Attempts, Authenticator, Presented, Refusal, Right, Verdict};
 use super::body::{Bodies, Whole};
 use super::crowd::{Crowd, Place};
@@ -43,6 +43,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::principal::Principal;
 
+const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// What an HTTP endpoint is made of.
@@ -273,6 +274,10 @@ impl Shared {
             Ok(Route::Ready) if draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             Ok(Route::Ready) => plain(StatusCode::OK, "ready\n"),
             Ok(Route::Preflight) => preflight(&head.headers),
+            Ok(Route::Document) => match self.authenticator.document(head.uri.path()) {
+                Some(text) => document(&text),
+                None => plain(StatusCode::NOT_FOUND, "no such path"),
+            },
             Ok(route) => {
                 let presented = Presented {
                     headers: &head.headers,
@@ -284,7 +289,10 @@ impl Shared {
                 match self.admit(&presented, remote).await {
                     Ok(principal) => {
                         caller.place.is_known();
-                        self.serve_route(route, &presented, body, principal, remote).await
+                        let mut response = self.serve_route(route, &presented, body, principal, remote).await;
+                        let nonce = self.authenticator.next_nonce(&presented);
+                        say(&mut response, &NONCE, nonce.as_deref());
+                        response
                     }
                     Err(response) => response,
                 }
@@ -298,7 +306,7 @@ impl Shared {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(
                 ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static("mcp-session-id, www-authenticate"),
+                HeaderValue::from_static("mcp-session-id, www-authenticate, dpop-nonce"),
             );
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
@@ -337,11 +345,14 @@ impl Shared {
         }
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::UNAUTHORIZED);
         let mut response = self.refuse(Refused { status, what: refusal.what }, remote);
-        let challenge = refusal.www_authenticate.as_deref().map(HeaderValue::from_str);
-        if let Some(Ok(challenge)) = challenge {
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        for challenge in &refusal.challenges {
+            say(&mut response, &WWW_AUTHENTICATE, Some(challenge));
         }
-        response
+        say(&mut response, &NONCE, refusal.nonce.as_deref());
+        match refusal.retry_after {
+            Some(wait) => wait_for(response, wait),
+            None => response,
+        }
     }
 
     fn refuse(&self, refusal: Refused, remote: SocketAddr) -> Response<Reply> {
@@ -428,13 +439,23 @@ impl Shared {
                 self.listen(Exchange::new(Guarded::owned(work, None), queue, gone), presented).await
             }
             Route::Close => answer(handler.close(peer).await),
-            Route::Preflight | Route::Health | Route::Ready => empty(StatusCode::NO_CONTENT),
+            Route::Preflight | Route::Health | Route::Ready | Route::Document => {
+                empty(StatusCode::NO_CONTENT)
+            }
         }
     }
 
     async fn run(&self, mut exchange: Exchange, presented: &Presented<'_>) -> Response<Reply> {
         match poll_fn(|context| exchange.poll_first(context)).await {
-            First::Answer(done) => shrink(answer(done), self.config.compress_from, presented.headers),
+            First::Answer(done) => {
+                let more = match done.needs.as_slice() {
+                    [] => None,
+                    needs => self.authenticator.step_up(presented, needs),
+                };
+                let mut response = shrink(answer(done), self.config.compress_from, presented.headers);
+                say(&mut response, &WWW_AUTHENTICATE, more.as_deref());
+                response
+            }
             First::Stream(done) => self.stream(exchange, done, false, presented),
         }
     }
@@ -471,6 +492,13 @@ impl Shared {
             headers.insert(SESSION, session);
         }
         response
+    }
+}
+
+/// One more header, where there is something to say that a header can carry.
+fn say(response: &mut Response<Reply>, name: &HeaderName, text: Option<&str>) {
+    if let Some(Ok(value)) = text.map(HeaderValue::from_str) {
+        response.headers_mut().append(name, value);
     }
 }
 

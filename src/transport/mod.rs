@@ -107,6 +107,8 @@ pub struct Answer {
     pub body: Option<String>,
     /// A session that was just opened: sent as `Mcp-Session-Id`.
     pub session: Option<String>,
+    /// With status 403: the scopes that this request needs and its caller may ask for.
+    pub needs: Vec<String>,
 }
 
 /// A message on a stream that can be picked up where it broke off.

@@ -66,13 +66,13 @@ impl Drop for Dropped<'_> {
 
 fn ok(id: &Value, result: Value) -> Answer {
     let body = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
-    Answer { status: 200, body: Some(body), session: None }
+    Answer { status: 200, body: Some(body), ..Answer::default() }
 }
 
 fn error(id: &Value, status: u16, code: i64) -> Answer {
     let error = json!({"code": code, "message": "scripted", "data": {"status": status}});
     let body = json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string();
-    Answer { status, body: Some(body), session: None }
+    Answer { status, body: Some(body), ..Answer::default() }
 }
 
 fn notice(outlet: &Arc<dyn Outlet>, method: &str, params: Value) -> bool {
