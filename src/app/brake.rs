@@ -16,11 +16,14 @@ use crate::json::json;
 /// How long is counted before a line is written.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Requests by caller, and the reason of the first.
+type Counts = HashMap<String, (u64, &'static str)>;
+
 /// Counts who was turned away.
 pub(super) struct Brake {
     audit: Arc<Audit>,
     window: Duration,
-    counts: Arc<Mutex<HashMap<String, u64>>>,
+    counts: Arc<Mutex<Counts>>,
 }
 
 impl Brake {
@@ -29,13 +32,13 @@ impl Brake {
     }
 
     /// Counts one; the first of a window opens it.
-    pub(super) fn count(&self, principal: &str) {
+    pub(super) fn count(&self, principal: &str, why: &'static str) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(principal) {
+        if let Some((count, _)) = counts.get_mut(principal) {
             *count += 1;
             return;
         }
-        counts.insert(principal.to_owned(), 1);
+        counts.insert(principal.to_owned(), (1, why));
         let (counts, audit, principal) =
             (Arc::clone(&self.counts), Arc::clone(&self.audit), principal.to_owned());
         // Without a runtime, and at the end, whoever drops this writes.
@@ -44,8 +47,8 @@ impl Brake {
             runtime.spawn(async move {
                 tokio::time::sleep(window).await;
                 let count = counts.lock().unwrap_or_else(PoisonError::into_inner).remove(&principal);
-                if let Some(count) = count {
-                    say(&audit, &principal, count);
+                if let Some((count, why)) = count {
+                    say(&audit, &principal, count, why);
                 }
             });
         }
@@ -55,16 +58,16 @@ impl Brake {
 impl Drop for Brake {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        for (principal, count) in counts.drain() {
-            say(&self.audit, &principal, count);
+        for (principal, (count, why)) in counts.drain() {
+            say(&self.audit, &principal, count, why);
         }
     }
 }
 
-fn say(audit: &Audit, principal: &str, count: u64) {
+fn say(audit: &Audit, principal: &str, count: u64, why: &str) {
     audit.note(
         "turned away",
-        &json!({"principal": principal, "what": "too many refused calls", "requests": count, "window_seconds": WINDOW.as_secs()}),
+        &json!({"principal": principal, "what": why, "requests": count, "window_seconds": WINDOW.as_secs()}),
     );
 }
 
@@ -86,9 +89,9 @@ mod tests {
         brake.window = Duration::from_millis(1);
         let text = || std::fs::read_to_string(audit.path()).unwrap();
         for _ in 0..10_000 {
-            brake.count("key:ci");
+            brake.count("key:ci", "too many refused calls");
         }
-        brake.count("key:other");
+        brake.count("key:other", "too many refused calls");
         assert_eq!(text(), "");
         let written = async {
             while text().lines().count() < 2 {
@@ -98,7 +101,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), written).await.unwrap();
         assert_eq!(text().lines().count(), 2);
         assert!(text().contains("\"requests\":10000") && text().contains("key:other"));
-        brake.count("key:ci");
+        brake.count("key:ci", "too many refused calls");
         drop(brake);
         assert_eq!(text().lines().count(), 3, "nothing is forgotten at the end");
     }

@@ -402,6 +402,7 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
     config.redaction.fingerprint_key = Some(Secret::new(hex(&state.key("fingerprint.key")?)));
     config.audit.state = state.path().to_path_buf();
     config.profile.name().clone_into(&mut config.approvals.profile);
+    config.limits.check()?;
     if config.tasks.ttl_seconds <= config.calls.longest_task_seconds {
         return Err(Error::new(
             Kind::BadConfig,

@@ -15,8 +15,8 @@ use crate::clock::SharedClock;
 use crate::json::json;
 use crate::limits::{Decision, Limiter, Quota, decide};
 use crate::principal::Principal;
-use crate::transport::Watch;
 use crate::transport::auth::{Authenticator, Lease, Presented, Refusal, Verdict};
+use crate::transport::{TurnedAway, Watch};
 
 /// Callers, some of whose clients are trusted to answer approval questions.
 pub(super) struct Trusting {
@@ -129,15 +129,26 @@ impl Refusals {
 }
 
 impl Watch for Refusals {
-    fn turns_away(&self, principal: &str) -> Option<Duration> {
-        let wait = (self.limiter)().held(principal)?;
-        self.brake.count(principal);
-        Some(wait)
+    fn turns_away(&self, principal: &str) -> Option<TurnedAway> {
+        let limiter = (self.limiter)();
+        let away = match (limiter.gone(principal), limiter.held(principal)) {
+            (None, None) => return None,
+            (Some(gone), held) if held.is_none_or(|held| held <= gone.after) => {
+                let (most, seconds) = gone.quota.announced();
+                let quota = Some((gone.name, most, seconds));
+                TurnedAway { why: "nothing is left of the caller's budget", after: gone.after, quota }
+            }
+            (_, held) => {
+                TurnedAway { why: "too many refused calls", after: held.unwrap_or_default(), quota: None }
+            }
+        };
+        self.brake.count(principal, away.why);
+        Some(away)
     }
 
     fn weighs(&self, principal: &str, reads: u32) -> Option<Duration> {
         let wait = (self.limiter)().weigh(principal, reads)?;
-        self.brake.count(principal);
+        self.brake.count(principal, "too many large bodies");
         Some(wait)
     }
 

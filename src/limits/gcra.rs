@@ -10,27 +10,56 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-const MINUTE: u64 = 60_000_000_000;
+const SECOND: u64 = 1_000_000_000;
+const MINUTE: u32 = 60;
+const DAY: u32 = 24 * 60 * 60;
 
 /// How much is allowed: so many per minute, of which so many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
-    /// How many a minute, in the long run.
+    /// How many a minute, in the long run; in a period of another length where it was made with one.
     pub per_minute: u32,
     /// How many at once.
     pub burst: u32,
+    /// Seconds of the period.
+    #[serde(skip, default = "a_minute")]
+    period: u32,
+}
+
+const fn a_minute() -> u32 {
+    MINUTE
 }
 
 impl Quota {
     /// A quota.
     pub const fn new(per_minute: u32, burst: u32) -> Self {
-        Self { per_minute, burst }
+        Self { per_minute, burst, period: MINUTE }
+    }
+
+    /// At most `most` in any 24 hours, of which `burst` at once: what is spent comes back at the rate that keeps this
+    /// true, so a burst that leaves nothing to come back is cut to leave one.
+    pub fn of_a_day(most: u32, burst: u32) -> Self {
+        let burst = burst.min(most.saturating_sub(1).max(1));
+        Self { per_minute: most.saturating_sub(burst), burst, period: DAY }
+    }
+
+    /// How many in how many seconds, as a caller is told it.
+    pub const fn announced(self) -> (u32, u32) {
+        match self.period {
+            MINUTE => (self.per_minute, MINUTE),
+            // all that can be taken in any period of this length
+            period => (self.per_minute.saturating_add(self.burst), period),
+        }
     }
 
     /// Nanoseconds between two takes in the long run; rounded up, so that rounding never grants more.
     const fn interval(self) -> u64 {
-        if self.per_minute == 0 { u64::MAX } else { MINUTE.div_ceil(self.per_minute as u64) }
+        if self.per_minute == 0 {
+            u64::MAX
+        } else {
+            (self.period as u64 * SECOND).div_ceil(self.per_minute as u64)
+        }
     }
 
     /// How far ahead of now a bucket may be.
@@ -138,8 +167,29 @@ mod tests {
                     taken += u64::from(cost);
                 }
                 let most = u128::from(burst)
-                    + u128::from(per_minute) * u128::from(now) / u128::from(MINUTE);
+                    + u128::from(per_minute) * u128::from(now) / (u128::from(MINUTE) * u128::from(SECOND));
                 prop_assert!(u128::from(taken) <= most, "{taken} taken, {most} allowed");
+            }
+        }
+
+        #[test]
+        fn a_day_never_sees_more_than_its_budget(
+            most in 2u32..400, burst in 1u32..400,
+            steps in prop::collection::vec((0u64..3_600_000_000_000, 1u32..3), 1..300),
+        ) {
+            let quota = Quota::of_a_day(most, burst);
+            let (mut now, mut full_at) = (1_000_000_000_000_000u64, Duration::ZERO);
+            let mut taken: Vec<(u64, u32)> = Vec::new();
+            for (pause, cost) in steps {
+                now += pause;
+                let (decision, next) = decide(full_at, quota, cost, Duration::from_nanos(now));
+                full_at = next;
+                if let Decision::Allowed { .. } = decision {
+                    taken.push((now, cost));
+                }
+                let day = taken.iter().filter(|(at, _)| at + u64::from(DAY) * SECOND > now);
+                let sum: u32 = day.map(|(_, cost)| cost).sum();
+                prop_assert!(sum <= most, "{sum} of {most}");
             }
         }
 

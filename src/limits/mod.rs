@@ -1,27 +1,35 @@
 //! How much each caller may do.
 //!
 //! Owns [`Limiter`], its [`Config`] and the [`Store`] port. The idea: one bucket per principal and class of tool
-//! (read, write, destroy); the arithmetic is in `gcra.rs`, the buckets are in `memory.rs`, in a file that the processes
-//! of one state directory share (`ledger.rs`) or, when several instances share a quota, behind any other [`Store`]. A store that fails never means no limit: the configuration says whether this
-//! process then counts by itself or refuses.
+//! (read, write, destroy), and where the configuration says so (`budgets.rs`) one per tool, one for a day and one for all
+//! callers together; the arithmetic of all is in `gcra.rs`, the buckets are in `memory.rs`, in a file that the processes of
+//! one state directory share (`ledger.rs`) or, when several instances share a quota, behind any other [`Store`]. A store
+//! that fails never means no limit: the configuration says whether this process then counts by itself or refuses.
 //!
 //! Must not: know what a tool is.
 
+mod budgets;
 pub mod fair;
 mod gcra;
 mod ledger;
 mod memory;
 mod refusals;
+mod spent;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use budgets::Budgets;
+pub use budgets::{Daily, ToolQuota};
 pub use gcra::{Decision, Quota, decide};
 use memory::{CLASSES, Memory};
 use refusals::Refusals;
+pub use spent::Gone;
+use spent::Spent;
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
@@ -37,6 +45,12 @@ pub struct Config {
     pub write: Quota,
     /// For calls that remove something.
     pub destroy: Quota,
+    /// On top, for tools by name; a trailing `*` stands for any ending, and each name or pattern that fits counts.
+    pub tools: BTreeMap<String, ToolQuota>,
+    /// On top, for the calls of a caller in any 24 hours.
+    pub daily: Option<Daily>,
+    /// On top, for the calls of all callers together.
+    pub global: Option<Quota>,
     /// How often a caller may be refused for any of these one by one, each with its lines in the audit. Who goes on far
     /// beyond is turned away over HTTP before anything is looked at.
     pub refusals: Quota,
@@ -63,6 +77,9 @@ impl Default for Config {
             read: Quota::new(6000, 1000),
             write: Quota::new(60, 10),
             destroy: Quota::new(60, 10),
+            tools: BTreeMap::new(),
+            daily: None,
+            global: None,
             refusals: Quota::new(600, 100),
             most_principals: 10_000,
             on_outage: Outage::default(),
@@ -93,6 +110,8 @@ pub struct Limiter {
     refusals: Quota,
     refused: Arc<Refusals>,
     memory: Arc<Memory>,
+    budgets: Budgets,
+    spent: Arc<Spent>,
     shared: Option<Arc<dyn Store>>,
     /// Whether reads are counted in this process all the same.
     own_reads: bool,
@@ -108,6 +127,8 @@ impl Limiter {
             refusals: config.refusals,
             refused: Arc::new(Refusals::new(config.most_principals)),
             memory: Arc::new(Memory::new(config.most_principals)),
+            budgets: Budgets::new(config),
+            spent: Arc::new(Spent::new(config.most_principals)),
             shared: None,
             own_reads: false,
             on_outage: config.on_outage,
@@ -120,11 +141,14 @@ impl Limiter {
     pub fn renewed(&self, config: &Config) -> Self {
         self.memory.resize(config.most_principals);
         self.refused.resize(config.most_principals);
+        self.spent.resize(config.most_principals);
         Self {
             quotas: [config.read, config.write, config.destroy],
             refusals: config.refusals,
             refused: Arc::clone(&self.refused),
             memory: Arc::clone(&self.memory),
+            budgets: self.budgets.renewed(config),
+            spent: Arc::clone(&self.spent),
             shared: self.shared.clone(),
             own_reads: self.own_reads,
             on_outage: config.on_outage,
@@ -154,32 +178,99 @@ impl Limiter {
     pub async fn take(&self, principal: &str, class: &'static str, cost: u32) -> Result<Decision> {
         let index = index(class);
         let quota = self.quotas[index];
+        let own = || self.memory.take(principal, index, quota, cost, self.clock.monotonic());
         let decision = match self.elsewhere(index) {
-            None => self.memory.take(principal, index, quota, cost, self.clock.monotonic()),
-            Some(store) => {
-                let key = format!("{class}:{principal}");
-                match (store.take(&key, quota, cost, self.clock.wall()).await, self.on_outage) {
-                    (Ok(decision), _) => decision,
-                    (Err(_), Outage::Local) => {
-                        self.memory.take(principal, index, quota, cost, self.clock.monotonic())
-                    }
-                    (Err(cause), Outage::Refuse) => {
-                        return Err(Error::new(
-                            Kind::RateLimited,
-                            "The store that counts calls cannot be reached, so no call is let through; try again later.",
-                        )
-                        .with_source(cause));
-                    }
-                }
-            }
+            None => own(),
+            Some(store) => self.ask(store, &format!("{class}:{principal}"), quota, cost, own).await?,
         };
         match decision {
             Decision::Allowed { .. } => Ok(decision),
             Decision::Refused { retry_after } => {
                 self.refused.count(principal, self.refusals, self.clock.monotonic());
+                self.note_exhaustion(principal);
                 Err(refusal(class, quota, cost, retry_after))
             }
         }
+    }
+
+    /// Asks a store; where it cannot be asked, what the configuration says.
+    async fn ask(
+        &self,
+        store: &Arc<dyn Store>,
+        key: &str,
+        quota: Quota,
+        cost: u32,
+        own: impl FnOnce() -> Decision,
+    ) -> Result<Decision> {
+        match (store.take(key, quota, cost, self.clock.wall()).await, self.on_outage) {
+            (Ok(decision), _) => Ok(decision),
+            (Err(_), Outage::Local) => Ok(own()),
+            (Err(cause), Outage::Refuse) => Err(Error::new(
+                Kind::RateLimited,
+                "The store that counts calls cannot be reached, so no call is let through; try again later.",
+            )
+            .with_source(cause)),
+        }
+    }
+
+    /// Takes one call: of its class, and of each further budget that the configuration has. `tool` is none where the
+    /// caller may not learn that there is such a tool.
+    pub async fn admit(&self, principal: &str, tool: Option<&str>, class: &'static str) -> Result<()> {
+        self.take(principal, class, 1).await?;
+        for wanted in self.budgets.wants(principal, tool, class) {
+            let decision = match self.elsewhere(if wanted.lasts { WRITE } else { index(class) }) {
+                None => self.budgets.take(&wanted, self.clock.monotonic()),
+                Some(store) => {
+                    let own = || self.budgets.take(&wanted, self.clock.monotonic());
+                    self.ask(store, &wanted.key, wanted.quota, wanted.cost, own).await?
+                }
+            };
+            if let Decision::Refused { retry_after } = decision {
+                let now = self.clock.monotonic();
+                self.refused.count(principal, self.refusals, now);
+                if let Some(wait) = retry_after.filter(|_| wanted.is_all) {
+                    self.spent.note(principal, Gone { name: "daily", quota: wanted.quota, after: wait }, now);
+                }
+                return Err(wanted.refusal(retry_after));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing whatever is let through for a principal, as far as a refusal has shown; asking costs next to
+    /// nothing while nobody is.
+    pub fn gone(&self, principal: &str) -> Option<Gone> {
+        self.spent.of(principal, self.clock.monotonic())
+    }
+
+    /// Remembers a principal whose classes are all empty at once.
+    fn note_exhaustion(&self, principal: &str) {
+        let now = self.clock.monotonic();
+        let mut soonest: Option<Gone> = None;
+        for (class, quota) in CLASS_NAMES.into_iter().zip(self.quotas) {
+            if self.left(principal, class) > 0 {
+                return;
+            }
+            let told = self.told(principal, class);
+            let decision = match told {
+                Some(full_at) => decide(full_at, quota, 1, self.clock.wall()).0,
+                None => decide(self.memory.full_at(principal, index(class)), quota, 1, now).0,
+            };
+            let Decision::Refused { retry_after } = decision else { return };
+            if let Some(after) = retry_after
+                && soonest.as_ref().is_none_or(|known| after < known.after)
+            {
+                soonest = Some(Gone { name: class, quota, after });
+            }
+        }
+        if let Some(gone) = soonest {
+            self.spent.note(principal, gone, now);
+        }
+    }
+
+    /// When, in wall time, a bucket is full again that is elsewhere, where that can be told.
+    fn told(&self, principal: &str, class: &'static str) -> Option<Duration> {
+        self.elsewhere(index(class)).and_then(|store| store.full_at(&format!("{class}:{principal}")))
     }
 
     /// Takes reads, counted in this process, for work that has to be done before it is known to be a call at all. How
@@ -206,8 +297,7 @@ impl Limiter {
     /// How many calls of `class` the principal would be let make right now.
     pub fn left(&self, principal: &str, class: &'static str) -> u32 {
         let index = index(class);
-        let told = self.elsewhere(index).and_then(|store| store.full_at(&format!("{class}:{principal}")));
-        if let Some(full_at) = told {
+        if let Some(full_at) = self.told(principal, class) {
             return self.quotas[index].left(full_at, self.clock.wall());
         }
         self.quotas[index].left(self.memory.full_at(principal, index), self.clock.monotonic())
@@ -221,12 +311,16 @@ impl Limiter {
 
 /// The index of reads.
 const READ: usize = 0;
+/// The index of writes.
+const WRITE: usize = 1;
+/// The classes by index.
+const CLASS_NAMES: [&str; CLASSES] = ["read", "write", "destroy"];
 
 fn index(class: &str) -> usize {
     match class {
         "read" => READ,
         "destroy" => 2,
-        _ => 1,
+        _ => WRITE,
     }
 }
 

@@ -27,10 +27,10 @@ impl Admitted {
 
 pub(super) async fn admit(
     call: Proposed,
-    class: &'static str,
+    (class, tool): (&'static str, Option<&str>),
     limiter: &Limiter,
     context: &Context,
 ) -> Result<Admitted> {
-    limiter.take(&context.principal.id, class, 1).await?;
+    limiter.admit(&context.principal.id, tool, class).await?;
     Ok(Admitted { call })
 }

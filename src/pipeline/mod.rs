@@ -205,7 +205,7 @@ impl Line {
         let entry = self.parts.audit.intent(record(&call, spec, context)).await?;
         let mut notes = Notes::default();
         let class = if hidden || aim == Aim::Complete { "read" } else { spec.effect.name() };
-        let mut result = self.stages(call, (aim, class), context, &entry, &mut notes).await;
+        let mut result = self.stages(call, (aim, class, hidden), context, &entry, &mut notes).await;
         if let Err(error) = result {
             let error = if hidden { unknown(method) } else { error };
             result = Err(redact::error(&error, &self.parts.redactor, &entry.id().to_string()));
@@ -233,7 +233,7 @@ impl Line {
     async fn stages(
         &self,
         call: Proposed,
-        (aim, class): (Aim, &'static str),
+        (aim, class, hidden): (Aim, &'static str, bool),
         context: &Context,
         entry: &Entry,
         notes: &mut Notes,
@@ -241,7 +241,8 @@ impl Line {
         let parts = &self.parts;
         let tool = Arc::clone(&call.tool);
 
-        let call = admit::admit(call, class, &parts.limiter, context).await?;
+        let named = (!hidden).then_some(tool.spec().name.as_str());
+        let call = admit::admit(call, (class, named), &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
         let call = validate::validate(call, aim, &parts.redactor)?;
         entry.reached(Step::Validated);

@@ -93,7 +93,7 @@ async fn walk(call: Proposed, parts: &LineParts, context: &Context) -> Result<Va
     let entry = parts.audit.intent(record(&call, tool.spec(), context)).await?;
     let mut notes = Notes::default();
     let stages = async {
-        let call = admit::admit(call, "read", &parts.limiter, context).await?;
+        let call = admit::admit(call, ("read", None), &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
         let call = validate::validate(call, Aim::Call, &parts.redactor)?;
         entry.reached(Step::Validated);

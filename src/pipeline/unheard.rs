@@ -23,7 +23,7 @@ impl Line {
         context: &Context,
         error: Error,
     ) -> Error {
-        if self.parts.limiter.take(&context.principal.id, "read", 1).await.is_ok() {
+        if self.parts.limiter.admit(&context.principal.id, None, "read").await.is_ok() {
             let record = Record {
                 principal: &context.principal.id,
                 transport: context.transport,

@@ -14,7 +14,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::sse::Reply;
-use super::{Answer, compress};
+use super::{Answer, TurnedAway, compress};
 
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -81,6 +81,27 @@ pub(super) fn document(text: &str) -> Response<Reply> {
 pub(super) fn wait_for(mut response: Response<Reply>, wait: Duration) -> Response<Reply> {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// 429, and what the caller may have when: `RateLimit` and `RateLimit-Policy` as the HTTP working group's draft has them,
+/// and the older three headers.
+pub(super) fn turned_away(away: TurnedAway) -> Response<Reply> {
+    let mut response = wait_for(plain(StatusCode::TOO_MANY_REQUESTS, away.why), away.after);
+    let Some((name, most, window)) = away.quota else { return response };
+    let wait = away.after.as_secs() + u64::from(away.after.subsec_nanos() > 0);
+    let headers = response.headers_mut();
+    for (header, value) in [
+        ("ratelimit-policy", format!("\"{name}\";q={most};w={window}")),
+        ("ratelimit", format!("\"{name}\";r=0;t={wait}")),
+        ("x-ratelimit-limit", most.to_string()),
+        ("x-ratelimit-remaining", String::from("0")),
+        ("x-ratelimit-reset", wait.to_string()),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(header), value);
+        }
+    }
     response
 }
 

@@ -27,7 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answers::{SESSION, answer, document, empty, plain, preflight, shrink, wait_for};
+use super::answers::{SESSION, answer, document, empty, plain, preflight, shrink, turned_away, wait_for};
 use super::auth::{Attempts, Authenticator, Presented, Refusal, Right, Verdict};
 use super::body::{Bodies, Whole};
 use super::crowd::{Crowd, Place};
@@ -403,8 +403,8 @@ impl Shared {
         match route {
             Route::Message => {
                 let watch = self.watch.as_ref();
-                if let Some(wait) = watch.and_then(|watch| watch.turns_away(&peer.principal.id)) {
-                    return wait_for(plain(StatusCode::TOO_MANY_REQUESTS, "too many refused calls"), wait);
+                if let Some(away) = watch.and_then(|watch| watch.turns_away(&peer.principal.id)) {
+                    return turned_away(away);
                 }
                 let whole = match self.bodies.read(body, &peer.principal.id).await {
                     Ok(whole) => whole,

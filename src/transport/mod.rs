@@ -172,13 +172,24 @@ pub trait Handler: Send + Sync + 'static {
     fn close(&self, peer: Peer) -> BoxFuture<'_, Answer>;
 }
 
+/// Why and for how long a caller is not listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// The reason, in a few words of ours.
+    pub why: &'static str,
+    /// When it may come back.
+    pub after: std::time::Duration,
+    /// The quota of which nothing is left, where it is one: its name, how many, in how many seconds.
+    pub quota: Option<(&'static str, u32, u32)>,
+}
+
 /// Hears of every message that a transport refused for safety's sake; `app` wires it to the audit.
 pub trait Watch: Send + Sync + 'static {
     /// `what` names the reason in a few words of ours, `peer` the address it came from.
     fn refused(&self, what: &'static str, peer: &str);
 
     /// Whether a caller's messages are turned away unread, and for how long; asked for each, and told by asking.
-    fn turns_away(&self, _principal: &str) -> Option<std::time::Duration> {
+    fn turns_away(&self, _principal: &str) -> Option<TurnedAway> {
         None
     }
 

@@ -211,3 +211,116 @@ async fn processes_of_one_state_directory_share_what_they_change_and_not_what_th
     let broken = process().take("d", "write", 1).await.unwrap_err();
     assert!(broken.message().contains("cannot be reached"), "{broken}");
 }
+
+fn from(text: &str) -> Config {
+    let config: Config = toml::from_str(text).unwrap();
+    config.check().unwrap();
+    config
+}
+
+#[tokio::test]
+async fn a_tool_and_all_callers_together_have_quotas_of_their_own() {
+    let clock = clock();
+    let config = from(
+        "global = { per_minute = 60, burst = 6 }\n[tools]\n\"ports_*\" = { per_minute = 60, burst = 2 }",
+    );
+    let limiter = limiter(&config, &clock);
+    let admit = |who: &'static str, tool: &'static str| limiter.admit(who, Some(tool), "read");
+    for tool in ["ports_list", "ports_get"] {
+        admit("a", tool).await.unwrap();
+    }
+    let refused = admit("a", "ports_list").await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::RateLimited);
+    assert_eq!(refused.retry_after(), Some(Duration::from_secs(1)));
+    assert!(refused.message().contains("this tool"), "{refused}");
+    admit("a", "vlans_list").await.unwrap();
+    for _ in 0..2 {
+        admit("b", "ports_list").await.unwrap();
+    }
+    admit("c", "vlans_list").await.unwrap();
+    let refused = admit("c", "vlans_list").await.unwrap_err();
+    assert!(
+        refused.message().contains("all callers together") && refused.retry_after().is_some(),
+        "{refused}"
+    );
+    assert_eq!(limiter.gone("a"), None, "who may still do something is listened to");
+    clock.advance(Duration::from_secs(1));
+    admit("c", "vlans_list").await.unwrap();
+    // What a caller may not know of is not charged to a quota that names it.
+    limiter.admit("a", None, "read").await.unwrap_err();
+    clock.advance(Duration::from_secs(60));
+    for _ in 0..2 {
+        limiter.admit("d", None, "read").await.unwrap();
+        admit("d", "ports_list").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_spent_day_is_told_before_anything_is_looked_at() {
+    let clock = clock();
+    let config = from("daily = { calls = 24, burst = 12, read = 1, write = 4 }");
+    let limiter = limiter(&config, &clock);
+    for _ in 0..2 {
+        limiter.admit("a", Some("x"), "write").await.unwrap();
+    }
+    for _ in 0..4 {
+        limiter.admit("a", Some("y"), "read").await.unwrap();
+    }
+    let dear = limiter.admit("a", Some("x"), "write").await.unwrap_err();
+    assert_eq!(dear.retry_after(), Some(Duration::from_secs(4 * 7200)));
+    assert_eq!(limiter.gone("a"), None, "a dear call that is refused says nothing of a cheap one");
+    let cheap = limiter.admit("a", Some("y"), "read").await.unwrap_err();
+    assert!(cheap.message().contains("day"), "{cheap}");
+    let gone = limiter.gone("a").unwrap();
+    assert_eq!((gone.name, gone.after), ("daily", Duration::from_secs(7200)));
+    assert_eq!(gone.quota.announced(), (24, 86_400));
+    assert_eq!(limiter.gone("b"), None);
+    clock.advance(Duration::from_secs(7200));
+    assert_eq!(limiter.gone("a"), None);
+    limiter.admit("a", Some("y"), "read").await.unwrap();
+    limiter.admit("a", Some("y"), "read").await.unwrap_err();
+    assert_eq!(limiter.renewed(&config).gone("a"), None, "after a reload a refusal has to show it again");
+}
+
+#[tokio::test]
+async fn who_has_nothing_left_of_any_class_is_gone_until_something_comes_back() {
+    let clock = clock();
+    let one = Quota::new(60, 1);
+    let config = Config { read: Quota::new(120, 1), write: one, destroy: one, ..Config::default() };
+    let limiter = limiter(&config, &clock);
+    for class in ["read", "write", "destroy"] {
+        assert_eq!(limiter.gone("a"), None);
+        limiter.admit("a", None, class).await.unwrap();
+        limiter.admit("a", None, class).await.unwrap_err();
+    }
+    let gone = limiter.gone("a").unwrap();
+    assert_eq!((gone.name, gone.after), ("read", Duration::from_millis(500)));
+    clock.advance(gone.after);
+    assert_eq!(limiter.gone("a"), None);
+}
+
+#[tokio::test]
+async fn a_daily_budget_outlives_a_process_and_the_number_of_keys_is_bounded() {
+    let (clock, outer) = (clock(), tempfile::tempdir().unwrap());
+    let folder = outer.path().join("state");
+    let config = from(
+        "daily = { calls = 4, burst = 2 }\nmost_principals = 32\n[tools]\na = { per_minute = 1, burst = 1 }",
+    );
+    let process = || {
+        let state = bartizan::state::StateDir::open(&folder).unwrap();
+        Limiter::across(&config, Arc::clone(&clock) as SharedClock, state)
+    };
+    for _ in 0..2 {
+        process().admit("a", None, "read").await.unwrap();
+    }
+    process().admit("a", None, "read").await.unwrap_err();
+    // A flood of callers does not give back what one of them has spent.
+    let memory = limiter(&config, &clock);
+    for _ in 0..2 {
+        memory.admit("heavy", None, "read").await.unwrap();
+    }
+    for number in 0..2000 {
+        memory.admit(&format!("light{number}"), Some("a"), "read").await.unwrap();
+    }
+    memory.admit("heavy", None, "read").await.unwrap_err();
+}

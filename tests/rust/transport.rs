@@ -11,7 +11,7 @@ use bartizan::identity::keys::{Grant, KeyStore};
 use bartizan::json::{Value, json};
 use bartizan::transport::auth::Authenticator;
 use bartizan::transport::http::{Endpoint, bind};
-use bartizan::transport::{Config, Watch};
+use bartizan::transport::{Config, TurnedAway, Watch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -22,12 +22,16 @@ use crate::scripted::{Scripted, within};
 
 /// What was refused, and the reads that callers were charged for large bodies: a hundred are theirs.
 #[derive(Default)]
-struct Refusals(Mutex<Vec<String>>, Mutex<u32>);
+struct Refusals(Mutex<Vec<String>>, Mutex<u32>, Mutex<Option<TurnedAway>>);
 
 impl Watch for Refusals {
     fn refused(&self, what: &'static str, peer: &str) {
         assert!(peer.starts_with("127.0.0.1:"));
         self.0.lock().unwrap().push(what.into());
+    }
+
+    fn turns_away(&self, _principal: &str) -> Option<TurnedAway> {
+        *self.2.lock().unwrap()
     }
 
     fn weighs(&self, _principal: &str, reads: u32) -> Option<Duration> {
@@ -613,4 +617,34 @@ async fn the_public_json_suite_behaves_through_the_endpoint() {
     }
     assert_eq!((accepted, duplicates, rejected), (93, 2, 188));
     assert_eq!(site.send(&[], &call("echo", json!({}))).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_has_nothing_left_is_told_so_in_headers_before_anything_is_read() {
+    let site = site(Config::default()).await;
+    let body = call("who", json!({}));
+    assert_eq!(site.send(&[], &body).await.status, 200);
+    let away = TurnedAway {
+        why: "nothing is left",
+        after: Duration::from_millis(6_200),
+        quota: Some(("daily", 5000, 86_400)),
+    };
+    *site.refusals.2.lock().unwrap() = Some(away);
+    let told = site.send(&[], "no JSON at all").await;
+    assert_eq!(told.status, 429);
+    for header in [
+        "retry-after: 7",
+        "ratelimit: \"daily\";r=0;t=7",
+        "ratelimit-policy: \"daily\";q=5000;w=86400",
+        "x-ratelimit-limit: 5000",
+        "x-ratelimit-remaining: 0",
+        "x-ratelimit-reset: 7",
+    ] {
+        assert!(told.head.contains(header), "{header} in {}", told.head);
+    }
+    *site.refusals.2.lock().unwrap() = Some(TurnedAway { quota: None, ..away });
+    let told = site.send(&[], &body).await;
+    assert!(told.status == 429 && !told.head.contains("ratelimit"), "{}", told.head);
+    *site.refusals.2.lock().unwrap() = None;
+    assert_eq!(site.send(&[], &body).await.status, 200);
 }
