@@ -68,6 +68,8 @@ kinds! {
     NeedsApproval = 0, 200, "ApprovalRequired";
     /// A person said no.
     Declined = 0, 200, "Declined";
+    /// An operator has frozen writes, or everything.
+    Frozen = 0, 200, "Frozen";
     /// The upstream refused the request (a 4xx).
     UpstreamRefused = 0, 200, "UpstreamError";
     /// The upstream could not be reached, broke off, or failed (a 5xx).
@@ -103,6 +105,7 @@ impl Kind {
             Kind::Forbidden
             | Kind::NeedsApproval
             | Kind::Declined
+            | Kind::Frozen
             | Kind::RateLimited
             | Kind::Unauthenticated => 3,
             Kind::UpstreamRefused | Kind::UpstreamFailed => 4,

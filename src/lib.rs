@@ -10,7 +10,7 @@
 //! identity  transport  catalog  connectors  diagnostics  practice  client    what comes in; what can be called
 //!        pipeline        vault                                  the line; where credentials come from
 //!                        http                                   the way out
-//!                 approvals  tasks                              what outlives a request, durable
+//!             approvals  tasks  freeze                          what outlives a request, durable; the switch
 //! policy   limits   redaction   audit   telemetry               engines
 //!      protocol       schema      state                         words and shapes; files that processes share
 //!             json
@@ -40,6 +40,7 @@ pub mod state;
 pub mod telemetry;
 
 pub mod approvals;
+pub mod freeze;
 pub mod http;
 pub mod tasks;
 

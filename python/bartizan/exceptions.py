@@ -16,6 +16,7 @@ __all__ = [
     "ConfigError",
     "Declined",
     "Forbidden",
+    "Frozen",
     "InternalError",
     "InvalidArguments",
     "ProtocolError",
@@ -102,6 +103,12 @@ class Declined(BartizanError):
     """A person said no."""
 
     kind = "Declined"
+
+
+class Frozen(BartizanError):
+    """An operator has frozen writes, or everything."""
+
+    kind = "Frozen"
 
 
 class UpstreamError(BartizanError):

@@ -6,6 +6,7 @@
 //! Must not: decide anything a setting should decide.
 
 mod brake;
+mod halt;
 mod reload;
 mod sources;
 mod trust;
@@ -27,6 +28,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Introduction, environment};
 use crate::connectors::handles::Handles;
 use crate::error::{Error, Kind, Result};
+use crate::freeze::Freeze;
 use crate::identity::NoAuth;
 use crate::identity::keys::{Grant, KeyStore};
 use crate::json::{Map, Value, json};
@@ -96,6 +98,7 @@ pub struct App {
     catalog: Arc<Catalog>,
     server: Arc<Server>,
     handles: Handles,
+    freeze: Arc<Freeze>,
     stands: ArcSwap<Vec<Arc<Stand>>>,
     reloading: tokio::sync::Mutex<reload::Former>,
 }
@@ -130,6 +133,7 @@ impl App {
         extra.sinks.into_iter().for_each(|sink| audit.copy_to(sink));
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
         let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
+        let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
         let limiter = Arc::new(Limiter::across(&config.limits, clock.clone(), state.clone()));
         let policy = Arc::new(Policy::load(&config.policy)?.in_profile(config.profile.name()));
         // its own rules, so that a reload leaves calls that run with those they began under
@@ -146,7 +150,7 @@ impl App {
         let catalog = Arc::new(Catalog::build(tools)?);
         catalog.add(extra.tools)?;
 
-        let line = Arc::new(Line::new(LineParts {
+        let line = Line::new(LineParts {
             audit: audit.clone(),
             limiter,
             policy,
@@ -156,7 +160,8 @@ impl App {
             approvals: Some(approvals),
             clock: clock.clone(),
             config: config.calls.clone(),
-        }));
+        });
+        let line = Arc::new(line.frozen_by(freeze.clone()));
         let named = extra.introduction.unwrap_or_else(|| config.introduction.clone());
         let server = Server::new(ServerParts {
             line: line.clone(),
@@ -186,10 +191,12 @@ impl App {
             catalog,
             server,
             handles,
+            freeze,
             stands: ArcSwap::from_pointee(made.stands.into_iter().map(Arc::new).collect()),
             reloading: tokio::sync::Mutex::new(former),
         });
         app.note_relaxations(&app.config()).await?;
+        halt::follow(&app);
         Ok(app)
     }
 
@@ -216,6 +223,11 @@ impl App {
     /// What can be called.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    /// The switch that stops writes, or everything.
+    pub fn freeze(&self) -> &Arc<Freeze> {
+        &self.freeze
     }
 
     /// The server.

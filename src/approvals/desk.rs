@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::operator::{self, Decision, Operator, Signed};
+use super::operator::{self, Decision, Operator, Signed, Testimony};
 use super::record::{Record, Status};
 use super::{Approvals, is_id, named};
 use crate::error::{Error, Kind, Result};
@@ -100,6 +100,13 @@ impl Approvals {
             ));
         }
         Ok(operator)
+    }
+
+    /// Whether an enrolled operator signed this statement.
+    pub fn attests(&self, proof: &Testimony, statement: &str) -> bool {
+        operator::is_name(&proof.operator)
+            && fs::read(self.operators.join(format!("{}.pub", proof.operator)))
+                .is_ok_and(|public| proof.verify(&public, statement))
     }
 
     /// Every approval, newest first.

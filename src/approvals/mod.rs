@@ -33,7 +33,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use desk::{Enrolled, Listed};
-pub use operator::{Decision, Operator};
+pub use operator::{Decision, Operator, Testimony};
 pub use record::{Destination, Record, Seen, Shown, Status, Whole, Wish, render, visible};
 
 use crate::clock::SharedClock;

@@ -163,6 +163,12 @@ impl Operator {
         &self.name
     }
 
+    /// Signs a statement that is no decision about a call, such as the end of a freeze.
+    pub fn testify(&self, statement: &str) -> Testimony {
+        let signature = self.key.sign(testimony(&self.name, statement).as_bytes());
+        Testimony { operator: self.name.clone(), signature: STANDARD.encode(signature.to_bytes()) }
+    }
+
     pub(super) fn sign(&self, record: &Record, decision: Decision, at: u64) -> Signed {
         let mut signed = Signed {
             id: record.id.clone(),
@@ -178,6 +184,39 @@ impl Operator {
     }
 }
 
+/// An operator's signature under a statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Testimony {
+    /// Whose it is.
+    pub operator: String,
+    signature: String,
+}
+
+impl Testimony {
+    /// Whether the public key in `file` signed this statement.
+    pub(super) fn verify(&self, file: &[u8], statement: &str) -> bool {
+        let check = || -> Option<()> {
+            let key = public(file, &self.operator)?;
+            let signature = Signature::from_slice(&STANDARD.decode(&self.signature).ok()?).ok()?;
+            key.verify_strict(testimony(&self.operator, statement).as_bytes(), &signature).ok()
+        };
+        check().is_some()
+    }
+}
+
+/// The text that is signed where no call is decided about: it never looks like one of those.
+fn testimony(operator: &str, statement: &str) -> String {
+    format!("bartizan testimony v1\n{operator}\n{statement}")
+}
+
+/// The public key in a file, if it is that operator's.
+fn public(file: &[u8], operator: &str) -> Option<VerifyingKey> {
+    let public: PublicFile = serde_json::from_slice(file).ok()?;
+    let key: [u8; 32] = STANDARD.decode(public.ed25519).ok()?.try_into().ok()?;
+    (public.name == operator).then(|| VerifyingKey::from_bytes(&key).ok())?
+}
+
 /// The text that is signed.
 fn statement(signed: &Signed, binding: &str, shown: &str) -> String {
     let body = json!({
@@ -191,11 +230,8 @@ impl Signed {
     /// Whether the public key in `file` signed exactly this about a call with that binding and that rendering.
     pub(super) fn verify(&self, file: &[u8], binding: &str, shown: &str) -> bool {
         let check = || -> Option<()> {
-            let public: PublicFile = serde_json::from_slice(file).ok()?;
-            let key: [u8; 32] = STANDARD.decode(public.ed25519).ok()?.try_into().ok()?;
-            let key = VerifyingKey::from_bytes(&key).ok()?;
+            let key = public(file, &self.operator)?;
             let signature = Signature::from_slice(&STANDARD.decode(&self.signature).ok()?).ok()?;
-            (public.name == self.operator).then_some(())?;
             key.verify_strict(statement(self, binding, shown).as_bytes(), &signature).ok()
         };
         check().is_some()

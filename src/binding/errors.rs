@@ -23,6 +23,7 @@ import_exception!(bartizan.exceptions, Cancelled);
 import_exception!(bartizan.exceptions, ConfigError);
 import_exception!(bartizan.exceptions, Declined);
 import_exception!(bartizan.exceptions, Forbidden);
+import_exception!(bartizan.exceptions, Frozen);
 import_exception!(bartizan.exceptions, InternalError);
 import_exception!(bartizan.exceptions, InvalidArguments);
 import_exception!(bartizan.exceptions, ProtocolError);
@@ -62,6 +63,7 @@ fn build<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
         Kind::Forbidden => py.get_type::<Forbidden>(),
         Kind::NeedsApproval => py.get_type::<ApprovalRequired>(),
         Kind::Declined => py.get_type::<Declined>(),
+        Kind::Frozen => py.get_type::<Frozen>(),
         Kind::UpstreamRefused | Kind::UpstreamFailed => py.get_type::<UpstreamError>(),
         Kind::TimedOut => py.get_type::<TimedOut>(),
         Kind::Cancelled => py.get_type::<Cancelled>(),

@@ -46,6 +46,10 @@ pub(crate) enum Command {
     Approvals(Approvals),
     /// Verify and read the audit log.
     Audit(Audit),
+    /// Stop writes or everything, at once, in every process of the state directory.
+    Freeze(Freeze),
+    /// End a freeze, with an operator key.
+    Unfreeze(Unfreeze),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -262,6 +266,34 @@ pub(crate) enum AuditAction {
     },
 }
 
+const FREEZE_EXAMPLES: &str = "\
+Examples:
+  bartizan freeze                                  everything stops, within a second
+  bartizan freeze writes --reason 'odd orders'     reading goes on
+  bartizan freeze status
+  bartizan unfreeze                                asks for the operator's passphrase";
+
+#[derive(Debug, Args)]
+#[command(after_help = FREEZE_EXAMPLES)]
+pub(crate) struct Freeze {
+    #[command(flatten)]
+    pub(crate) state: StateFlags,
+    /// What to stop, or `status` to see what is stopped.
+    #[arg(default_value = "all", value_parser = ["all", "writes", "status"])]
+    pub(crate) what: String,
+    /// Why, for the audit and for other operators.
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unfreeze {
+    #[command(flatten)]
+    pub(crate) state: StateFlags,
+    #[command(flatten)]
+    pub(crate) key: OperatorFlags,
+}
+
 impl Command {
     /// Whether the command was asked for JSON, so that its errors are JSON too.
     pub(crate) fn is_json(&self) -> bool {
@@ -274,6 +306,8 @@ impl Command {
             Self::Call(typed) => typed.json,
             Self::Approvals(typed) => typed.state.json,
             Self::Audit(typed) => typed.state.json,
+            Self::Freeze(typed) => typed.state.json,
+            Self::Unfreeze(typed) => typed.state.json,
         }
     }
 }

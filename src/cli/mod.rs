@@ -11,6 +11,7 @@ mod audit;
 mod call;
 mod check;
 mod demo;
+mod freeze;
 mod hushed;
 mod operator;
 mod practice;
@@ -98,6 +99,8 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Call(typed) => block_on(call::run(&typed, loader, screen)),
         Command::Approvals(typed) => approvals::run(&typed, screen),
         Command::Audit(typed) => audit::run(&typed, screen),
+        Command::Freeze(typed) => freeze::freeze(&typed, screen),
+        Command::Unfreeze(typed) => freeze::unfreeze(&typed, screen),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bartizan", &mut text);

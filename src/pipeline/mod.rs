@@ -25,6 +25,7 @@ mod voice;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 pub use crate::approvals::Destination;
 pub use admit::Admitted;
@@ -40,9 +41,10 @@ use crate::approvals::Approvals;
 use crate::audit::{Audit, Entry, Finish, Record, Step};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
+use crate::freeze::Freeze;
 use crate::json::{Digest, Map, Value};
 use crate::limits::Limiter;
-use crate::policy::{Deciding, Filter, Policy, Verdict};
+use crate::policy::{Deciding, Effect, Filter, Policy, Verdict};
 use crate::principal::Principal;
 use crate::redaction::Redactor;
 
@@ -125,6 +127,7 @@ pub struct Rules {
 /// The line.
 pub struct Line {
     parts: LineParts,
+    freeze: Option<Arc<Freeze>>,
     gate: Arc<gate::Gate>,
     task_gate: Arc<gate::Gate>,
 }
@@ -149,7 +152,14 @@ impl Line {
     /// Joins the parts.
     pub fn new(parts: LineParts) -> Self {
         let gate = Arc::new(gate::Gate::new(&parts.config));
-        Self { gate, task_gate: Arc::new(gate::Gate::for_tasks(&parts.config)), parts }
+        Self { gate, task_gate: Arc::new(gate::Gate::for_tasks(&parts.config)), parts, freeze: None }
+    }
+
+    /// The same line with a switch that stops it.
+    #[must_use]
+    pub fn frozen_by(mut self, freeze: Arc<Freeze>) -> Self {
+        self.freeze = Some(freeze);
+        self
     }
 
     /// The same line under other rules: its audit, approvals, guards and, if nothing about it changed, its gate stay.
@@ -174,7 +184,17 @@ impl Line {
             clock: Arc::clone(&self.parts.clock),
             config: rules.config,
         };
-        Self { parts, gate, task_gate }
+        Self { parts, gate, task_gate, freeze: self.freeze.clone() }
+    }
+
+    /// Refuses while an operator has frozen it; `changes` says whether it would be more than a read.
+    pub fn thawed(&self, changes: bool) -> Result<()> {
+        self.freeze.as_ref().map_or(Ok(()), |freeze| freeze.check(changes))
+    }
+
+    /// Fires when what runs or waits has to end because an operator freezes it.
+    pub fn halt(&self, changes: bool) -> CancellationToken {
+        self.freeze.as_ref().map_or_else(CancellationToken::new, |freeze| freeze.halt(changes))
     }
 
     /// Whether everybody sees the same through this line as through another.
@@ -205,7 +225,13 @@ impl Line {
         let entry = self.parts.audit.intent(record(&call, spec, context)).await?;
         let mut notes = Notes::default();
         let class = if hidden || aim == Aim::Complete { "read" } else { spec.effect.name() };
-        let mut result = self.stages(call, (aim, class, hidden), context, &entry, &mut notes).await;
+        // asked for before the stages look whether anything is frozen, so that nothing slips between the two
+        let halt = self.halt(changes(aim, spec));
+        let mut result = tokio::select! {
+            biased;
+            result = self.stages(call, (aim, class, hidden), context, &entry, &mut notes) => result,
+            () = halt.cancelled() => Err(stopped()),
+        };
         if let Err(error) = result {
             let error = if hidden { unknown(method) } else { error };
             result = Err(redact::error(&error, &self.parts.redactor, &entry.id().to_string()));
@@ -241,6 +267,8 @@ impl Line {
         let parts = &self.parts;
         let tool = Arc::clone(&call.tool);
 
+        let changes = changes(aim, tool.spec());
+        self.thawed(changes)?;
         let named = (!hidden).then_some(tool.spec().name.as_str());
         let call = admit::admit(call, (class, named), &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
@@ -259,6 +287,8 @@ impl Line {
             }
             _ => self.gate.enter(context).await?,
         };
+        // what waited for its turn meanwhile; a grant is not taken for what will not run
+        self.thawed(changes)?;
         let call = match approve::approve(call, aim, parts, context, notes).await? {
             approve::Decided::Approved(call) => call,
             approve::Decided::Asked(question) => return Ok(Outcome::Paused(question)),
@@ -324,6 +354,16 @@ impl Line {
     pub fn fingerprint(spec: &ToolSpec) -> Digest {
         spec.fingerprint()
     }
+}
+
+/// Whether it would be more than a read.
+fn changes(aim: Aim, spec: &ToolSpec) -> bool {
+    aim == Aim::Call && spec.effect != Effect::Read
+}
+
+fn stopped() -> Error {
+    let message = "An operator froze this while it ran or waited, so it was stopped; what it had done by then stays done.";
+    Error::new(Kind::Frozen, message)
 }
 
 /// The mark of an error whose call the line has charged and written down, although it says that there is nothing.

@@ -239,6 +239,7 @@ impl Revision {
             Kind::Cancelled => -31008,
             Kind::ToolFailed => -31009,
             Kind::Unauthenticated => -31010,
+            Kind::Frozen => -31011,
             Kind::BadJson
             | Kind::BadRequest
             | Kind::NoSuchMethod
@@ -265,6 +266,7 @@ impl Revision {
                 | Kind::Forbidden
                 | Kind::NeedsApproval
                 | Kind::Declined
+                | Kind::Frozen
                 | Kind::UpstreamRefused
                 | Kind::UpstreamFailed
                 | Kind::TimedOut

@@ -112,6 +112,12 @@ const fn is_metered(method: Method) -> bool {
     )
 }
 
+/// What does not walk the line and ends with a freeze of everything all the same. What is called is refused by the
+/// line, which writes it down; and everybody may say hello, or take something back.
+const fn is_stopped(method: Method) -> bool {
+    matches!(method, Method::TaskGet | Method::TaskUpdate)
+}
+
 /// A reply of another family: a fault of whoever made it.
 fn odd_reply() -> Error {
     Error::new(Kind::Internal, "What was called answered with something else than it promised.")
@@ -128,6 +134,9 @@ impl Server {
         let nothing = || {
             message::result(&visit.id, shape::complete(self.frame(visit.revision), Nothing {}, None, None))
         };
+        if is_metered(method) || is_stopped(method) {
+            self.line(&self.catalog.now()).thawed(false)?;
+        }
         if is_metered(method) {
             let now = self.catalog.now();
             self.line(&now).limiter().take(&visit.principal.id, "read", 1).await?;

@@ -89,6 +89,7 @@ pub(super) fn data(error: &Error) -> Option<Value> {
         | Kind::Forbidden
         | Kind::NeedsApproval
         | Kind::Declined
+        | Kind::Frozen
         | Kind::UpstreamRefused
         | Kind::UpstreamFailed
         | Kind::TimedOut

@@ -229,7 +229,7 @@ impl Server {
         tokio::select! {
             () = peer.gone.cancelled() => {}
             () = ended.cancelled() => {}
-            () = self.stopping.cancelled() => {}
+            () = self.closes() => {}
         }
         Ok(())
     }
@@ -490,7 +490,7 @@ impl Handler for Server {
             tokio::select! {
                 () = peer.gone.cancelled() => {}
                 () = talk.ended.cancelled() => {}
-                () = self.stopping.cancelled() => {}
+                () = self.closes() => {}
             }
             Ok(())
         })

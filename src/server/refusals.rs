@@ -34,6 +34,7 @@ impl Server {
             | Kind::Forbidden
             | Kind::NeedsApproval
             | Kind::Declined
+            | Kind::Frozen
             | Kind::UpstreamRefused
             | Kind::UpstreamFailed
             | Kind::TimedOut

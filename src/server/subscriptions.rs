@@ -216,7 +216,7 @@ impl Server {
             () = visit.cancel.cancelled() => return Err(faults::cancelled()),
             () = lagging.cancelled() => {}
             () = over.cancelled() => {}
-            () = self.stopping.cancelled() => {}
+            () = self.closes() => {}
         }
         drop(closing);
         let reason = json!({
@@ -228,6 +228,15 @@ impl Server {
             &visit.id,
             shape::complete(self.frame(visit.revision), Nothing {}, None, own.as_object()),
         ))
+    }
+
+    /// Resolves when open streams have to end: the server stops, or an operator freezes everything.
+    pub(super) async fn closes(&self) {
+        let halt = self.line(&self.catalog.now()).halt(false);
+        tokio::select! {
+            () = self.stopping.cancelled() => {}
+            () = halt.cancelled() => {}
+        }
     }
 
     /// What is asked for, less what does not exist for this caller.

@@ -24,6 +24,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("state", &["error", "secret", "clock", "ownership"]),
     ("approvals", &["error", "json", "secret", "clock", "state", "principal", "ownership"]),
     ("tasks", &["error", "json", "clock", "state"]),
+    ("freeze", &["error", "json", "clock", "state", "approvals"]),
     ("http", &["error", "json", "secret", "clock", "limits", "redaction", "state"]),
     ("vault", &["error", "json", "secret", "clock", "state", "http", "ownership"]),
     (
@@ -41,6 +42,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "audit",
             "telemetry",
             "approvals",
+            "freeze",
         ],
     ),
     ("diagnostics", &["error", "json", "pipeline", "policy", "protocol", "schema", "limits", "principal"]),
@@ -90,6 +92,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "redaction",
             "state",
             "tasks",
+            "freeze",
         ],
     ),
     (

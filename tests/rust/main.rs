@@ -26,6 +26,7 @@ mod connectors;
 mod conversations;
 mod documentation;
 mod equinix;
+mod freeze;
 mod hooks;
 mod http;
 mod http2;

@@ -13,6 +13,7 @@ use bartizan::approvals::{self, Approvals};
 use bartizan::audit::{self, Audit};
 use bartizan::catalog::Catalog;
 use bartizan::clock::ManualClock;
+use bartizan::freeze::Freeze;
 use bartizan::json::{Value, json};
 use bartizan::limits::{self, Limiter};
 use bartizan::pipeline::{self, Line, LineParts, Tool};
@@ -40,6 +41,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub approvals: Option<Arc<Approvals>>,
     pub limiter: Arc<Limiter>,
+    pub freeze: Arc<Freeze>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -91,6 +93,8 @@ impl Ground {
             .approvals
             .then(|| Approvals::open(&approvals::Config::default(), &state, clock.clone()).unwrap());
         let limiter = Arc::new(Limiter::new(&limits::Config::default(), clock.clone()));
+        let known = Approvals::open(&approvals::Config::default(), &state, clock.clone()).unwrap();
+        let freeze = Freeze::open(&state, known, clock.clone()).unwrap();
         let line = Line::new(LineParts {
             audit: Audit::open(&settings, redactor.clone(), clock.clone()).unwrap(),
             limiter: Arc::clone(&limiter),
@@ -101,7 +105,8 @@ impl Ground {
             approvals: approvals.clone(),
             clock: clock.clone(),
             config: self.calls.clone(),
-        });
+        })
+        .frozen_by(freeze.clone());
         let catalog = Arc::new(Catalog::build(tools).unwrap());
         let implementation = Implementation {
             name: "test-server".into(),
@@ -130,7 +135,7 @@ impl Ground {
             config: self.server.clone(),
         })
         .unwrap();
-        World { server, catalog, clock, approvals, limiter, folder }
+        World { server, catalog, clock, approvals, limiter, freeze, folder }
     }
 }
 

@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Live, Tasks, wire};
 use crate::error::{Error, Kind, Result};
+use crate::freeze::{Extent, refusal};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
     Answers, BoxFuture, Context, Detach, Outcome, Proposed, Question, Reply, Tool, Voice, unknown,
 };
+use crate::policy::Effect;
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
 use crate::protocol::shape::{self, Frame};
@@ -291,9 +293,19 @@ impl Job {
             tokio::select! {
                 biased;
                 () = link.cancel.cancelled() => return Err(faults::cancelled()),
+                error = self.frozen() => return Err(error),
                 () = live.heard.notified() => {}
             }
         }
+    }
+
+    /// Resolves when an operator freezes what this is: what waits does not wait for the end of that.
+    async fn frozen(&self) -> Error {
+        let tasks = &self.link.tasks;
+        let line = Arc::clone(tasks.line_of(&tasks.catalog.now()));
+        let changes = self.tool.spec().effect != Effect::Read;
+        line.halt(changes).cancelled().await;
+        refusal(if changes { Extent::Writes } else { Extent::All })
     }
 
     /// Waits until a person has decided; the call becomes a task for it.
@@ -314,6 +326,7 @@ impl Job {
             tokio::select! {
                 biased;
                 () = link.cancel.cancelled() => return Err(faults::cancelled()),
+                error = self.frozen() => return Err(error),
                 () = live.heard.notified() => {}
             }
         }

@@ -1,0 +1,297 @@
+//! The switch that stops writes, or everything.
+//!
+//! Owns [`Freeze`]. The idea: one small file in the state directory says it, so every process of that directory knows
+//! it within a fraction of a second: each looks a few times a second, and calls look at an atomic number. Freezing
+//! needs no key; ending it needs an operator's signature about exactly this freeze, and a file that has gone or cannot
+//! be read ends nothing. Other instances hear of it through [`Freeze::hear`], and tell through [`Freeze::sheet`].
+//!
+//! Must not: let anything through that it cannot judge.
+
+mod sheet;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use sheet::{Extent, Lift, Notice, Sheet};
+
+use crate::approvals::{Approvals, Operator};
+use crate::clock::SharedClock;
+use crate::error::{Error, Kind, Result};
+use crate::state::StateDir;
+
+/// The file.
+const FILE: &str = "freeze.json";
+/// How often the file is looked at.
+pub const EVERY: Duration = Duration::from_millis(200);
+
+/// What is frozen, for all processes of a state directory.
+pub struct Freeze {
+    state: StateDir,
+    approvals: Arc<Approvals>,
+    clock: SharedClock,
+    extent: AtomicU8,
+    /// Milliseconds of the monotonic clock from which on the file is looked at again.
+    next: AtomicU64,
+    known: Mutex<Known>,
+    halts: ArcSwap<Halts>,
+    told: watch::Sender<Extent>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// What the file looked like when it was read.
+    mark: Option<Mark>,
+    /// The last word that counts here.
+    sheet: Option<Sheet>,
+    /// Whether that word is our own, because nothing could be read.
+    lost: bool,
+}
+
+impl Known {
+    /// What a new sheet is compared with.
+    fn former(&self) -> Option<&Sheet> {
+        self.sheet.as_ref().filter(|_| !self.lost)
+    }
+}
+
+/// Where a file is on the disk, and since when: another one has another mark.
+#[derive(PartialEq, Eq, Clone, Debug)]
+enum Mark {
+    Missing,
+    There(u64, Option<std::time::SystemTime>, u64),
+    Unreadable,
+}
+
+/// Fire when the freeze begins; a fresh pair takes their place when it ends.
+#[derive(Default)]
+struct Halts {
+    writes: CancellationToken,
+    all: CancellationToken,
+}
+
+impl Freeze {
+    /// The switch of a state directory. `approvals` knows whose signature ends a freeze.
+    pub fn open(state: &Path, approvals: Arc<Approvals>, clock: SharedClock) -> Result<Arc<Self>> {
+        let freeze = Self {
+            state: StateDir::open(state)?,
+            approvals,
+            clock,
+            extent: AtomicU8::new(0),
+            next: AtomicU64::new(0),
+            known: Mutex::default(),
+            halts: ArcSwap::default(),
+            told: watch::Sender::new(Extent::Nothing),
+        };
+        freeze.refresh();
+        Ok(Arc::new(freeze))
+    }
+
+    /// How much is frozen. Looks at the file a few times a second, and at a number otherwise.
+    pub fn extent(&self) -> Extent {
+        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        let next = self.next.load(Ordering::Relaxed);
+        let later = now + u64::try_from(EVERY.as_millis()).unwrap_or_default();
+        if now >= next
+            && self.next.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.refresh();
+        }
+        Extent::from_index(self.extent.load(Ordering::Acquire))
+    }
+
+    /// Refuses what is frozen; `changes` says whether it would be more than a read.
+    pub fn check(&self, changes: bool) -> Result<()> {
+        match self.extent() {
+            Extent::All => Err(refusal(Extent::All)),
+            Extent::Writes if changes => Err(refusal(Extent::Writes)),
+            Extent::Nothing | Extent::Writes => Ok(()),
+        }
+    }
+
+    /// Fires when what is going to run must not run any longer. Ask for it before [`Freeze::check`].
+    pub fn halt(&self, changes: bool) -> CancellationToken {
+        let halts = self.halts.load();
+        if changes { halts.writes.clone() } else { halts.all.clone() }
+    }
+
+    /// Hears of every change of extent.
+    pub fn watch(&self) -> watch::Receiver<Extent> {
+        self.told.subscribe()
+    }
+
+    /// The last word, for those who show it or tell other instances.
+    pub fn sheet(&self) -> Option<Sheet> {
+        self.lock().sheet.clone()
+    }
+
+    /// Looks at the file now.
+    pub fn refresh(&self) {
+        let mut known = self.lock();
+        let mark = self.mark();
+        if known.mark.as_ref() == Some(&mark) {
+            return;
+        }
+        match self.state.read(FILE) {
+            // a file that has gone ends nothing
+            Ok(None) => {}
+            Ok(Some(bytes)) => match Sheet::read(&bytes) {
+                Ok(sheet) => self.learn(&mut known, sheet),
+                Err(error) => self.lose(&mut known, &error),
+            },
+            Err(error) => self.lose(&mut known, &error),
+        }
+        known.mark = Some(mark);
+    }
+
+    /// Takes in what another instance says, and writes it down here if it is the last word. True if it was. Blocks for a
+    /// moment.
+    pub fn hear(&self, sheet: Sheet) -> Result<bool> {
+        let _turn = self.state.lock("freeze")?;
+        self.refresh();
+        let mut known = self.lock();
+        let proved = self.proves(&sheet);
+        if !Sheet::after(known.former(), &sheet, proved) {
+            return Ok(false);
+        }
+        self.state.write(FILE, &sheet.bytes()?)?;
+        known.mark = Some(self.mark());
+        self.learn(&mut known, sheet);
+        Ok(true)
+    }
+
+    /// Freezes. What is frozen as far already stays as it is; a narrower freeze than the one that holds is refused.
+    pub fn freeze(&self, extent: Extent, by: &str, reason: Option<String>) -> Result<Notice> {
+        if extent == Extent::Nothing {
+            return Err(Error::new(Kind::BadConfig, "Nothing would be frozen; say writes or all."));
+        }
+        let held = self.sheet().filter(|sheet| sheet.lift.is_none()).map(|sheet| sheet.notice);
+        let after = self.sheet().and_then(|sheet| sheet.lift).map_or(0, |lift| lift.at.saturating_add(1));
+        let notice = Notice::new(extent, self.wall().max(after), by, reason);
+        if self.hear(Sheet::frozen(notice.clone()))? {
+            return Ok(notice);
+        }
+        match held.or_else(|| self.sheet().map(|sheet| sheet.notice)) {
+            Some(held) if held.extent == extent => Ok(held),
+            _ => Err(Error::new(
+                Kind::BadConfig,
+                "Everything is frozen already; `bartizan unfreeze` first, then freeze less.",
+            )),
+        }
+    }
+
+    /// Ends the freeze that holds, with an operator's key. An error if nothing is frozen.
+    pub fn lift(&self, operator: &Operator) -> Result<Notice> {
+        self.refresh();
+        let Some(sheet) = self.sheet().filter(|sheet| sheet.lift.is_none()) else {
+            return Err(Error::new(Kind::BadConfig, "Nothing is frozen."));
+        };
+        let notice = sheet.notice;
+        if self.hear(Sheet::lifted(notice.clone(), self.wall(), operator))? {
+            return Ok(notice);
+        }
+        Err(Error::new(
+            Kind::Forbidden,
+            "This operator's key does not end the freeze: its public half is not among the operators of this \
+             installation, or somebody has frozen more meanwhile.",
+        ))
+    }
+
+    fn wall(&self) -> u64 {
+        u64::try_from(self.clock.wall().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self) -> Mark {
+        match std::fs::metadata(self.state.file(FILE)) {
+            Ok(facts) => Mark::There(facts.len(), facts.modified().ok(), inode(&facts)),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Mark::Missing,
+            Err(_) => Mark::Unreadable,
+        }
+    }
+
+    fn proves(&self, sheet: &Sheet) -> bool {
+        sheet.statement().is_some_and(|(proof, statement)| self.approvals.attests(proof, &statement))
+    }
+
+    /// A sheet from the file. A new process has nothing to compare it with, and believes a freeze; never a lift that
+    /// nobody proves.
+    fn learn(&self, known: &mut Known, sheet: Sheet) {
+        let proved = self.proves(&sheet);
+        if sheet.lift.is_some() && !proved {
+            tracing::warn!("a freeze is said to have ended, but no operator's key proves it; it stays");
+            if known.sheet.is_none() {
+                known.sheet = Some(Sheet::frozen(sheet.notice));
+            }
+        } else if Sheet::after(known.former(), &sheet, proved) {
+            (known.sheet, known.lost) = (Some(sheet), false);
+        }
+        self.apply(known.sheet.as_ref().map_or(Extent::Nothing, Sheet::extent));
+    }
+
+    /// What cannot be read freezes everything.
+    fn lose(&self, known: &mut Known, error: &Error) {
+        tracing::error!(
+            reason = error.message(),
+            "what is frozen cannot be read; everything counts as frozen"
+        );
+        let notice = Notice::new(Extent::All, self.wall(), "bartizan", None);
+        if known.sheet.as_ref().is_none_or(|sheet| sheet.extent() < Extent::All) {
+            (known.sheet, known.lost) = (Some(Sheet::frozen(notice)), true);
+        }
+        self.apply(Extent::All);
+    }
+
+    fn apply(&self, extent: Extent) {
+        let before = Extent::from_index(self.extent.swap(extent as u8, Ordering::AcqRel));
+        if extent < before {
+            let fresh = Halts::default();
+            if extent == Extent::Writes {
+                fresh.writes.cancel();
+            }
+            self.halts.store(Arc::new(fresh));
+        } else {
+            let halts = self.halts.load();
+            if extent >= Extent::Writes {
+                halts.writes.cancel();
+            }
+            if extent == Extent::All {
+                halts.all.cancel();
+            }
+        }
+        if extent != before {
+            self.told.send_replace(extent);
+        }
+    }
+}
+
+/// What whoever calls is told.
+pub fn refusal(extent: Extent) -> Error {
+    Error::new(
+        Kind::Frozen,
+        if extent == Extent::All {
+            "An operator has frozen everything, so nothing runs; wait until an operator lifts the freeze."
+        } else {
+            "An operator has frozen whatever changes something; reading still works. Wait until an operator lifts the \
+             freeze."
+        },
+    )
+}
+
+#[cfg(unix)]
+fn inode(facts: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(facts)
+}
+
+#[cfg(not(unix))]
+fn inode(_facts: &std::fs::Metadata) -> u64 {
+    0
+}
