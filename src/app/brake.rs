@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Event};
 use crate::json::json;
 
 /// How long is counted before a line is written.
@@ -66,7 +66,7 @@ impl Drop for Brake {
 
 fn say(audit: &Audit, principal: &str, count: u64, why: &str) {
     audit.note(
-        "turned away",
+        Event::TurnedAway,
         &json!({"principal": principal, "what": why, "requests": count, "window_seconds": WINDOW.as_secs()}),
     );
 }

@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Approvals;
-use crate::audit::{Audit, Sink};
+use crate::audit::{Audit, Event, Sink};
 use crate::catalog::{Catalog, List};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Introduction, environment};
@@ -159,6 +159,7 @@ impl App {
             redactor: own,
             approvals: Some(approvals),
             clock: clock.clone(),
+            profile: config.profile.name(),
             config: config.calls.clone(),
         });
         let line = Arc::new(line.frozen_by(freeze.clone()));
@@ -334,7 +335,7 @@ impl App {
                 && let Some(minted) = keys.mint_first(&path, &Grant::named("local"))?
             {
                 _held = Some(self.redactor.hold(&minted.key, "bartizan"));
-                self.audit.event("key minted", &json!({"id": minted.id, "name": "local"})).await?;
+                self.audit.event(Event::KeyIssued, &json!({"id": minted.id, "owner": "local"})).await?;
                 key_file = Some(path);
             }
             Arc::new(trust::Trusting::new(keys, &config.approvals.trust_clients))
@@ -377,7 +378,7 @@ impl App {
     async fn note_configuration(&self) -> Result<()> {
         let tools = self.catalog.now().list(List::Tools).len();
         let detail = json!({"policy": self.line().policy().version(), "tools": tools});
-        self.audit.event("configuration loaded", &detail).await
+        self.audit.event(Event::ConfigurationLoaded, &detail).await
     }
 
     /// Each relaxation is an explicit setting, and is logged.
@@ -405,7 +406,7 @@ impl App {
         if found.is_empty() {
             return Ok(());
         }
-        self.audit.event("relaxed", &json!({"settings": found})).await
+        self.audit.event(Event::Relaxed, &json!({"settings": found})).await
     }
 }
 

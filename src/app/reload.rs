@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::sources::{self, Sources, Stand};
 use super::{App, known_toolsets, settle};
+use crate::audit::Event;
 use crate::catalog::{Catalog, List};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -87,7 +88,7 @@ impl App {
         };
         tracing::warn!(reason = error.message(), "the new configuration is not used; the former one stays");
         let detail = json!({"kind": error.kind().name(), "reason": error.message()});
-        self.audit.event("configuration refused", &detail).await?;
+        self.audit.event(Event::ConfigurationRefused, &detail).await?;
         Err(error)
     }
 
@@ -100,7 +101,7 @@ impl App {
             "policy": fresh.line.policy().version(),
             "tools": fresh.tools.len(),
         });
-        self.audit.event("configuration reloaded", &detail).await?;
+        self.audit.event(Event::ConfigurationReloaded, &detail).await?;
         self.catalog.reconfigure(fresh.tools, fresh.line)?;
         self.redactor.follow(&fresh.redactor);
         // a process whose logs are somebody else's keeps their level

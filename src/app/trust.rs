@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::brake::Brake;
-use crate::audit::Audit;
+use crate::audit::{Audit, Event};
 use crate::clock::SharedClock;
 use crate::json::json;
 use crate::limits::{Decision, Limiter, Quota, decide};
@@ -115,6 +115,16 @@ impl Refusals {
         Self { audit, limiter: Box::new(limiter), brake, clock, state: Mutex::default() }
     }
 
+    fn tell(&self, event: Event, what: &'static str, peer: &str) {
+        match self.turn() {
+            None => {}
+            Some(0) => self.audit.note(event, &json!({"what": what, "peer": peer})),
+            Some(left_out) => {
+                self.audit.note(event, &json!({"what": what, "peer": peer, "left_out_before": left_out}));
+            }
+        }
+    }
+
     /// How many were left out before this one; none if this one is left out too.
     fn turn(&self) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,13 +163,11 @@ impl Watch for Refusals {
     }
 
     fn refused(&self, what: &'static str, peer: &str) {
-        match self.turn() {
-            None => {}
-            Some(0) => self.audit.note("refused", &json!({"what": what, "peer": peer})),
-            Some(left_out) => {
-                self.audit.note("refused", &json!({"what": what, "peer": peer, "left_out_before": left_out}));
-            }
-        }
+        self.tell(Event::Refused, what, peer);
+    }
+
+    fn unauthenticated(&self, what: &'static str, peer: &str) {
+        self.tell(Event::AuthenticationFailed, what, peer);
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
-use super::Audit;
+use super::{Audit, Event};
 use crate::error::Result;
 use crate::json::json;
 
@@ -116,7 +116,7 @@ async fn serve(
                 "an audit sink is too slow; records were not copied to it"
             );
             if let Some(audit) = audit.upgrade() {
-                audit.note("audit sink lagged", &json!({"sink": sink.name(), "dropped": lost}));
+                audit.note(Event::SinkLagged, &json!({"sink": sink.name(), "dropped": lost}));
             }
         }
     }

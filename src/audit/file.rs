@@ -447,7 +447,8 @@ impl File {
             let mut outcome = Members::new("outcome", wall, process::name());
             let text = |name| member(rest, name).map_or("", |(text, _)| text);
             outcome.text("id", id).text("principal", text("\"principal\":\""));
-            outcome.text("tool", text("\"tool\":\""));
+            outcome.text("method", text("\"method\":\"")).text("tool", text("\"tool\":\""));
+            outcome.text("effect", text("\"effect\":\""));
             outcome.text("result", "unknown").text("recovered_from", process);
             self.head.append(&mut self.buffer, &outcome.finish());
         }

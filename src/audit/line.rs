@@ -103,12 +103,18 @@ pub(super) fn intent(
     who.text("id", id.hyphenated().encode_lower(&mut buffer))
         .foreign("principal", record.principal, redactor)
         .text("method", record.method)
-        .foreign("tool", record.tool, redactor);
+        .foreign("tool", record.tool, redactor)
+        .text("effect", record.effect);
     let who = who.finish();
-    line.more(&who)
-        .text("effect", record.effect)
-        .text("transport", record.transport)
-        .foreign("client", record.client, redactor)
+    line.more(&who).text("transport", record.transport);
+    if let Some(address) = record.address {
+        line.text("address", &address.to_string());
+    }
+    line.foreign("bearer", record.bearer.unwrap_or_default(), redactor)
+        .foreign("delegate", record.delegate.unwrap_or_default(), redactor)
+        .foreign("client_claimed", record.client, redactor)
+        .foreign("client_version_claimed", record.client_version, redactor)
+        .foreign("profile", record.profile, redactor)
         .foreign("request", record.request, redactor);
     if let Some(trace) = record.trace {
         line.foreign("trace", trace, redactor);
@@ -132,6 +138,7 @@ fn arguments(line: &mut Members, arguments: &Map<String, Value>, redactor: &Reda
     let mut shown = Value::Object(arguments.clone());
     let raw = canonical(&shown);
     let changed = redactor.value(&mut shown);
+    line.number("bytes_in", u64::try_from(raw.len()).unwrap_or(u64::MAX));
     let mut text = shown.to_string();
     let cut = text.len() > most;
     if !changed && !cut {
@@ -160,17 +167,22 @@ pub(super) fn outcome(
     redactor: &Redactor,
 ) -> String {
     line.more(who).text("step", step.name()).text("result", finish.result);
+    if let Some(event) = finish.event {
+        line.text("event", event.name());
+    }
     if let Some(verdict) = finish.verdict {
         line.text("verdict", verdict);
     }
-    for (name, text) in [("policy", finish.policy), ("approval", finish.approval)] {
+    let texts = [("policy", finish.policy), ("approval", finish.approval), ("approver", finish.approver)];
+    for (name, text) in texts {
         line.foreign(name, text.unwrap_or_default(), redactor);
     }
     if let Some(status) = finish.upstream_status {
         line.number("upstream_status", status);
     }
+    line.foreign("upstream_request", finish.upstream_request.unwrap_or_default(), redactor);
     if let Some(bytes) = finish.bytes {
-        line.number("bytes", bytes);
+        line.number("bytes_out", bytes);
     }
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     line.json("duration_ms", &format!("{}.{:03}", micros / 1000, micros % 1000));

@@ -10,6 +10,7 @@
 mod chain;
 mod checkpoint;
 mod copies;
+mod events;
 mod file;
 mod line;
 mod place;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use copies::Sink;
+pub use events::Event;
 pub use query::{Filter, query, tail};
 pub use record::{Finish, Record, Step};
 pub use verify::{Fault, FaultKind, Report, verify};
@@ -167,14 +169,14 @@ impl Audit {
         Ok(entry)
     }
 
-    /// Writes a security event that is no call: a failed authentication, a relaxed policy, a refused message.
-    pub async fn event(&self, kind: &'static str, detail: &Value) -> Result<()> {
-        self.queue.append(self.event_line(kind, detail), false).await
+    /// Writes a security event that is no call; returns when it is written. Names are in [`Event`].
+    pub async fn event(&self, event: impl Into<&'static str>, detail: &Value) -> Result<()> {
+        self.queue.append(self.event_line(event.into(), detail), false).await
     }
 
     /// The same for callers that cannot wait; a failure is logged.
-    pub fn note(&self, kind: &'static str, detail: &Value) {
-        self.queue.leave(self.event_line(kind, detail));
+    pub fn note(&self, event: impl Into<&'static str>, detail: &Value) {
+        self.queue.leave(self.event_line(event.into(), detail));
     }
 
     /// Writes what is queued and a signed checkpoint. Done on drop too.
@@ -182,9 +184,9 @@ impl Audit {
         self.queue.close();
     }
 
-    fn event_line(&self, kind: &str, detail: &Value) -> String {
+    fn event_line(&self, event: &str, detail: &Value) -> String {
         let members = Members::new("event", self.clock.wall(), process::name());
-        line::event(members, kind, detail, &self.redactor, self.most_arguments)
+        line::event(members, event, detail, &self.redactor, self.most_arguments)
     }
 }
 

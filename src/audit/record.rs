@@ -5,6 +5,7 @@
 //!
 //! Must not: write anything.
 
+use super::events::Event;
 use crate::json::{Map, Value};
 
 /// How far a call got on the line.
@@ -61,10 +62,20 @@ impl Step {
 pub struct Record<'a> {
     /// The authenticated caller's id.
     pub principal: &'a str,
+    /// What the caller came by: the id of a key, the client id of a token, the fingerprint of a certificate.
+    pub bearer: Option<&'a str>,
+    /// Who acts for the caller, where its credential says so (`act` or `azp` of a token).
+    pub delegate: Option<&'a str>,
+    /// The address that the caller speaks from, where it has one.
+    pub address: Option<std::net::IpAddr>,
+    /// `development`, `staging` or `production`.
+    pub profile: &'a str,
     /// `stdio`, `http` or `memory`.
     pub transport: &'a str,
-    /// The client's name by its own account.
+    /// The client's name and version by its own account; the line says that it is only claimed.
     pub client: &'a str,
+    /// Its version, as claimed.
+    pub client_version: &'a str,
     /// The protocol method.
     pub method: &'a str,
     /// The name of the tool, resource or prompt.
@@ -86,14 +97,20 @@ pub struct Record<'a> {
 pub struct Finish<'a> {
     /// `ok`, `paused`, `tool_error`, or the name of an error kind.
     pub result: &'a str,
+    /// The security event that the end of this call is, if it is one: denied, limited, egress refused.
+    pub event: Option<Event>,
     /// `allow`, `ask` or `deny`.
     pub verdict: Option<&'a str>,
     /// The policies that decided.
     pub policy: Option<&'a str>,
     /// The approval that was asked for or consumed.
     pub approval: Option<&'a str>,
+    /// Who agreed: an operator, or the client's own user.
+    pub approver: Option<&'a str>,
     /// The upstream's HTTP status.
     pub upstream_status: Option<u16>,
+    /// The id that the upstream gave the request.
+    pub upstream_request: Option<&'a str>,
     /// Bytes of the reply.
     pub bytes: Option<u64>,
 }

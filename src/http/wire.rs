@@ -16,6 +16,7 @@ use url::Url;
 use super::egress::{AddressRefused, Origin, resolver};
 use super::settings::Config;
 use crate::error::{Error, Kind, Result};
+use crate::telemetry::facts;
 
 /// The way to one origin.
 pub(super) struct Wire {
@@ -67,7 +68,9 @@ impl Wire {
 
     /// Refuses an address that leads anywhere but to this origin.
     pub(super) fn check(&self, url: &Url) -> Result<()> {
-        self.origin.check(url, &self.name)
+        self.origin.check(url, &self.name).inspect_err(|_| {
+            facts::egress_refused();
+        })
     }
 
     /// Sends once; the answer is at most `limit` bytes long.
@@ -88,6 +91,8 @@ impl Wire {
         let mut response = request.send().await.map_err(|cause| self.failed(cause))?;
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
+        let named = facts::REQUEST_IDS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+        facts::answered(status, named);
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(lasting(self.too_long(limit)));
         }
@@ -141,6 +146,7 @@ impl Wire {
                 "{name} resolves to a private or special address; it was not contacted (list it in [egress] \
                  allow_private if it is meant)"
             );
+            facts::egress_refused();
             return lasting(Error::new(Kind::Forbidden, message).with_source(cause));
         }
         if let Some(tls) = find::<rustls::Error>(&cause) {

@@ -62,6 +62,11 @@ impl Approved {
         Arc::clone(&self.tool)
     }
 
+    /// Who agreed, where a person had to.
+    pub(super) fn approver(&self) -> Option<&str> {
+        self.grant.as_ref().map(Grant::by)
+    }
+
     pub(super) fn take_grant(&mut self) -> Option<Grant> {
         self.grant.take()
     }

@@ -116,6 +116,8 @@ pub struct Context {
     pub client: Arc<Client>,
     /// `stdio`, `http` or `memory`.
     pub transport: &'static str,
+    /// The address the caller speaks from, where it has one.
+    pub address: Option<std::net::IpAddr>,
     /// The JSON-RPC id, as JSON text; for logs and audit.
     pub request_id: String,
     /// Answers to earlier questions.
@@ -141,6 +143,7 @@ impl Context {
             principal,
             client: Arc::new(Client::default()),
             transport,
+            address: None,
             request_id: String::new(),
             answers: Answers::default(),
             cancel: CancellationToken::new(),

@@ -38,7 +38,7 @@ pub use tool::{Family, Sight, Tasking, Tool, ToolSpec};
 pub use validate::Validated;
 
 use crate::approvals::Approvals;
-use crate::audit::{Audit, Entry, Finish, Record, Step};
+use crate::audit::{Audit, Entry, Event, Finish, Record, Step};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
@@ -47,6 +47,7 @@ use crate::limits::Limiter;
 use crate::policy::{Deciding, Effect, Filter, Policy, Verdict};
 use crate::principal::Principal;
 use crate::redaction::Redactor;
+use crate::telemetry::facts::Facts;
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -106,6 +107,8 @@ pub struct LineParts {
     pub approvals: Option<Arc<Approvals>>,
     /// The time.
     pub clock: SharedClock,
+    /// What the installation is for, as the audit says it.
+    pub profile: &'static str,
     /// Times and sizes.
     pub config: Config,
 }
@@ -145,6 +148,7 @@ struct Notes {
     verdict: Option<Verdict>,
     policies: Option<Deciding>,
     approval: Option<String>,
+    approver: Option<String>,
     bytes: Option<u64>,
 }
 
@@ -182,6 +186,7 @@ impl Line {
             redactor: rules.redactor,
             approvals: self.parts.approvals.clone(),
             clock: Arc::clone(&self.parts.clock),
+            profile: self.parts.profile,
             config: rules.config,
         };
         Self { parts, gate, task_gate, freeze: self.freeze.clone() }
@@ -222,21 +227,24 @@ impl Line {
         // Neither a quota nor a schema may tell that something exists which policy hides: it costs what a name that
         // does not exist costs, and is answered in the same words.
         let hidden = !self.visible(&context.principal, spec) && self.hides(&context.principal, spec);
-        let entry = self.parts.audit.intent(record(&call, spec, context)).await?;
+        let entry = self.parts.audit.intent(record(&call, spec, context, self.parts.profile)).await?;
         let mut notes = Notes::default();
         let class = if hidden || aim == Aim::Complete { "read" } else { spec.effect.name() };
+        let facts = Arc::new(Facts::default());
         // asked for before the stages look whether anything is frozen, so that nothing slips between the two
         let halt = self.halt(changes(aim, spec));
         let mut result = tokio::select! {
             biased;
-            result = self.stages(call, (aim, class, hidden), context, &entry, &mut notes) => result,
+            result = facts.during(self.stages(call, (aim, class, hidden), context, &entry, &mut notes)) => result,
             () = halt.cancelled() => Err(stopped()),
         };
+        let event = event(&result, entry.step(), &notes, &facts);
         if let Err(error) = result {
             let error = if hidden { unknown(method) } else { error };
             result = Err(redact::error(&error, &self.parts.redactor, &entry.id().to_string()));
         }
         let policy = notes.policies.as_ref().map(|policies| policies.join(" "));
+        let (upstream, told) = (facts.upstream(), result.as_ref().err().and_then(status));
         let finish = Finish {
             result: match &result {
                 Ok(Outcome::Paused(_)) => "paused",
@@ -246,10 +254,13 @@ impl Line {
                 Ok(Outcome::Done(_)) => "ok",
                 Err(error) => error.kind().name(),
             },
+            event,
             verdict: notes.verdict.map(Verdict::name),
             policy: policy.as_deref(),
             approval: notes.approval.as_deref(),
-            upstream_status: result.as_ref().err().and_then(status),
+            approver: notes.approver.as_deref(),
+            upstream_status: upstream.as_ref().map(|seen| seen.status).or(told),
+            upstream_request: upstream.as_ref().and_then(|seen| seen.request.as_deref()),
             bytes: notes.bytes,
         };
         entry.finish(finish).await?;
@@ -294,6 +305,7 @@ impl Line {
             approve::Decided::Asked(question) => return Ok(Outcome::Paused(question)),
         };
         entry.reached(Step::Approved);
+        notes.approver = call.approver().map(String::from);
         let done = match execute::execute(call, aim, parts, context).await? {
             execute::Ran::Executed(done) => done,
             execute::Ran::Asked(question) => return Ok(Outcome::Paused(question)),
@@ -404,12 +416,38 @@ pub fn unknown(method: &str) -> Error {
     }
 }
 
-fn record<'a>(call: &'a Proposed, spec: &'a ToolSpec, context: &'a Context) -> Record<'a> {
+/// The security event that the end of a call is, if it is one.
+fn event(result: &Result<Outcome>, step: Step, notes: &Notes, facts: &Facts) -> Option<Event> {
+    if facts.egress_refused() {
+        return Some(Event::EgressRefused);
+    }
+    match result.as_ref().err()?.kind() {
+        // what the limiter here said; an upstream's own limit is no security event
+        Kind::RateLimited if step < Step::Approved => Some(Event::Limited),
+        Kind::Forbidden if step < Step::Approved => Some(Event::Denied),
+        Kind::NoSuchTool | Kind::NoSuchResource if notes.verdict == Some(Verdict::Deny) => {
+            Some(Event::Denied)
+        }
+        _ => None,
+    }
+}
+
+fn record<'a>(
+    call: &'a Proposed,
+    spec: &'a ToolSpec,
+    context: &'a Context,
+    profile: &'static str,
+) -> Record<'a> {
     let trace = context.meta.as_ref().and_then(|meta| meta.get("traceparent")?.as_str()?.get(3..35));
     Record {
         principal: &context.principal.id,
+        bearer: context.principal.bearer.as_deref(),
+        delegate: context.principal.delegate.as_deref(),
+        address: context.address,
+        profile,
         transport: context.transport,
         client: &context.client.name,
+        client_version: &context.client.version,
         method: call.method,
         tool: &spec.name,
         effect: spec.effect.name(),

@@ -12,11 +12,12 @@ use super::approve::{reveal, stamp};
 use super::{Aim, Context, LineParts, Notes, Proposed, Reply, Sight, record, redact};
 use super::{admit, execute, permit, validate};
 use crate::approvals::{Approvals, Seen, render};
-use crate::audit::{Finish, Step};
+use crate::audit::{Event, Finish, Step};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, canonical, json};
 use crate::policy::Verdict;
 use crate::redaction::Redactor;
+use crate::telemetry::facts::Facts;
 
 /// The method that the audit names for such a read.
 const METHOD: &str = "bartizan/state";
@@ -90,7 +91,7 @@ fn unread(approvals: &Approvals, why: &str) -> Looked {
 /// The line in small: the same stages with the same engines, but nobody is asked, and the answer stays inside.
 async fn walk(call: Proposed, parts: &LineParts, context: &Context) -> Result<Value> {
     let tool = Arc::clone(&call.tool);
-    let entry = parts.audit.intent(record(&call, tool.spec(), context)).await?;
+    let entry = parts.audit.intent(record(&call, tool.spec(), context, parts.profile)).await?;
     let mut notes = Notes::default();
     let stages = async {
         let call = admit::admit(call, ("read", None), &parts.limiter, context).await?;
@@ -122,7 +123,9 @@ async fn walk(call: Proposed, parts: &LineParts, context: &Context) -> Result<Va
             Reply::Resource(_) | Reply::Prompt(_) | Reply::Completion(_) => Ok(Value::Null),
         }
     };
-    let result = stages.await;
+    let facts = Arc::new(Facts::default());
+    let result = facts.during(stages).await;
+    let upstream = facts.upstream();
     let result = result.map_err(|error| redact::error(&error, &parts.redactor, &entry.id().to_string()));
     let policy = notes.policies.as_ref().map(|policies| policies.join(" "));
     let status = result.as_ref().ok().and_then(|answer| answer["status"].as_u64()).unwrap_or_default();
@@ -134,6 +137,8 @@ async fn walk(call: Proposed, parts: &LineParts, context: &Context) -> Result<Va
         },
         verdict: notes.verdict.map(Verdict::name),
         policy: policy.as_deref(),
+        event: facts.egress_refused().then_some(Event::EgressRefused),
+        upstream_request: upstream.as_ref().and_then(|seen| seen.request.as_deref()),
         upstream_status: u16::try_from(status).ok().filter(|status| *status > 0),
         ..Finish::default()
     };

@@ -26,8 +26,13 @@ impl Line {
         if self.parts.limiter.admit(&context.principal.id, None, "read").await.is_ok() {
             let record = Record {
                 principal: &context.principal.id,
+                bearer: context.principal.bearer.as_deref(),
+                delegate: context.principal.delegate.as_deref(),
+                address: context.address,
+                profile: self.parts.profile,
                 transport: context.transport,
                 client: &context.client.name,
+                client_version: &context.client.version,
                 method,
                 tool: known.unwrap_or(UNKNOWN),
                 effect: UNKNOWN,

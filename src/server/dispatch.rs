@@ -40,6 +40,7 @@ pub(super) struct Visit {
     pub(super) right: Option<Right>,
     pub(super) client: Arc<Client>,
     pub(super) transport: &'static str,
+    pub(super) address: Option<std::net::IpAddr>,
     pub(super) level: Option<LogLevel>,
     pub(super) progress: Option<Id>,
     pub(super) meta: Option<Arc<Map<String, Value>>>,
@@ -68,6 +69,7 @@ impl Visit {
     fn context(&self, answers: Answers, voice: Arc<dyn Voice>) -> Context {
         let mut context = Context::new(self.revision, Arc::clone(&self.principal), self.transport);
         context.client = Arc::clone(&self.client);
+        context.address = self.address;
         context.request_id = self.id.json();
         context.answers = answers;
         context.cancel = self.cancel.clone();

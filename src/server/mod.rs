@@ -242,14 +242,14 @@ impl Server {
         let read = match delivery.body {
             Ok(Value::Array(values)) => return Box::pin(self.batch(values, peer, outlet)).await,
             Ok(value) => Message::read(value),
-            Err(error) => return faults::answer(Revision::NEWEST, None, &error),
+            Err(error) => return self.unreadable(&peer, None, &error).await,
         };
         match read {
             Ok(Message::Request { id, method, params }) => {
                 self.request(&method, Arrived { id, params, peer, outlet, alone: true }).await
             }
             Ok(message) => self.heard(message, &peer),
-            Err(refused) => faults::answer(Revision::NEWEST, refused.id.as_ref(), &refused.error),
+            Err(refused) => self.unreadable(&peer, refused.id.as_ref(), &refused.error).await,
         }
     }
 
@@ -295,10 +295,7 @@ impl Server {
         if declares(params) || (peer.channel == Channel::Http && envelope::declared(&peer.headers)) {
             return match envelope::open(method, params, peer) {
                 Ok((envelope, found)) => self.by_envelope(envelope, found, arrived).await,
-                Err(error) => {
-                    self.note_refusal(&peer.principal, peer.channel.name(), "", &error).await;
-                    faults::answer(Revision::NEWEST, Some(id), &error)
-                }
+                Err(error) => self.unreadable(peer, Some(id), &error).await,
             };
         }
         if method == Method::Initialize.name() {
@@ -327,6 +324,7 @@ impl Server {
             right: peer.right,
             client: envelope.client,
             transport: peer.channel.name(),
+            address: peer.address,
             level: envelope.level,
             progress: envelope.progress,
             meta: Some(envelope.meta),
@@ -373,6 +371,7 @@ impl Server {
             right: peer.right,
             client: Arc::clone(&opened.client),
             transport: peer.channel.name(),
+            address: peer.address,
             level: Some(talk.level()),
             progress,
             meta,

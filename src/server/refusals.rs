@@ -6,13 +6,23 @@
 //!
 //! Must not: change an answer.
 
-use super::Server;
+use super::{Server, faults};
+use crate::audit::Event;
 use crate::error::{Error, Kind};
 use crate::json::json;
 use crate::pipeline::is_charged;
 use crate::principal::Principal;
+use crate::protocol::Revision;
+use crate::protocol::message::Id;
+use crate::transport::{Answer, Peer};
 
 impl Server {
+    /// Answers what is no request, or cannot be read as one.
+    pub(super) async fn unreadable(&self, peer: &Peer, id: Option<&Id>, error: &Error) -> Answer {
+        self.note_refusal(&peer.principal, peer.channel.name(), "", error).await;
+        faults::answer(Revision::NEWEST, id, error)
+    }
+
     /// Leaves an event, if this is one to leave. What the line hides has its lines already.
     pub(super) async fn note_refusal(
         &self,
@@ -23,10 +33,10 @@ impl Server {
     ) {
         let telling = match error.kind() {
             Kind::NoSuchTool | Kind::NoSuchResource | Kind::HeaderMismatch | Kind::MissingCapability => true,
+            // what is not even a request
+            Kind::BadJson | Kind::BadRequest => true,
             Kind::BadParams => error.message() == super::asks::REFUSED_STATE,
-            Kind::BadJson
-            | Kind::BadRequest
-            | Kind::NoSuchMethod
+            Kind::NoSuchMethod
             | Kind::UnsupportedRevision
             | Kind::Unauthenticated
             | Kind::BadArguments
@@ -59,7 +69,7 @@ impl Server {
             "kind": error.kind().name(),
             "reason": error.message(),
         });
-        if let Err(error) = line.audit().event("refused", &detail).await {
+        if let Err(error) = line.audit().event(Event::Refused, &detail).await {
             tracing::error!(kind = error.kind().name(), "a refusal could not be audited");
         }
     }

@@ -489,6 +489,7 @@ mod tests {
         let peer = |connection, gone: &CancellationToken| Peer {
             principal: principal("local:me"),
             channel: Channel::Stdio,
+            address: None,
             connection,
             headers: Arc::default(),
             gone: gone.clone(),

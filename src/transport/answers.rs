@@ -9,10 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, VARY,
 };
 use http::{Response, StatusCode};
 
+use super::guard::Refused;
 use super::sse::Reply;
 use super::{Answer, TurnedAway, compress};
 
@@ -31,6 +33,27 @@ pub(super) fn shrink(mut response: Response<Reply>, from: usize, asked: &HeaderM
     if let Some(small) = small {
         *response.body_mut() = Reply::Whole(small.into());
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// How a refusal of the transport's own looks.
+pub(super) fn refused_answer(refusal: &Refused) -> Response<Reply> {
+    if refusal.status == StatusCode::FORBIDDEN {
+        return empty(StatusCode::FORBIDDEN);
+    }
+    let mut response = plain(refusal.status, refusal.what);
+    let headers = response.headers_mut();
+    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+    }
+    let unread =
+        [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
+    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if unread.contains(&refusal.status) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

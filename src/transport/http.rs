@@ -15,8 +15,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONNECTION,
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONNECTION, CONTENT_TYPE,
+    HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -27,7 +27,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answers::{SESSION, answer, document, empty, plain, preflight, shrink, turned_away, wait_for};
+use super::answers::{
+    SESSION, answer, document, empty, plain, preflight, refused_answer, shrink, turned_away, wait_for,
+};
 use super::auth::{Attempts, Authenticator, Presented, Refusal, Right, Verdict};
 use super::body::{Bodies, Whole};
 use super::crowd::{Crowd, Place};
@@ -340,11 +342,17 @@ impl Shared {
     }
 
     fn challenge(&self, refusal: &Refusal, remote: SocketAddr) -> Response<Reply> {
-        if refusal.presented {
-            self.attempts.count(remote.ip());
-        }
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::UNAUTHORIZED);
-        let mut response = self.refuse(Refused { status, what: refusal.what }, remote);
+        let refused = Refused { status, what: refusal.what };
+        let mut response = if refusal.presented {
+            self.attempts.count(remote.ip());
+            if let Some(watch) = &self.watch {
+                watch.unauthenticated(refusal.what, &remote.to_string());
+            }
+            refused_answer(&refused)
+        } else {
+            self.refuse(refused, remote)
+        };
         for challenge in &refusal.challenges {
             say(&mut response, &WWW_AUTHENTICATE, Some(challenge));
         }
@@ -359,23 +367,7 @@ impl Shared {
         if let Some(watch) = &self.watch {
             watch.refused(refusal.what, &remote.to_string());
         }
-        if refusal.status == StatusCode::FORBIDDEN {
-            return empty(StatusCode::FORBIDDEN);
-        }
-        let mut response = plain(refusal.status, refusal.what);
-        let headers = response.headers_mut();
-        if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
-        }
-        let unread =
-            [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
-        if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if unread.contains(&refusal.status) {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+        refused_answer(&refusal)
     }
 
     async fn serve_route(
@@ -391,6 +383,7 @@ impl Shared {
         let peer = Peer {
             principal,
             channel: Channel::Http,
+            address: Some(remote.ip()),
             connection: stdio::next_connection(),
             headers: facts(headers),
             gone: gone.clone(),

@@ -82,6 +82,8 @@ pub struct Peer {
     pub principal: Arc<Principal>,
     /// The kind of transport.
     pub channel: Channel,
+    /// The address it speaks from (HTTP only); behind a trusted proxy, the one that the proxy names.
+    pub address: Option<std::net::IpAddr>,
     /// Unique per stdio connection; for HTTP unique per exchange.
     pub connection: u64,
     /// Headers.
@@ -187,6 +189,11 @@ pub struct TurnedAway {
 pub trait Watch: Send + Sync + 'static {
     /// `what` names the reason in a few words of ours, `peer` the address it came from.
     fn refused(&self, what: &'static str, peer: &str);
+
+    /// A credential was shown and is not accepted: told in place of [`Watch::refused`].
+    fn unauthenticated(&self, what: &'static str, peer: &str) {
+        self.refused(what, peer);
+    }
 
     /// Whether a caller's messages are turned away unread, and for how long; asked for each, and told by asking.
     fn turns_away(&self, _principal: &str) -> Option<TurnedAway> {

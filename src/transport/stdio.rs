@@ -88,6 +88,7 @@ where
     let peer = Peer {
         principal,
         channel: Channel::Stdio,
+        address: None,
         connection: next_connection(),
         headers: Arc::new(HeaderFacts::default()),
         gone,

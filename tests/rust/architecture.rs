@@ -25,8 +25,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("approvals", &["error", "json", "secret", "clock", "state", "principal", "ownership"]),
     ("tasks", &["error", "json", "clock", "state"]),
     ("freeze", &["error", "json", "clock", "state", "approvals"]),
-    ("http", &["error", "json", "secret", "clock", "limits", "redaction", "state"]),
-    ("vault", &["error", "json", "secret", "clock", "state", "http", "ownership"]),
+    ("http", &["error", "json", "secret", "clock", "limits", "redaction", "state", "audit", "telemetry"]),
+    ("vault", &["error", "json", "secret", "clock", "state", "http", "ownership", "audit"]),
     (
         "pipeline",
         &[
@@ -70,7 +70,18 @@ const TABLE: &[(&str, &[&str])] = &[
     ("practice", &["error", "json", "clock", "schema", "connectors", "transport", "policy"]),
     (
         "identity",
-        &["error", "json", "secret", "clock", "principal", "state", "http", "transport", "ownership"],
+        &[
+            "error",
+            "json",
+            "secret",
+            "clock",
+            "principal",
+            "state",
+            "http",
+            "transport",
+            "ownership",
+            "audit",
+        ],
     ),
     ("client", &["error", "json", "secret", "protocol", "http"]),
     (

@@ -112,10 +112,13 @@ async fn a_call_leaves_an_intent_and_an_outcome() {
     assert_eq!(entry.step(), Step::Executed);
     let finish = Finish {
         result: "ok",
+        event: None,
         verdict: Some("allow"),
         policy: Some("standard/reads"),
         approval: Some("ap_1"),
+        approver: Some("ann"),
         upstream_status: Some(200),
+        upstream_request: Some("req-7"),
         bytes: Some(512),
     };
     entry.finish(finish).await.unwrap();
@@ -130,7 +133,7 @@ async fn a_call_leaves_an_intent_and_an_outcome() {
         assert_eq!(line["time"], "2023-11-14T22:13:20.000Z");
     }
     assert_eq!((&intent["kind"], &outcome["kind"]), (&json!("intent"), &json!("outcome")));
-    assert_eq!(intent["client"], "evil\"client");
+    assert_eq!(intent["client_claimed"], "evil\"client");
     assert_eq!(intent["practice"], true);
     assert_eq!(intent["arguments"]["password"], "[redacted:password]");
     assert!(
@@ -139,7 +142,7 @@ async fn a_call_leaves_an_intent_and_an_outcome() {
     );
     assert_eq!(outcome["step"], "executed");
     assert_eq!(outcome["verdict"], "allow");
-    assert_eq!((&outcome["upstream_status"], &outcome["bytes"]), (&json!(200), &json!(512)));
+    assert_eq!((&outcome["upstream_status"], &outcome["bytes_out"]), (&json!(200), &json!(512)));
     let text = fs::read_to_string(place.file()).unwrap();
     assert!(!text.contains("hunter2") && !text.contains("ghp_16C7") && !text.contains('\u{1b}'));
     assert_eq!(fs::metadata(place.file()).unwrap().permissions().mode() & 0o777, 0o600);

@@ -124,6 +124,7 @@ impl Options {
         let audit = Audit::open(&config, redactor.clone(), Arc::clone(&clock)).unwrap();
         let file = audit.path().to_path_buf();
         let line = Line::new(LineParts {
+            profile: "production",
             audit,
             limiter: Arc::new(Limiter::new(&self.limits, Arc::clone(&clock))),
             policy: Arc::new(self.policy),

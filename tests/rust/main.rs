@@ -18,6 +18,7 @@
 mod approvals;
 mod architecture;
 mod audit;
+mod audit_events;
 mod audit_files;
 mod audit_shared;
 mod batches;

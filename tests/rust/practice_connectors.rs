@@ -83,6 +83,7 @@ impl Rig {
         let quota = r#"{"per_minute": 100000, "burst": 100000}"#;
         let limits = plenty(&format!(r#"{{"read": {quota}, "write": {quota}, "destroy": {quota}}}"#));
         let line = Line::new(LineParts {
+            profile: "production",
             audit: Audit::open(&audit, redactor.clone(), clock.clone()).unwrap(),
             limiter: Arc::new(Limiter::new(&limits, clock.clone())),
             policy: Arc::new(Policy::from_text("test", "permit(principal, action, resource);").unwrap()),

@@ -51,6 +51,7 @@ async fn ask(app: &App, state: Option<&Value>) -> Value {
     let peer = Peer {
         principal: Arc::new(Principal::new("key:alice", PrincipalKind::ApiKey)),
         channel: Channel::Stdio,
+        address: None,
         connection: NEXT.fetch_add(1, Ordering::SeqCst),
         headers: Arc::new(HeaderFacts::default()),
         gone: CancellationToken::new(),

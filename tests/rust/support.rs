@@ -96,6 +96,7 @@ impl Ground {
         let known = Approvals::open(&approvals::Config::default(), &state, clock.clone()).unwrap();
         let freeze = Freeze::open(&state, known, clock.clone()).unwrap();
         let line = Line::new(LineParts {
+            profile: "production",
             audit: Audit::open(&settings, redactor.clone(), clock.clone()).unwrap(),
             limiter: Arc::clone(&limiter),
             policy: Arc::new(Policy::load(&policy::Config::of(self.policy)).unwrap()),
@@ -352,6 +353,7 @@ impl Script {
         Peer {
             principal: Arc::clone(&self.principal),
             channel: self.channel,
+            address: None,
             connection: if stdio { self.connection } else { CONNECTIONS.fetch_add(1, Ordering::SeqCst) },
             headers: Arc::new(if stdio { HeaderFacts::default() } else { headers }),
             gone: if stdio { self.gone.clone() } else { CancellationToken::new() },

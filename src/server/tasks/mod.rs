@@ -27,6 +27,7 @@ use super::dispatch::{Visit, no_method};
 use super::session::lock;
 use super::subscriptions::{Change, Streams};
 use super::{Server, faults};
+use crate::audit::Event;
 use crate::catalog::{Catalog, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, digest, json};
@@ -415,7 +416,7 @@ impl Server {
             "task": short(id),
         });
         let now = self.catalog.now();
-        self.line(&now).audit().event("task", &detail).await
+        self.line(&now).audit().event(Event::Task, &detail).await
     }
 
     /// The tasks among these that a stream of this caller can watch.

@@ -112,6 +112,7 @@ impl Rig {
         let approvals =
             Approvals::open(&parts.approvals, &folder.path().join("state"), around.clock.clone()).unwrap();
         let line = Line::new(LineParts {
+            profile: "production",
             audit: Audit::open(&audit, around.redactor.clone(), around.clock.clone()).unwrap(),
             limiter: Arc::new(Limiter::new(&parts.limits, around.clock.clone())),
             policy: Arc::new(parts.policy),

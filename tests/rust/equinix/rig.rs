@@ -57,6 +57,7 @@ impl Tools {
         let mut quotas = limits::Config::default();
         (quotas.write, quotas.destroy) = (quotas.read, quotas.read);
         let line = Line::new(LineParts {
+            profile: "production",
             audit: Audit::open(&audit, redactor.clone(), clock.clone()).unwrap(),
             limiter: Arc::new(Limiter::new(&quotas, clock.clone())),
             policy: Arc::new(Policy::from_text("test", "permit(principal, action, resource);").unwrap()),
