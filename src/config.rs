@@ -187,6 +187,7 @@ impl Config {
             entry.path = entry.path.take().map(|inner| folder.join(inner));
         }
         config.state_dir = config.state_dir.take().map(|inner| folder.join(inner));
+        config.approvals.operators = config.approvals.operators.take().map(|inner| folder.join(inner));
         config.audit.path = config.audit.path.take().map(|inner| folder.join(inner));
         config.egress.ca_file = config.egress.ca_file.take().map(|inner| folder.join(inner));
         for file in &mut config.policy.files {

@@ -74,3 +74,38 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(path)
 }
+
+/// Whether a folder and all those above it belong to other users, who alone can change them.
+#[cfg(unix)]
+pub(crate) fn is_apart(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = rustix::process::geteuid().as_raw();
+    let theirs = |facts: &Metadata| is_theirs((facts.uid(), facts.mode()), own);
+    let Ok(path) = path.canonicalize() else { return false };
+    path.ancestors().all(|folder| std::fs::symlink_metadata(folder).is_ok_and(|facts| theirs(&facts)))
+}
+
+#[cfg(unix)]
+fn is_theirs((owner, mode): (u32, u32), own: u32) -> bool {
+    own != 0 && owner != own && mode & 0o022 == 0
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_apart(_path: &Path) -> bool {
+    false
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_user_could_change_is_not_apart() {
+        assert!(is_theirs((0, 0o40755), 1000));
+        assert!(!is_theirs((1000, 0o40555), 1000), "its own");
+        assert!(!is_theirs((0, 0o41777), 1000), "open to all");
+        assert!(!is_theirs((7, 0o40755), 0), "root can change everything");
+        let own = tempfile::tempdir().unwrap();
+        assert!(!is_apart(own.path()) && !is_apart(Path::new("/there/is/no/such/folder")));
+    }
+}

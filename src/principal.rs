@@ -27,6 +27,8 @@ pub struct Principal {
     pub tenant: Option<String>,
     /// Who vouches for it: the issuer of a token, the authority of a certificate; nothing where that is this server.
     pub issuer: Option<Arc<str>>,
+    /// Which person answers for it, where that is known: an approval is another person's to give.
+    pub owner: Option<Arc<str>>,
     /// What it came by, for the audit: the id of a key, the client id of a token, the fingerprint of a certificate.
     /// Never a secret.
     pub bearer: Option<Arc<str>>,
@@ -72,6 +74,7 @@ impl Principal {
             roles: BTreeSet::new(),
             tenant: None,
             issuer: None,
+            owner: None,
             bearer: None,
             delegate: None,
             may_approve: false,

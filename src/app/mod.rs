@@ -21,7 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::approvals::Approvals;
+use crate::approvals::{Approvals, SecondFactor};
 use crate::audit::{Audit, Event, Sink};
 use crate::catalog::{Catalog, List};
 use crate::clock::{SharedClock, SystemClock};
@@ -391,6 +391,12 @@ impl App {
             found
                 .push(json!({"setting": "approvals.trust_clients", "value": config.approvals.trust_clients}));
         }
+        if config.approvals.self_approval {
+            found.push(json!({"setting": "approvals.self_approval", "value": true}));
+        }
+        if config.approvals.second_factor == SecondFactor::Off {
+            found.push(json!({"setting": "approvals.second_factor", "value": "off"}));
+        }
         if !config.egress.allow_private.is_empty() {
             found.push(json!({"setting": "egress.allow_private", "value": config.egress.allow_private}));
         }
@@ -416,6 +422,7 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
     config.audit.state = state.path().to_path_buf();
     config.profile.name().clone_into(&mut config.approvals.profile);
     config.limits.check()?;
+    config.approvals.check()?;
     if config.tasks.ttl_seconds <= config.calls.longest_task_seconds {
         return Err(Error::new(
             Kind::BadConfig,

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::factor::Proven;
 use super::operator::{self, Decision, Operator, Signed, Testimony};
 use super::record::{Record, Status};
 use super::{Approvals, is_id, named};
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
 use crate::ownership;
+use crate::principal::Principal;
 use crate::secret::Secret;
 
 /// An approval and where it stands.
@@ -29,6 +31,9 @@ pub struct Listed {
     pub status: Status,
     /// Who decided, if somebody did.
     pub by: Option<String>,
+    /// The second factor that was shown with the decision, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<Proven>,
     /// All the arguments, where one approval is shown: redacted, and what hides made visible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
@@ -102,7 +107,8 @@ impl Approvals {
         Ok(operator)
     }
 
-    /// Whether an enrolled operator signed this statement.
+    /// Whether an enrolled operator signed this statement. It holds from then on: a second factor is asked for when it is
+    /// signed, and one that is enrolled later takes nothing back.
     pub fn attests(&self, proof: &Testimony, statement: &str) -> bool {
         operator::is_name(&proof.operator)
             && fs::read(self.operators.join(format!("{}.pub", proof.operator)))
@@ -159,14 +165,13 @@ impl Approvals {
             .and_then(|bytes| serde_json::from_slice::<Signed>(&bytes).ok())
             .filter(|signed| {
                 // Only a decision that the server would accept counts; it checks the binding against the call itself.
-                operator::is_name(&signed.operator)
-                    && signed.id == record.id
-                    && fs::read(self.operators.join(format!("{}.pub", signed.operator))).is_ok_and(|public| {
-                        signed.verify(&public, &record.binding, &record.shown.digest().hex())
-                    })
+                let terms = self.terms_of(&record);
+                signed.id == record.id
+                    && self.proves(signed, &record.binding, &record.shown.digest().hex()).unwrap_or(false)
+                    && (signed.decision == Decision::Refuse || self.keeps(signed, &terms))
             });
         let status = match (state, &signed) {
-            ("pending", _) if record.expires <= self.now() => Status::Expired,
+            ("pending", _) if !self.is_open(&record) => Status::Expired,
             ("pending", None) => Status::Pending,
             ("pending", Some(signed)) if signed.decision == Decision::Approve => Status::Approved,
             ("pending" | "refused", _) => Status::Refused,
@@ -175,20 +180,51 @@ impl Approvals {
             ("void", _) => Status::Void,
             _ => Status::Unknown,
         };
+        let factor = signed.as_ref().and_then(|signed| signed.factor);
         let by = signed.map(|signed| signed.operator);
-        Ok(Listed { record, status, by, arguments: None })
+        Ok(Listed { record, status, by, factor, arguments: None })
     }
 
     /// Signs a decision about exactly the record that was shown. Only what is pending or decided otherwise, and has
-    /// not expired, can be decided; and nothing can be agreed to that could not be shown in full.
+    /// not expired, can be decided; and nothing can be agreed to that could not be shown in full, by whoever asked for
+    /// it, or without a second factor where one is due.
     pub fn decide(&self, shown: &Listed, decision: Decision, operator: &Operator) -> Result<()> {
+        let by = [operator.name().to_owned()];
+        self.write_down(shown, decision, &by, operator.factor(), |record, at| {
+            operator.sign(record, decision, at)
+        })
+    }
+
+    /// Whether an agreement to this needs a second factor.
+    pub fn needs_factor(&self, record: &Record) -> bool {
+        self.terms_of(record).factor
+    }
+
+    /// The same for a principal whom the page let in.
+    pub fn decide_on_page(
+        &self,
+        shown: &Listed,
+        decision: Decision,
+        principal: &Principal,
+        factor: Option<Proven>,
+    ) -> Result<()> {
+        let by = self.names_of(principal);
+        self.write_down(shown, decision, &by, factor, |record, at| {
+            Signed::on_page(&self.instance, record, &principal.id, decision, at, factor)
+        })
+    }
+
+    fn write_down(
+        &self,
+        shown: &Listed,
+        decision: Decision,
+        by: &[String],
+        factor: Option<Proven>,
+        sign: impl FnOnce(&Record, u64) -> Signed,
+    ) -> Result<()> {
         let record = &shown.record;
-        if decision == Decision::Approve && shown.arguments.is_none() {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "The arguments of this approval cannot be shown in full (their file is missing or was changed), so \
-                 nobody can agree to them; refuse it, and let the call be made again.",
-            ));
+        if decision == Decision::Approve {
+            self.may_agree(shown, by, factor)?;
         }
         let _lock = self.files.lock("approvals")?;
         let current = self.show(&record.id)?;
@@ -199,18 +235,43 @@ impl Approvals {
             ));
         }
         if !matches!(current.status, Status::Pending | Status::Approved | Status::Refused)
-            || record.expires <= self.now()
+            || !self.is_open(record)
         {
             return Err(Error::new(
                 Kind::Forbidden,
                 format!("The approval is {} and cannot be decided any more.", current.status.name()),
             ));
         }
-        let signed = operator.sign(record, decision, self.now());
-        let bytes = serde_json::to_vec_pretty(&signed).map_err(|cause| {
+        let bytes = serde_json::to_vec_pretty(&sign(record, self.now())).map_err(|cause| {
             Error::new(Kind::Internal, "A decision could not be written down.").with_source(cause)
         })?;
         self.files.write(&format!("{}.decision", record.id), &bytes)
+    }
+
+    fn may_agree(&self, shown: &Listed, by: &[String], factor: Option<Proven>) -> Result<()> {
+        if shown.arguments.is_none() {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "The arguments of this approval cannot be shown in full (their file is missing or was changed), so \
+                 nobody can agree to them; refuse it, and let the call be made again.",
+            ));
+        }
+        let terms = self.terms_of(&shown.record);
+        if by.iter().any(|name| self.is_one_of(&terms.people, name)) {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "Whoever asked cannot agree: another person has to. Where one person does both on purpose, set \
+                 `self_approval = true` under [approvals].",
+            ));
+        }
+        if terms.factor && factor.is_none() {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "This call needs a second factor beside the passphrase; enrol one with: bartizan approvals factor \
+                 enrol NAME.",
+            ));
+        }
+        Ok(())
     }
 }
 

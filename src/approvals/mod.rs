@@ -21,20 +21,26 @@
 //!
 //! Must not: know tools, or show anything that was not redacted before.
 
+mod config;
 mod desk;
+mod factor;
 mod operator;
 mod record;
+mod second;
 mod shelf;
+mod terms;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+pub use config::{Channel, Config, SecondFactor, Webhook};
 pub use desk::{Enrolled, Listed};
+pub use factor::Proven;
 pub use operator::{Decision, Operator, Testimony};
 pub use record::{Destination, Record, Seen, Shown, Status, Whole, Wish, render, visible};
+pub use second::{Begun, Kept, Opens};
+pub use terms::Way;
+pub(crate) use terms::nobody;
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
@@ -43,56 +49,14 @@ use crate::state::StateDir;
 use operator::Signed;
 use record::millis;
 use shelf::{Shelf, Waiting};
-
-/// The `[approvals]` table of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// How long an approval may be decided and used, in seconds.
-    pub expires_seconds: u64,
-    /// Where the public keys of operators are; `operators` in the state directory if not given. Another user's
-    /// directory, which the server can only read, is what makes approvals impossible to forge for the server's user.
-    pub operators: Option<PathBuf>,
-    /// The profile that approvals are bound to; unset is production.
-    pub profile: String,
-    /// How many approvals may wait at once. One with long arguments counts for several.
-    pub most_pending: usize,
-    /// How many of those one caller may have, so that nobody keeps all others from asking.
-    pub most_pending_each: usize,
-    /// Whether what a call would change is read and shown first, where the upstream has a read for it. The approval is
-    /// then void as soon as that changes.
-    pub show_state: bool,
-    /// Principals whose own client may answer approval questions, such as `local:alice` or `key:alice`; everybody
-    /// else's calls wait for an operator.
-    pub trust_clients: Vec<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            expires_seconds: 900,
-            operators: None,
-            profile: String::from("production"),
-            most_pending: 1000,
-            most_pending_each: 200,
-            show_state: true,
-            trust_clients: Vec::new(),
-        }
-    }
-}
-
-impl Config {
-    /// How long an approval may be decided and used.
-    pub fn expires(&self) -> Duration {
-        Duration::from_secs(self.expires_seconds)
-    }
-}
+use terms::Terms;
 
 /// Approvals, in a state directory that several processes may share.
 pub struct Approvals {
     config: Config,
     files: StateDir,
     operators: PathBuf,
+    factors: StateDir,
     instance: [u8; 32],
     clock: SharedClock,
     shelf: Shelf,
@@ -203,6 +167,7 @@ impl Approvals {
             config: config.clone(),
             files: state.folder("approvals")?,
             operators,
+            factors: state.folder("factors")?,
             instance: state.key("instance.key")?,
             clock,
             shelf: Shelf::default(),
@@ -233,6 +198,7 @@ impl Approvals {
     /// Takes a grant that an operator gave for exactly this call, or says that one is awaited.
     pub fn settle(&self, wish: &Wish<'_>) -> Result<Answer> {
         let (shown, whole, binding) = self.weigh(wish);
+        let terms = self.terms(wish.principal, wish.effect)?;
         let _lock = self.files.lock("approvals")?;
         let owner = record::owner(&self.instance, wish.principal);
         let waiting = self.tidy(&owner, &binding)?;
@@ -242,11 +208,11 @@ impl Approvals {
             let Some(record) = self.record(&Named { id, binding: &binding, state: "pending" })? else {
                 continue;
             };
-            if record.expires <= now {
+            if !self.is_open(&record) {
                 continue;
             }
             let same = record.shown == shown;
-            match self.decision(&record, &binding, now)? {
+            match self.decision(&record, &binding, now, &terms)? {
                 Said::Decided(Decision::Refuse, _) => return Ok(Answer::Refused(record.id)),
                 Said::Decided(Decision::Approve, by) if same => {
                     if let Some(grant) = self.take(&record.id, &binding, "pending", by)? {
@@ -274,6 +240,7 @@ impl Approvals {
             fingerprint: wish.fingerprint.hex(),
             binding: binding.clone(),
             owner,
+            people: terms.people,
             policy: wish.policy.to_owned(),
         };
         let bytes = serde_json::to_vec_pretty(&record).map_err(|cause| {
@@ -287,7 +254,7 @@ impl Approvals {
             // If this fails too, the next call tidies it up.
             let _ = beside.as_deref().map(|beside| self.files.remove(beside));
         })?;
-        self.shelf.learn(&record);
+        self.learn(&record);
         Ok(Answer::Pending(Box::new(record)))
     }
 
@@ -313,12 +280,16 @@ impl Approvals {
     /// an operator has refused meanwhile stays refused, and what no client could show in full is not the client's to
     /// agree to.
     pub fn agreed_by_client(&self, id: &str, wish: &Wish<'_>) -> Result<Grant> {
+        let terms = self.terms(wish.principal, wish.effect)?;
+        if terms.factor {
+            return Err(terms::beyond_clients());
+        }
         let _lock = self.files.lock("approvals")?;
         let (shown, _, binding) = self.weigh(wish);
         if is_id(id)
             && let Some(record) = self.record(&Named { id, binding: &binding, state: "pending" })?
         {
-            match self.decision(&record, &binding, self.now())? {
+            match self.decision(&record, &binding, self.now(), &terms)? {
                 Said::Nothing | Said::Decided(Decision::Approve, _) => {}
                 Said::Decided(Decision::Refuse, _) => {
                     return Err(Error::new(
@@ -366,7 +337,7 @@ impl Approvals {
         }
         let one = Named { id, binding: &binding, state: from };
         match self.record(&one)? {
-            Some(record) if record.expires > self.now() && record.shown == shown => {}
+            Some(record) if self.is_open(&record) && record.shown == shown => {}
             _ => return Err(gone()),
         }
         self.take(id, &binding, from, by.to_owned())?.ok_or_else(gone)
@@ -394,28 +365,21 @@ impl Approvals {
             .filter(|record| record.id == one.id && record.binding == one.binding))
     }
 
-    /// What an enrolled operator said about exactly this record, where it holds now. Whether the record shows the call
-    /// at hand is for the caller to see. A key that is there and cannot be read is an error: it may prove a refusal.
-    fn decision(&self, record: &Record, binding: &str, now: u64) -> Result<Said> {
+    /// What somebody who may decide said about exactly this record, where it holds now and keeps to the terms. Whether
+    /// the record shows the call at hand is for the caller to see. A key that is there and cannot be read is an error:
+    /// it may prove a refusal.
+    fn decision(&self, record: &Record, binding: &str, now: u64, terms: &Terms) -> Result<Said> {
         let Some(bytes) = self.files.read(&format!("{}.decision", record.id))? else {
             return Ok(Said::Nothing);
         };
         let Ok(signed) = serde_json::from_slice::<Signed>(&bytes) else { return Ok(Said::Unproved) };
-        if !operator::is_name(&signed.operator) {
-            return Ok(Said::Unproved);
-        }
-        let public = match std::fs::read(self.operators.join(format!("{}.pub", signed.operator))) {
-            Ok(public) => public,
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Said::Unproved),
-            Err(cause) => {
-                let message = "An operator's public key cannot be read; check the directory of operators.";
-                return Err(Error::new(Kind::Internal, message).with_source(cause));
-            }
-        };
         let holds = signed.id == record.id
             && signed.expires > now
+            && signed.expires <= record.expires
+            && signed.at >= record.created
             && signed.at <= now.saturating_add(60_000)
-            && signed.verify(&public, binding, &record.shown.digest().hex());
+            && self.proves(&signed, binding, &record.shown.digest().hex())?
+            && (signed.decision == Decision::Refuse || self.keeps(&signed, terms));
         Ok(if holds { Said::Decided(signed.decision, signed.operator) } else { Said::Unproved })
     }
 }

@@ -13,17 +13,19 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::record::Record;
+use super::factor::Proven;
+use super::record::{self, Record};
 use crate::error::{Error, Kind, Result};
 use crate::json::{canonical, json};
 use crate::secret::Secret;
 
 /// Shortest passphrase, in characters.
 const SHORTEST: usize = 12;
-const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 3;
+pub(super) const MEMORY_KIB: u32 = 19 * 1024;
+pub(super) const PASSES: u32 = 3;
 /// What a key file may ask of this machine at most.
 const MOST_MEMORY_KIB: u32 = 1 << 20;
 const MOST_PASSES: u32 = 20;
@@ -68,6 +70,12 @@ pub(super) struct Signed {
     pub(super) decision: Decision,
     pub(super) at: u64,
     pub(super) expires: u64,
+    /// The second factor that was shown, if one was.
+    #[serde(default)]
+    pub(super) factor: Option<Proven>,
+    /// Whether it was given on the page: then `operator` is the principal who gave it.
+    #[serde(default)]
+    pub(super) page: bool,
     signature: String,
 }
 
@@ -117,8 +125,14 @@ fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(Kind::BadConfig, message)
 }
 
-fn cipher(passphrase: &Secret, salt: &[u8], memory: u32, passes: u32) -> Result<XChaCha20Poly1305> {
-    let fail = || bad("The operator key file is damaged; enrol again.");
+/// What a passphrase opens.
+pub(super) fn cipher(
+    passphrase: &Secret,
+    salt: &[u8],
+    memory: u32,
+    passes: u32,
+) -> Result<XChaCha20Poly1305> {
+    let fail = || bad("A file that a passphrase opens is damaged; enrol again.");
     if memory > MOST_MEMORY_KIB || passes > MOST_PASSES {
         return Err(fail());
     }
@@ -134,6 +148,7 @@ fn cipher(passphrase: &Secret, salt: &[u8], memory: u32, passes: u32) -> Result<
 pub struct Operator {
     name: String,
     key: SigningKey,
+    factor: Option<Proven>,
 }
 
 impl Operator {
@@ -155,7 +170,7 @@ impl Operator {
         let opened = Zeroizing::new(opened);
         let private: Zeroizing<[u8; 32]> =
             Zeroizing::new(opened.as_slice().try_into().map_err(|_| damaged())?);
-        Ok(Self { name: file.name, key: SigningKey::from_bytes(&private) })
+        Ok(Self { name: file.name, key: SigningKey::from_bytes(&private), factor: None })
     }
 
     /// The operator's name.
@@ -163,21 +178,29 @@ impl Operator {
         &self.name
     }
 
+    /// Says in what is signed from now on that this second factor was shown.
+    #[must_use]
+    pub fn with_factor(mut self, factor: Option<Proven>) -> Self {
+        self.factor = factor;
+        self
+    }
+
+    /// The second factor that was shown.
+    pub fn factor(&self) -> Option<Proven> {
+        self.factor
+    }
+
     /// Signs a statement that is no decision about a call, such as the end of a freeze.
     pub fn testify(&self, statement: &str) -> Testimony {
-        let signature = self.key.sign(testimony(&self.name, statement).as_bytes());
-        Testimony { operator: self.name.clone(), signature: STANDARD.encode(signature.to_bytes()) }
+        let mut proof =
+            Testimony { operator: self.name.clone(), factor: self.factor, signature: String::new() };
+        let signature = self.key.sign(testimony(&proof, statement).as_bytes());
+        proof.signature = STANDARD.encode(signature.to_bytes());
+        proof
     }
 
     pub(super) fn sign(&self, record: &Record, decision: Decision, at: u64) -> Signed {
-        let mut signed = Signed {
-            id: record.id.clone(),
-            operator: self.name.clone(),
-            decision,
-            at,
-            expires: record.expires,
-            signature: String::new(),
-        };
+        let mut signed = Signed::unsigned(record, &self.name, decision, at, self.factor);
         let statement = statement(&signed, &record.binding, &record.shown.digest().hex());
         signed.signature = STANDARD.encode(self.key.sign(statement.as_bytes()).to_bytes());
         signed
@@ -190,6 +213,9 @@ impl Operator {
 pub struct Testimony {
     /// Whose it is.
     pub operator: String,
+    /// The second factor that was shown, if one was.
+    #[serde(default)]
+    pub factor: Option<Proven>,
     signature: String,
 }
 
@@ -199,15 +225,16 @@ impl Testimony {
         let check = || -> Option<()> {
             let key = public(file, &self.operator)?;
             let signature = Signature::from_slice(&STANDARD.decode(&self.signature).ok()?).ok()?;
-            key.verify_strict(testimony(&self.operator, statement).as_bytes(), &signature).ok()
+            key.verify_strict(testimony(self, statement).as_bytes(), &signature).ok()
         };
         check().is_some()
     }
 }
 
 /// The text that is signed where no call is decided about: it never looks like one of those.
-fn testimony(operator: &str, statement: &str) -> String {
-    format!("bartizan testimony v1\n{operator}\n{statement}")
+fn testimony(proof: &Testimony, statement: &str) -> String {
+    let factor = proof.factor.map_or("none", Proven::name);
+    format!("bartizan testimony v2\n{}\n{factor}\n{statement}", proof.operator)
 }
 
 /// The public key in a file, if it is that operator's.
@@ -221,17 +248,58 @@ fn public(file: &[u8], operator: &str) -> Option<VerifyingKey> {
 fn statement(signed: &Signed, binding: &str, shown: &str) -> String {
     let body = json!({
         "id": signed.id, "operator": signed.operator, "decision": signed.decision, "at": signed.at,
-        "expires": signed.expires, "binding": binding, "shown": shown
+        "expires": signed.expires, "factor": signed.factor, "page": signed.page, "binding": binding, "shown": shown
     });
-    format!("bartizan approval v1\n{}", canonical(&body))
+    format!("bartizan approval v2\n{}", canonical(&body))
 }
 
 impl Signed {
+    fn unsigned(
+        record: &Record,
+        operator: &str,
+        decision: Decision,
+        at: u64,
+        factor: Option<Proven>,
+    ) -> Self {
+        Self {
+            id: record.id.clone(),
+            operator: operator.to_owned(),
+            decision,
+            at,
+            expires: record.expires,
+            factor,
+            page: false,
+            signature: String::new(),
+        }
+    }
+
+    /// What a principal decided on the page: proved by the key of this installation, which the server alone reads.
+    pub(super) fn on_page(
+        key: &[u8; 32],
+        record: &Record,
+        principal: &str,
+        decision: Decision,
+        at: u64,
+        factor: Option<Proven>,
+    ) -> Self {
+        let mut signed = Self { page: true, ..Self::unsigned(record, principal, decision, at, factor) };
+        let statement = statement(&signed, &record.binding, &record.shown.digest().hex());
+        signed.signature = record::keyed(key, statement.as_bytes());
+        signed
+    }
+
+    /// Whether the server itself wrote this down.
+    pub(super) fn is_ours(&self, key: &[u8; 32], binding: &str, shown: &str) -> bool {
+        let expected = record::keyed(key, statement(self, binding, shown).as_bytes());
+        self.page && bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes()))
+    }
+
     /// Whether the public key in `file` signed exactly this about a call with that binding and that rendering.
     pub(super) fn verify(&self, file: &[u8], binding: &str, shown: &str) -> bool {
         let check = || -> Option<()> {
             let key = public(file, &self.operator)?;
             let signature = Signature::from_slice(&STANDARD.decode(&self.signature).ok()?).ok()?;
+            (!self.page).then_some(())?;
             key.verify_strict(statement(self, binding, shown).as_bytes(), &signature).ok()
         };
         check().is_some()

@@ -200,6 +200,9 @@ pub struct Record {
     /// The keyed digest of who asked: whose share of the places it takes.
     #[serde(default)]
     pub owner: String,
+    /// The names of the people who asked, where they may not decide themselves.
+    #[serde(default)]
+    pub people: Vec<String>,
     /// The policies that asked for a person.
     pub policy: String,
 }
@@ -248,7 +251,7 @@ pub(super) fn binding(key: &[u8; 32], profile: &str, wish: &Wish<'_>, shown: &Sh
     let whole = json!({
         "profile": profile,
         "principal": {
-            "id": &*principal.id, "kind": principal.kind, "tenant": principal.tenant,
+            "id": &*principal.id, "kind": principal.kind, "tenant": principal.tenant, "issuer": principal.issuer,
             "scopes": principal.scopes, "roles": principal.roles
         },
         "tool": wish.tool,
@@ -266,7 +269,7 @@ pub(super) fn binding(key: &[u8; 32], profile: &str, wish: &Wish<'_>, shown: &Sh
 /// The keyed digest of whoever calls, whatever the roles and scopes.
 pub(super) fn owner(key: &[u8; 32], principal: &Principal) -> String {
     let whole = json!({"owner": {
-        "id": &*principal.id, "kind": principal.kind, "tenant": principal.tenant
+        "id": &*principal.id, "kind": principal.kind, "tenant": principal.tenant, "issuer": principal.issuer
     }});
     keyed(key, canonical(&whole).as_bytes())
 }

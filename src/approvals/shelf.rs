@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::desk::Listed;
 use super::record::{self, Record, Status};
@@ -23,9 +24,15 @@ const MOST_KEPT: usize = 1000;
 pub(super) struct Facts {
     binding: String,
     owner: String,
+    created: u64,
     expires: u64,
+    /// When it ends by the clock that nobody can put back: as long after it was first read here as it then had left.
+    ends: Duration,
     places: usize,
 }
+
+/// How far the clocks of processes that share a folder may be apart, in milliseconds.
+const APART: u64 = 60_000;
 
 /// The records that were read before, by id.
 #[derive(Default)]
@@ -36,14 +43,24 @@ impl Shelf {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn learn(&self, record: &Record) -> Arc<Facts> {
+    fn learn(&self, record: &Record, now: u64, monotonic: Duration) -> Arc<Facts> {
+        let mut known = self.lock();
+        if let Some(facts) = known.get(&record.id)
+            && facts.binding == record.binding
+            && facts.expires == record.expires
+        {
+            return Arc::clone(facts);
+        }
+        let left = Duration::from_millis(record.expires.saturating_sub(now.max(record.created)));
         let facts = Arc::new(Facts {
             binding: record.binding.clone(),
             owner: record.owner.clone(),
+            created: record.created,
             expires: record.expires,
+            ends: monotonic.saturating_add(left),
             places: record::places(&record.shown),
         });
-        self.lock().insert(record.id.clone(), Arc::clone(&facts));
+        known.insert(record.id.clone(), Arc::clone(&facts));
         facts
     }
 }
@@ -62,6 +79,25 @@ pub(super) struct Waiting {
 type Over<'a> = Vec<(u64, usize, Named<'a>)>;
 
 impl Approvals {
+    /// What is known of a record, from now on.
+    pub(super) fn learn(&self, record: &Record) -> Arc<Facts> {
+        self.shelf.learn(record, self.now(), self.clock.monotonic())
+    }
+
+    /// Whether there is time left. A clock that is put forward ends it; one that is put back does not prolong it, and
+    /// what then comes from the future has ended, too.
+    pub(super) fn lasts(&self, facts: &Facts) -> bool {
+        let now = self.now();
+        facts.created <= now.saturating_add(APART)
+            && facts.expires > now
+            && facts.ends > self.clock.monotonic()
+    }
+
+    /// Whether there is time left for a record that was just read.
+    pub(super) fn is_open(&self, record: &Record) -> bool {
+        self.lasts(&self.learn(record))
+    }
+
     /// Removes what is long over, too much, or belongs to nothing, and says what waits. Only under the lock.
     pub(super) fn tidy(&self, owner: &str, binding: &str) -> Result<Waiting> {
         let now = self.now();
@@ -72,7 +108,7 @@ impl Approvals {
         for one in names.iter().filter_map(|file| named(file)) {
             ids.insert(one.id);
             let Some(facts) = self.facts_of(&one)? else { continue };
-            let open = facts.expires > now;
+            let open = self.lasts(&facts);
             let kept = |long: u64| facts.expires.saturating_add(long) > now;
             match one.state {
                 "pending" if open => {
@@ -137,7 +173,7 @@ impl Approvals {
         if known.is_some() {
             return Ok(known);
         }
-        Ok(self.record(one)?.map(|record| self.shelf.learn(&record)))
+        Ok(self.record(one)?.map(|record| self.learn(&record)))
     }
 
     /// Whether an approval still waits for a person. One that is not there does not; one that cannot be read just now
@@ -164,7 +200,7 @@ impl Approvals {
             let Some(facts) = self.facts_of(&one)? else { return Ok(false) };
             facts
         };
-        if facts.expires <= self.now() {
+        if !self.lasts(&facts) {
             return Ok(false);
         }
         let one = Named { id, binding: &facts.binding, state: "pending" };

@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use super::args::{ApprovalAction, Approvals as Typed, OperatorFlags};
-use super::operator::{Log, operator, passphrase};
+use super::factor;
+use super::operator::{Log, operator, passphrase, second_factor};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, Decision, Listed, Status, visible};
@@ -34,6 +35,7 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
             let log = Log::open(config)?;
             decide(&approvals, &log, (id, Decision::Refuse), key, as_json, screen)
         }
+        ApprovalAction::Factor { action } => factor::run(&approvals, action, config, as_json, screen),
         ApprovalAction::Enrol { name, key } => {
             let log = Log::open(config)?;
             enrol(&approvals, &log, name, key, as_json, screen)
@@ -117,7 +119,8 @@ fn show(one: &Listed, as_json: bool, screen: Screen) {
     row("until", &rfc3339(Duration::from_millis(one.record.expires)));
     row("policy", &one.record.policy);
     if let Some(by) = &one.by {
-        row("decided by", by);
+        let beside = one.factor.map(|factor| format!(" (second factor: {})", factor.name()));
+        row("decided by", &format!("{by}{}", beside.unwrap_or_default()));
     }
     if !shown.unseen.is_empty() {
         row(
@@ -159,7 +162,7 @@ fn decide(
         Decision::Refuse => "approval refused",
     };
     let (record, shown) = (&listed.record, &listed.record.shown);
-    let detail = json!({
+    let mut detail = json!({
         "operator": name,
         "approval": record.id,
         "tool": shown.tool,
@@ -168,6 +171,13 @@ fn decide(
     });
     let unlocked = approvals.operator(&name, None, &passphrase);
     let operator = log.noting(act, &detail, unlocked)?;
+    let due = decision == Decision::Approve && approvals.needs_factor(record);
+    let shown_factor = second_factor(approvals, &name, &passphrase, flags, due);
+    let factor = log.noting(act, &detail, shown_factor)?;
+    if let Some(factor) = factor {
+        detail["factor"] = json!(factor.name());
+    }
+    let operator = operator.with_factor(factor);
     log.act(act, &detail, || approvals.decide(&listed, decision, &operator))?;
     let done = approvals.show(id)?;
     if as_json {

@@ -205,6 +205,11 @@ pub(crate) enum ApprovalAction {
         #[command(flatten)]
         key: OperatorFlags,
     },
+    /// Second factors: codes that are asked for beside the passphrase, before anything is destroyed.
+    Factor {
+        #[command(subcommand)]
+        action: FactorAction,
+    },
     /// Make an operator key: the private half is encrypted with a passphrase, the server keeps the public half.
     Enrol {
         /// Who the operator is.
@@ -222,6 +227,45 @@ pub(crate) struct OperatorFlags {
     /// Read the passphrase from a reference (`env:NAME`, `file:PATH`, `keyring:NAME`) instead of asking for it.
     #[arg(long, value_name = "REF")]
     pub(crate) passphrase: Option<String>,
+    /// The code of the second factor, or a recovery code, instead of asking for it.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FactorAction {
+    /// Enrol a second factor: show a QR code for an authenticator, and take a first code of it.
+    ///
+    /// Example: bartizan approvals factor enrol alice
+    Enrol {
+        /// The operator whose factor it is; for an approver of the page, the name behind `key:`.
+        name: String,
+        /// Let the server check its codes on the approval page. They are then sealed with a key of the state
+        /// directory, not with the passphrase.
+        #[arg(long)]
+        page: bool,
+        /// Print the address in the QR code too, for an authenticator that cannot see it.
+        #[arg(long)]
+        show_uri: bool,
+        #[command(flatten)]
+        key: OperatorFlags,
+    },
+    /// List second factors: whose, since when, whether locked, recovery codes left.
+    List,
+    /// Take a second factor away. Needs one of its codes or recovery codes.
+    Remove {
+        /// Whose.
+        name: String,
+        #[command(flatten)]
+        key: OperatorFlags,
+    },
+    /// Let a factor be tried again that five wrong codes have locked. Another operator has to agree.
+    Unlock {
+        /// Whose.
+        name: String,
+        #[command(flatten)]
+        key: OperatorFlags,
+    },
 }
 
 #[derive(Debug, Args)]

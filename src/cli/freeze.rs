@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{Freeze as Typed, Unfreeze};
-use super::operator::{Log, operator, passphrase};
+use super::operator::{Log, operator, passphrase, second_factor};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, visible};
@@ -75,7 +75,9 @@ pub(super) fn unfreeze(typed: &Unfreeze, screen: Screen) -> Result<()> {
     let detail = json!({"operator": name, "freeze": id});
     let notice = log.act("unfrozen", &detail, || {
         let key = approvals.operator(&name, None, &secret)?;
-        freeze.lift(&key)
+        let due = approvals.factor_for_acts()?;
+        let factor = second_factor(&approvals, &name, &secret, &typed.key, due)?;
+        freeze.lift(&key.with_factor(factor))
     })?;
     if typed.state.json {
         screen.json(&shown(Some(&notice), Extent::Nothing));

@@ -11,6 +11,7 @@ mod audit;
 mod call;
 mod check;
 mod demo;
+mod factor;
 mod freeze;
 mod hushed;
 mod operator;

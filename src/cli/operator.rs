@@ -1,16 +1,16 @@
 //! What every act of an operator needs.
 //!
-//! Owns [`Log`], [`operator`], [`passphrase`] and [`authorise`]. The idea: an operator is a key that only a passphrase
+//! Owns [`Log`], [`operator`], [`passphrase`], [`second_factor`] and [`authorise`]. The idea: an operator is a key that only a passphrase
 //! opens; what is done with it is in the audit before it is done, and a failure leaves a line too.
 //!
 //! Must not: do anything itself.
 
-use std::io::IsTerminal;
+use std::io::{BufRead, IsTerminal, Read};
 use std::sync::Arc;
 
 use super::args::OperatorFlags;
 use super::hushed::Hushed;
-use crate::approvals::Approvals;
+use crate::approvals::{Approvals, Proven};
 use crate::audit::Audit;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -78,7 +78,53 @@ pub(super) fn authorise(
     let unlocked = approvals.operator(&name, None, &passphrase);
     let detail = json!({"operator": name, "about": detail});
     let operator = log.noting(act, &detail, unlocked)?;
+    let due = approvals.factor_for_acts()?;
+    log.noting(act, &detail, second_factor(approvals, &name, &passphrase, flags, due))?;
     Ok(Some(operator.name().to_owned()))
+}
+
+/// Asks for the code of a second factor where one is due, and looks at one that was given anyway.
+pub(super) fn second_factor(
+    approvals: &Approvals,
+    name: &str,
+    passphrase: &Secret,
+    flags: &OperatorFlags,
+    due: bool,
+) -> Result<Option<Proven>> {
+    if !due && flags.code.is_none() {
+        return Ok(None);
+    }
+    if approvals.second_factor(name)?.is_none() {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "This needs a second factor, and this operator has none; enrol it with: bartizan approvals factor enrol NAME.",
+        ));
+    }
+    let code = match &flags.code {
+        Some(code) => Secret::new(code.clone()),
+        None => code(&format!("Code of {name}'s second factor (or a recovery code): "))?,
+    };
+    approvals.check_factor(name, Some(passphrase), code.expose()).map(Some)
+}
+
+/// A code, typed at the terminal, or the next line of standard input.
+pub(super) fn code(prompt: &str) -> Result<Secret> {
+    if std::io::stdin().is_terminal() {
+        let _hushed = Hushed::new();
+        return ask(prompt);
+    }
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(100).lines().next();
+    if let Some(Ok(text)) = read {
+        line = text;
+    }
+    if line.trim().is_empty() {
+        return Err(Error::new(
+            Kind::BadConfig,
+            "There is no terminal to ask for the code on; give it as --code CODE, or as a line of standard input.",
+        ));
+    }
+    Ok(Secret::new(line.trim()))
 }
 
 /// The operator that was named, or the only one there is.

@@ -28,6 +28,8 @@ pub(crate) enum Tone {
     Bad,
     Note,
     Strong,
+    /// Dark on light: what a camera reads.
+    Picture,
 }
 
 impl Screen {
@@ -94,6 +96,9 @@ fn paint(colour: bool, tone: Tone, text: &str) -> String {
         Tone::Bad => Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
         Tone::Note => Style::new().dimmed(),
         Tone::Strong => Style::new().bold(),
+        Tone::Picture => {
+            Style::new().fg_color(Some(AnsiColor::BrightWhite.into())).bg_color(Some(AnsiColor::Black.into()))
+        }
         Tone::Plain => return text.to_owned(),
     };
     if colour { format!("{style}{text}{style:#}") } else { text.to_owned() }

@@ -130,6 +130,13 @@ async fn create(stage: &Stage, teller: &mut Teller) -> Result<String> {
         "name": name, "type": "EVPL_VC", "bandwidth": 50, "notifications": ["ops@example.com"],
         "a_side": side(0, 1001), "z_side": side(1, 1002),
     });
+    let passphrase = Secret::new(format!("{:032x}", rand::random::<u128>()));
+    let (config, state) = (stage.app.config().approvals.clone(), stage.scratch.path().to_path_buf());
+    let open = move || Approvals::open(&config, &state, SystemClock::shared());
+    let (first, enrolling) = (open.clone(), passphrase.clone());
+    tokio::task::spawn_blocking(move || first()?.enrol("operator", &enrolling, None))
+        .await
+        .map_err(|_| unexpected("enrol", "an operator can be enrolled"))??;
     let paused = call(stage, "create_fabric_connection", arguments.clone()).await?;
     let id = find(&paused, "approval").unwrap_or_default();
     expect(paused["isError"] == true && !id.is_empty(), "pause", "the write waits for a person")?;
@@ -139,12 +146,9 @@ async fn create(stage: &Stage, teller: &mut Teller) -> Result<String> {
         &json!({"approval": id}),
     );
 
-    let passphrase = Secret::new(format!("{:032x}", rand::random::<u128>()));
-    let (config, state) = (stage.app.config().approvals.clone(), stage.scratch.path().to_path_buf());
     let chosen = id.clone();
     let shown = tokio::task::spawn_blocking(move || -> Result<_> {
-        let desk = Approvals::open(&config, &state, SystemClock::shared())?;
-        desk.enrol("operator", &passphrase, None)?;
+        let desk = open()?;
         let shown = desk.show(&chosen)?;
         desk.decide(&shown, Decision::Approve, &desk.operator("operator", None, &passphrase)?)?;
         Ok(shown.record.shown)

@@ -348,6 +348,7 @@ fn known(stored: Stored) -> Result<Known> {
         scopes: grant.scopes.clone(),
         roles: grant.roles.clone(),
         tenant: grant.tenant.clone(),
+        owner: grant.owner.as_deref().map(Arc::from),
         bearer: Some(Arc::from(&*stored.id)),
         may_approve: grant.may_approve,
         ..Principal::new(format!("key:{}", grant.name), PrincipalKind::ApiKey)

@@ -17,7 +17,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Aim, Context, LineParts, Notes, Permitted, Proposed, Question, Tool, sight};
-use crate::approvals::{Answer, Approvals, Destination, Grant, Record, Seen, Wish, visible};
+use crate::approvals::{
+    Answer, Approvals, Channel, Destination, Grant, Record, Seen, Way, Wish, nobody, visible,
+};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
 use crate::policy::{Effect, Verdict};
@@ -99,13 +101,15 @@ pub(super) async fn approve(
             ));
         }
     };
+    let can_ask = context.principal.may_approve && context.client.capabilities.elicit_form;
+    let way = way(&approvals, call.tool.spec().effect, can_ask).await?;
     // What it would change is read now, each time: just before the grant is taken too.
     let looked = sight::look(&call, &approvals, parts, context).await?;
     let tag = looked.as_ref().and_then(|looked| looked.tag.clone());
     let desk = Desk::new(&call, looked.map(|looked| looked.seen), parts, context).await;
     let state = context.answers.state.as_ref();
     let kept = |key: &str| state.and_then(|state| state.get(key)?.as_str().map(String::from));
-    let asks_client = context.principal.may_approve && context.client.capabilities.elicit_form;
+    let asks_client = way.client;
 
     if let Some(id) = kept("grant") {
         notes.approval = Some(id.clone());
@@ -142,9 +146,21 @@ pub(super) async fn approve(
             notes.approval = Some(record.id.clone());
             // What had to be cut is not the client's to agree to: its user would not see all of it.
             let whole = record.shown.whole.is_none();
-            if asks_client && whole { Ok(Decided::Asked(question(&record))) } else { Err(awaited(&record)) }
+            match way.desk {
+                _ if asks_client && whole => Ok(Decided::Asked(question(&record))),
+                Some(channel) => Err(awaited(&record, channel)),
+                None => Err(nobody()),
+            }
         }
     }
+}
+
+async fn way(approvals: &Arc<Approvals>, effect: Effect, client: bool) -> Result<Way> {
+    let approvals = Arc::clone(approvals);
+    let asked = tokio::task::spawn_blocking(move || approvals.way(effect.name(), client));
+    asked.await.map_err(|cause| {
+        Error::new(Kind::Internal, "Who can be asked could not be found out.").with_source(cause)
+    })?
 }
 
 pub(super) fn stamp(call: Proposed, grant: Option<Grant>, tag: Option<String>) -> Approved {
@@ -240,14 +256,17 @@ fn declined() -> Error {
     Error::new(Kind::Declined, "A person looked at this call and said no; do not try it again unchanged.")
 }
 
-fn awaited(record: &Record) -> Error {
+fn awaited(record: &Record, channel: Channel) -> Error {
     let id = &record.id;
+    let who = match channel {
+        Channel::Operator => format!("an operator runs `bartizan approvals approve {id}`"),
+        Channel::Webhook | Channel::Client => {
+            format!("approvers were told about approval {id}, and one of them decides on the approval page")
+        }
+    };
     Error::new(
         Kind::NeedsApproval,
-        format!(
-            "A person has to agree first: an operator runs `bartizan approvals approve {id}`, then make the same call \
-             again."
-        ),
+        format!("A person has to agree first: {who}, then make the same call again."),
     )
     .with_detail(json!({"approval": id, "expires": record.expires}))
 }

@@ -27,6 +27,7 @@ mod connectors;
 mod conversations;
 mod documentation;
 mod equinix;
+mod factors;
 mod freeze;
 mod hooks;
 mod http;

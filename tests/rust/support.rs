@@ -92,6 +92,9 @@ impl Ground {
         let approvals = self
             .approvals
             .then(|| Approvals::open(&approvals::Config::default(), &state, clock.clone()).unwrap());
+        if self.approvals {
+            crate::line::somebody(&state);
+        }
         let limiter = Arc::new(Limiter::new(&limits::Config::default(), clock.clone()));
         let known = Approvals::open(&approvals::Config::default(), &state, clock.clone()).unwrap();
         let freeze = Freeze::open(&state, known, clock.clone()).unwrap();

@@ -1,0 +1,174 @@
+//! Second factors, as files that processes share.
+//!
+//! Owns enrolling, checking, listing, unlocking and removing them. The idea: every code is looked at under one lock, and
+//! what it used up is written down before anybody hears that it was good.
+//!
+//! Must not: show a secret but once, to whoever enrols.
+
+use zeroize::Zeroizing;
+
+use super::factor::{self, Factor, Opener, Proven};
+use super::{Approvals, operator};
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+/// What opens a factor's secret from now on.
+pub enum Opens<'a> {
+    /// The operator's passphrase.
+    Passphrase(&'a Secret),
+    /// The key of the state directory, so that the server can check codes on the approval page.
+    Page,
+}
+
+/// A factor that is being enrolled: it counts once one of its codes was shown.
+pub struct Begun {
+    name: String,
+    secret: Zeroizing<[u8; 20]>,
+}
+
+impl Begun {
+    /// The address that an authenticator reads (`otpauth://totp/…`). It holds the secret.
+    pub fn address(&self) -> Result<Secret> {
+        factor::address(&self.secret[..], &self.name)
+    }
+}
+
+/// What may be told of a factor.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Kept {
+    /// Whose it is.
+    pub name: String,
+    /// When it was enrolled, in milliseconds since the epoch.
+    pub enrolled: u64,
+    /// Whether its codes can be checked only with its owner's passphrase.
+    pub needs_passphrase: bool,
+    /// Whether five wrong codes have locked it.
+    pub locked: bool,
+    /// How many recovery codes are left.
+    pub recovery_left: usize,
+}
+
+fn file(name: &str) -> String {
+    format!("{name}.factor")
+}
+
+impl Approvals {
+    /// Whether anybody has a second factor.
+    pub(super) fn has_factors(&self) -> Result<bool> {
+        Ok(self.factors.names()?.iter().any(|name| name.ends_with(".factor")))
+    }
+
+    /// Every second factor, by name.
+    pub fn second_factors(&self) -> Result<Vec<Kept>> {
+        let names = self.factors.names()?;
+        let names = names.iter().filter_map(|file| file.strip_suffix(".factor"));
+        names.filter_map(|name| self.factor(name).transpose()).map(|factor| factor.map(kept)).collect()
+    }
+
+    /// One second factor, if that person has one.
+    pub fn second_factor(&self, name: &str) -> Result<Option<Kept>> {
+        Ok(self.factor(name)?.map(kept))
+    }
+
+    fn factor(&self, name: &str) -> Result<Option<Factor>> {
+        if !operator::is_name(name) {
+            return Ok(None);
+        }
+        self.factors.read(&file(name))?.map(|bytes| Factor::read(&bytes, name)).transpose()
+    }
+
+    /// Begins an enrolment. Whoever has a factor already is refused.
+    pub fn begin_factor(&self, name: &str) -> Result<Begun> {
+        if !operator::is_name(name) {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "The name of a second factor is that of its operator or approver: 1 to 32 characters of a-z, 0-9, _ and -.",
+            ));
+        }
+        if self.factor(name)?.is_some() {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "There is a second factor of this name already; remove it first: bartizan approvals factor remove NAME.",
+            ));
+        }
+        Ok(Begun { name: name.to_owned(), secret: Zeroizing::new(rand::random()) })
+    }
+
+    /// Ends an enrolment with a first code; the recovery codes are shown this once.
+    pub fn confirm_factor(&self, begun: &Begun, code: &str, opens: &Opens<'_>) -> Result<Vec<Secret>> {
+        let now = self.clock.wall().as_secs();
+        let Some(step) = factor::step_of(&begun.secret[..], &factor::plain(code), now)? else {
+            return Err(Error::new(
+                Kind::Unauthenticated,
+                "That is not the code that the authenticator shows now, so nothing was enrolled; check the time of both \
+                 machines and try again.",
+            ));
+        };
+        let key;
+        let opener = match opens {
+            Opens::Passphrase(passphrase) => Opener::Passphrase(passphrase),
+            Opens::Page => {
+                key = self.page_key()?;
+                Opener::State(&key)
+            }
+        };
+        let (fresh, codes) = Factor::new(&begun.name, &begun.secret[..], opener, (step, self.now()))?;
+        if self.factors.create(&file(&begun.name), &fresh.bytes()?)? {
+            return Ok(codes);
+        }
+        Err(Error::new(Kind::BadConfig, "Somebody else enrolled a second factor of this name just now."))
+    }
+
+    /// Looks at a code. A code is good once, in whichever process it is shown; five wrong ones in a row lock.
+    pub fn check_factor(&self, name: &str, passphrase: Option<&Secret>, code: &str) -> Result<Proven> {
+        let none = || {
+            Error::new(
+                Kind::Forbidden,
+                "There is no second factor of this name; enrol it with: bartizan approvals factor enrol NAME.",
+            )
+        };
+        let _lock = self.factors.lock("factors")?;
+        let mut factor = self.factor(name)?.ok_or_else(none)?;
+        let key = self.page_key()?;
+        let opener = match passphrase {
+            Some(passphrase) if factor.needs_passphrase() => Opener::Passphrase(passphrase),
+            _ => Opener::State(&key),
+        };
+        let said = factor.check(code, opener, self.clock.wall().as_secs())?;
+        self.factors.write(&file(name), &factor.bytes()?)?;
+        said
+    }
+
+    /// Takes a factor away.
+    pub fn remove_factor(&self, name: &str) -> Result<()> {
+        let _lock = self.factors.lock("factors")?;
+        if self.factor(name)?.is_none() {
+            return Err(Error::new(Kind::BadConfig, "There is no second factor of this name."));
+        }
+        self.factors.remove(&file(name))
+    }
+
+    /// Lets a locked factor be tried again.
+    pub fn unlock_factor(&self, name: &str) -> Result<()> {
+        let _lock = self.factors.lock("factors")?;
+        let Some(mut factor) = self.factor(name)? else {
+            return Err(Error::new(Kind::BadConfig, "There is no second factor of this name."));
+        };
+        factor.unlock();
+        self.factors.write(&file(name), &factor.bytes()?)
+    }
+
+    fn page_key(&self) -> Result<[u8; 32]> {
+        self.factors.key("page.key")
+    }
+}
+
+fn kept(factor: Factor) -> Kept {
+    Kept {
+        enrolled: factor.enrolled,
+        needs_passphrase: factor.needs_passphrase(),
+        locked: factor.is_locked(),
+        recovery_left: factor.recovery_left(),
+        name: factor.name,
+    }
+}
