@@ -173,7 +173,7 @@ fn approve(world: &World, operator: &Operator) {
 #[tokio::test]
 async fn an_approved_call_does_not_run_while_frozen_and_its_grant_is_not_lost() {
     let (_ground, world) = office();
-    let alice = enrolled(world.approvals.as_ref().unwrap(), "alice");
+    let alice = enrolled(world.approvals.as_ref().unwrap(), "olga");
     let client = Script::open(&world, Channel::Http, newest(Door::Envelope), able()).await;
     assert_eq!(kind(&client.call("order", json!({})).await), "NeedsApproval");
     approve(&world, &alice);
@@ -186,7 +186,7 @@ async fn an_approved_call_does_not_run_while_frozen_and_its_grant_is_not_lost() 
 #[tokio::test]
 async fn a_task_that_waits_is_dropped_and_none_can_begin() {
     let (_ground, world) = office();
-    let alice = enrolled(world.approvals.as_ref().unwrap(), "alice");
+    let alice = enrolled(world.approvals.as_ref().unwrap(), "olga");
     let mut able = able();
     able["extensions"] = json!({"io.modelcontextprotocol/tasks": {}});
     let client = Script::open(&world, Channel::Http, newest(Door::Envelope), able).await;
