@@ -1,7 +1,8 @@
 //! Keys at rest.
 //!
-//! Owns the two files of a key store: `keys.json` (hashes, never keys) and `keys.pepper`. The idea: both are private to
-//! this user, a change replaces the whole file at once, and two processes that change it take turns.
+//! Owns the files of a key store: `keys.json` (hashes, never keys), `keys.pepper`, and `keys.used.json` (what each was
+//! used for). The idea: all are private to this user, a change replaces the whole file at once, and two processes that
+//! change it take turns.
 //!
 //! Must not: hold a key.
 
@@ -11,8 +12,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::usage::Book;
 use crate::error::{Error, Kind, Result};
 use crate::ownership::{self, Exposure};
 
@@ -39,6 +42,19 @@ pub(super) struct Stored {
     /// Seconds since the epoch; nothing means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) expires: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) from: Vec<IpNet>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) certificate: Option<String>,
+}
+
+/// Tells one content of `keys.json` from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    changed: SystemTime,
+    length: u64,
+    /// Each change is another file under the same name.
+    number: u64,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -62,10 +78,44 @@ impl KeyFile {
         self.folder.join("keys.json")
     }
 
-    /// When `keys.json` last changed, and its length.
-    pub(super) fn stamp(&self) -> Option<(SystemTime, u64)> {
+    /// What `keys.json` is now; nothing where there is none.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
         let about = std::fs::metadata(self.keys()).ok()?;
-        Some((about.modified().ok()?, about.len()))
+        #[cfg(unix)]
+        let number = std::os::unix::fs::MetadataExt::ino(&about);
+        #[cfg(not(unix))]
+        let number = 0;
+        Some(Stamp { changed: about.modified().ok()?, length: about.len(), number })
+    }
+
+    fn used(&self) -> PathBuf {
+        self.folder.join("keys.used.json")
+    }
+
+    /// What the keys were used for. A file that cannot be read has nothing to say: counts are no reason not to serve.
+    pub(super) fn book(&self) -> Book {
+        read_private(&self.used())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    /// Changes what the keys were used for, alone among all processes; nothing is written if nothing came of it.
+    pub(super) fn note<T>(&self, change: impl FnOnce(&mut Book) -> Option<T>) -> Result<Option<T>> {
+        let _turn = self.lock()?;
+        let mut book = self.book();
+        let Some(outcome) = change(&mut book) else { return Ok(None) };
+        let path = self.used();
+        let text = serde_json::to_vec_pretty(&book).map_err(|error| {
+            Error::new(Kind::Internal, "What keys were used for could not be written.").with_source(error)
+        })?;
+        replace_private(&path, &text).map_err(|error| unusable(&path, error))?;
+        Ok(Some(outcome))
+    }
+
+    /// Writes a key into its holder's file, which only this user can read.
+    pub(super) fn hand_over(path: &Path, text: &[u8]) -> Result<()> {
+        replace_private(path, text).map_err(|error| unusable(path, error))
     }
 
     /// The pepper; made when there is none.
@@ -104,11 +154,11 @@ impl KeyFile {
         })
     }
 
-    /// Changes the list, alone among all processes.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Vec<Stored>) -> T) -> Result<T> {
+    /// Changes the list, alone among all processes; nothing is written if that fails.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Vec<Stored>) -> Result<T>) -> Result<T> {
         let _turn = self.lock()?;
         let mut keys = self.load()?;
-        let outcome = change(&mut keys);
+        let outcome = change(&mut keys)?;
         self.save(keys)?;
         Ok(outcome)
     }

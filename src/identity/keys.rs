@@ -6,13 +6,13 @@
 //!
 //! Must not: keep, log or show a key after it was minted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit, Mac};
@@ -21,12 +21,15 @@ use http::header::AUTHORIZATION;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::file::{KeyFile, Stored};
+use super::file::{KeyFile, Stamp, Stored};
+pub use super::grant::{About, Ages, Grant, Minted, State, is_name, ranges};
+use super::usage::{Book, Counter};
+pub use super::usage::Used;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::principal::{Principal, PrincipalKind};
 use crate::secret::Secret;
-use crate::transport::auth::{Authenticator, Lease, Presented, Refusal, Verdict};
+use crate::transport::auth::{Authenticator, Certificate, Lease, Presented, Refusal, Verdict};
 
 const ID_LENGTH: usize = 8;
 /// 43 letters of 62: 256 bits.
@@ -34,72 +37,32 @@ const KEY_LENGTH: usize = 43;
 const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 const MIXED: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// What a key grants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// The name; the principal is `key:NAME`.
-    pub name: String,
-    /// Who the key was given to.
-    pub owner: Option<String>,
-    /// Scopes, such as `read`, `write`, `admin`.
-    pub scopes: BTreeSet<String>,
-    /// Roles that policies may name.
-    pub roles: BTreeSet<String>,
-    /// The tenant, where there are several.
-    pub tenant: Option<String>,
-    /// Whether this key's own client may answer approval questions.
-    pub may_approve: bool,
-    /// When the key ends, since the epoch; nothing means never.
-    pub expires: Option<Duration>,
-}
-
-impl Grant {
-    /// All three scopes, no approval, no end.
-    pub fn named(name: impl Into<String>) -> Self {
-        let scopes = ["read", "write", "admin"].into_iter().map(String::from).collect();
-        Self {
-            name: name.into(),
-            owner: None,
-            scopes,
-            roles: BTreeSet::new(),
-            tenant: None,
-            may_approve: false,
-            expires: None,
-        }
-    }
-}
-
-/// A new key: the only time it can be seen.
-#[derive(Debug, Clone)]
-pub struct Minted {
-    /// Its public id.
-    pub id: String,
-    /// The key itself, as it goes behind `Authorization: Bearer`.
-    pub key: Secret,
-}
-
-/// What may be told of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
-    /// Its public id.
-    pub id: String,
-    /// What it grants.
-    pub grant: Grant,
-    /// When it was minted, since the epoch.
-    pub created: Duration,
-}
-
+#[derive(Clone)]
 struct Known {
     hash: [u8; 32],
     principal: Arc<Principal>,
     about: About,
+    counter: Arc<Counter>,
+}
+
+/// A key that is made and not yet accepted anywhere.
+pub struct Draft {
+    minted: Minted,
+    stored: Stored,
+}
+
+impl Draft {
+    /// Its public id.
+    pub fn id(&self) -> &str {
+        &self.minted.id
+    }
 }
 
 /// The keys this server accepts.
 pub struct KeyStore {
     known: Arc<ArcSwap<HashMap<String, Known>>>,
     file: Option<KeyFile>,
-    seen: Mutex<Option<(SystemTime, u64)>>,
+    seen: Mutex<Option<Stamp>>,
     looked: AtomicU64,
     mac: Hmac<Sha256>,
     clock: SharedClock,
@@ -131,44 +94,78 @@ impl KeyStore {
         self.known.load().is_empty()
     }
 
-    /// Every key, by id.
+    /// Every key, by id, with what it was used for.
     pub fn list(&self) -> Vec<About> {
-        let mut all: Vec<About> = self.known.load().values().map(|known| known.about.clone()).collect();
+        let book = self.file.as_ref().map_or_else(Book::default, KeyFile::book);
+        let told = |known: &Known| About {
+            used: book.of(&known.about.id).and(known.counter.now()),
+            ..known.about.clone()
+        };
+        let mut all: Vec<About> = self.known.load().values().map(told).collect();
         all.sort_by(|one, other| one.id.cmp(&other.id));
         all
     }
 
     /// Makes a key. What is returned cannot be had again.
     pub fn mint(&self, grant: &Grant) -> Result<Minted> {
+        self.keep(self.draft(grant)?)
+    }
+
+    /// Makes a key that opens nothing until it is [kept](Self::keep): who issues it can say so first.
+    pub fn draft(&self, grant: &Grant) -> Result<Draft> {
+        grant.check()?;
         let (minted, stored) = self.make(grant);
-        // sessions, quotas and policies know a caller by its name
-        let taken = || {
-            let said = "There is a key of this name for another tenant; give this one a name of its own.";
-            Error::new(Kind::BadConfig, said)
-        };
-        if let Some(file) = &self.file {
-            let kept = file.change(|keys| {
-                let taken = keys.iter().any(|key| key.name == stored.name && key.tenant != stored.tenant);
-                if !taken {
-                    keys.push(stored);
-                }
-                !taken
-            })?;
-            if !kept {
-                return Err(taken());
-            }
-            self.reload()?;
-        } else if self
-            .list()
-            .iter()
-            .any(|key| key.grant.name == grant.name && key.grant.tenant != grant.tenant)
-        {
-            return Err(taken());
-        } else {
-            let fresh = known(stored)?;
-            self.change_in_memory(|keys| drop(keys.insert(fresh.about.id.clone(), clone_of(&fresh))));
-        }
+        Ok(Draft { minted, stored })
+    }
+
+    /// Accepts a key from now on. What is returned cannot be had again.
+    pub fn keep(&self, draft: Draft) -> Result<Minted> {
+        let Draft { minted, stored } = draft;
+        self.change(|keys| {
+            may_join(keys, &stored)?;
+            keys.push(stored);
+            Ok(())
+        })?;
         Ok(minted)
+    }
+
+    /// Accepts a key in the place of another, which ends at a time since the epoch, if not before.
+    pub fn replace(&self, id: &str, draft: Draft, ends: Duration) -> Result<Minted> {
+        let Draft { minted, stored } = draft;
+        self.change(|keys| {
+            let Some(old) = keys.iter_mut().find(|key| key.id == id) else { return Err(no_such_key()) };
+            let ends = ends.as_secs();
+            old.expires = Some(old.expires.map_or(ends, |before| before.min(ends)));
+            may_join(keys, &stored)?;
+            keys.push(stored);
+            Ok(())
+        })?;
+        Ok(minted)
+    }
+
+    /// Puts a key into its holder's file if that holds the key it replaces. Whether it did.
+    pub fn hand_over(&self, path: &Path, id: &str, minted: &Minted) -> Result<bool> {
+        let held = std::fs::read_to_string(path).unwrap_or_default();
+        if public_id(held.trim()) != Some(id) {
+            return Ok(false);
+        }
+        KeyFile::hand_over(path, format!("{}\n", minted.key.expose()).as_bytes())?;
+        Ok(true)
+    }
+
+    /// Writes down what was counted since the last time.
+    pub fn flush(&self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let known = self.known.load();
+        if known.values().all(|known| known.counter.is_idle()) {
+            return Ok(());
+        }
+        let added = file.note(|book| {
+            let added = book.add(known.values().map(|known| (&*known.about.id, &known.counter)));
+            (!added.is_empty()).then_some(added)
+        })?;
+        Book::written(added.unwrap_or_default());
+        Ok(())
     }
 
     /// Makes a key where there is none yet, and writes it to `path`, which only this user can read; whatever lies there
@@ -190,55 +187,63 @@ impl KeyStore {
             id: id.clone(),
             hash: hex(&self.hash(&key)),
             name: grant.name.clone(),
-            owner: grant.owner.clone(),
+            owner: Some(grant.owner.clone()),
             scopes: grant.scopes.clone(),
             roles: grant.roles.clone(),
             tenant: grant.tenant.clone(),
             may_approve: grant.may_approve,
             created: self.clock.wall().as_secs(),
             expires: grant.expires.map(|at| at.as_secs()),
+            from: grant.from.clone(),
+            certificate: grant.certificate.clone(),
         };
         (Minted { id, key: Secret::new(key) }, stored)
     }
 
     /// Takes a key back; false when there is none of that id.
     pub fn revoke(&self, id: &str) -> Result<bool> {
+        self.change(|keys| {
+            let before = keys.len();
+            keys.retain(|key| key.id != id);
+            Ok(keys.len() < before)
+        })
+    }
+
+    /// Changes the keys, in the file if there is one.
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<Stored>) -> Result<T>) -> Result<T> {
         if let Some(file) = &self.file {
-            let found = file.change(|keys| {
-                let before = keys.len();
-                keys.retain(|key| key.id != id);
-                keys.len() < before
-            })?;
+            let outcome = file.change(change)?;
             self.reload()?;
-            return Ok(found);
+            return Ok(outcome);
         }
-        let found = self.known.load().contains_key(id);
-        self.change_in_memory(|keys| drop(keys.remove(id)));
-        Ok(found)
+        let _turn = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys: Vec<Stored> = self.known.load().values().map(stored).collect();
+        let outcome = change(&mut keys)?;
+        self.take(keys)?;
+        Ok(outcome)
     }
 
     /// Reads the file again.
     pub fn reload(&self) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = file.stamp();
-        let mut all = HashMap::new();
-        for stored in file.load()? {
-            let known = known(stored)?;
-            all.insert(known.about.id.clone(), known);
-        }
+        self.take(file.load()?)?;
         *seen = stamp;
-        self.known.store(Arc::new(all));
         Ok(())
     }
 
-    fn change_in_memory(&self, change: impl Fn(&mut HashMap<String, Known>)) {
-        self.known.rcu(|known| {
-            let mut all: HashMap<String, Known> =
-                known.iter().map(|(id, known)| (id.clone(), clone_of(known))).collect();
-            change(&mut all);
-            all
-        });
+    /// These keys, and no other, from now on; what was counted of them stays.
+    fn take(&self, keys: Vec<Stored>) -> Result<()> {
+        let before = self.known.load();
+        let mut all = HashMap::new();
+        for stored in keys {
+            let counter = before.get(&stored.id).map(|known| known.counter.clone()).unwrap_or_default();
+            let known = known(stored, counter)?;
+            all.insert(known.about.id.clone(), known);
+        }
+        self.known.store(Arc::new(all));
+        Ok(())
     }
 
     /// Looks at most once a second whether the file is another one. A file that cannot be read changes nothing: the
@@ -254,7 +259,7 @@ impl KeyStore {
 
     fn look(&self) {
         let Some(file) = &self.file else { return };
-        let changed = file.stamp() != *self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changed = file.stamp() != *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if changed && let Err(error) = self.reload() {
             tracing::warn!(
                 kind = error.kind().name(),
@@ -263,8 +268,13 @@ impl KeyStore {
         }
     }
 
-    /// The principal of a key.
-    pub fn verify(&self, key: &str) -> Result<Arc<Principal>, Refusal> {
+    /// The principal of a key that comes from an address, over a connection that was opened with a certificate or not.
+    pub fn verify(
+        &self,
+        key: &str,
+        address: IpAddr,
+        certificate: Option<&Certificate>,
+    ) -> Result<Arc<Principal>, Refusal> {
         self.refresh();
         let known = self.known.load();
         let found = public_id(key).and_then(|id| known.get(id));
@@ -272,10 +282,21 @@ impl KeyStore {
         let hash = self.hash(key);
         let expected = found.map_or(&[0; 32], |found| &found.hash);
         let same = bool::from(hash.ct_eq(expected));
-        let Some(found) = found.filter(|_| same) else { return Err(Refusal::refused("unknown key")) };
-        if found.about.grant.expires.is_some_and(|at| self.clock.wall() >= at) {
-            return Err(Refusal::refused("expired key"));
+        let Some(found) = found else { return Err(Refusal::refused("unknown key")) };
+        let (grant, now) = (&found.about.grant, self.clock.wall());
+        let refused = match () {
+            () if !same => Some("unknown key"),
+            () if grant.owner.is_empty() => Some("key without an owner"),
+            () if grant.expires.is_some_and(|at| now >= at) => Some("expired key"),
+            () if !grant.is_from(address) => Some("key used from an address it is not for"),
+            () if !comes_with(grant, certificate) => Some("key without its certificate"),
+            () => None,
+        };
+        if let Some(what) = refused {
+            found.counter.refused();
+            return Err(Refusal::refused(what));
         }
+        found.counter.opened(now);
         Ok(found.principal.clone())
     }
 
@@ -288,19 +309,24 @@ impl KeyStore {
 
 impl Authenticator for KeyStore {
     fn authenticate<'a>(&'a self, presented: &'a Presented<'a>) -> Verdict<'a> {
-        Verdict::Now(bearer(presented.headers).and_then(|key| self.verify(key)))
+        let certificate = presented.certificate.map(AsRef::as_ref);
+        let key = bearer(presented.headers);
+        Verdict::Now(key.and_then(|key| self.verify(key, presented.address, certificate)))
     }
 
     /// The key has to be there, be the same, grant the same, and not have ended.
     fn lease(&self, presented: &Presented<'_>) -> Option<Lease> {
         let id = bearer(presented.headers).ok().and_then(public_id).unwrap_or_default().to_owned();
         let (all, clock) = (Arc::clone(&self.known), Arc::clone(&self.clock));
-        let before = all.load().get(&id).map(clone_of);
+        let before = all.load().get(&id).cloned();
         Some(Box::new(move || {
             let now = all.load();
             before.as_ref().zip(now.get(&id)).is_some_and(|(before, now)| {
                 let ended = now.about.grant.expires.is_some_and(|at| clock.wall() >= at);
-                before.hash == now.hash && before.about.grant == now.about.grant && !ended
+                let (was, is) = (&before.about.grant, &now.about.grant);
+                let alike = before.principal == now.principal
+                    && (&was.from, &was.certificate) == (&is.from, &is.certificate);
+                before.hash == now.hash && alike && !ended
             })
         }))
     }
@@ -316,7 +342,7 @@ fn public_id(key: &str) -> Option<&str> {
 }
 
 /// The one bearer credential of a request.
-fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(Refusal::missing()) };
     if values.next().is_some() {
@@ -331,18 +357,46 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
         .ok_or_else(|| Refusal::refused("Authorization is not a bearer key"))
 }
 
-fn known(stored: Stored) -> Result<Known> {
+/// Whether a key comes with the certificate it is bound to, if it is.
+fn comes_with(grant: &Grant, certificate: Option<&Certificate>) -> bool {
+    let same = |bound: &String| certificate.is_some_and(|shown| *shown.thumbprint == **bound);
+    grant.certificate.as_ref().is_none_or(same)
+}
+
+fn no_such_key() -> Error {
+    Error::new(Kind::BadArguments, "There is no key of that id; `bartizan key list` shows them.")
+}
+
+/// Sessions, quotas and policies know a caller by its name, so a name is one owner's, in one tenant.
+fn may_join(keys: &[Stored], stored: &Stored) -> Result<()> {
+    let same = keys.iter().find(|key| key.name == stored.name);
+    match same {
+        Some(key) if key.tenant != stored.tenant => Err(Error::new(
+            Kind::BadConfig,
+            "There is a key of this name for another tenant; give this one a name of its own.",
+        )),
+        Some(key) if key.owner != stored.owner => Err(Error::new(
+            Kind::BadConfig,
+            "There is a key of this name with another owner; a name is one owner's, so give this key another (--name).",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn known(stored: Stored, counter: Arc<Counter>) -> Result<Known> {
     let hash = unhex(&stored.hash).ok_or_else(|| {
         Error::new(Kind::BadConfig, "A key in keys.json has a damaged hash; revoke it and mint another.")
     })?;
     let grant = Grant {
         name: stored.name,
-        owner: stored.owner,
+        owner: stored.owner.unwrap_or_default(),
         scopes: stored.scopes,
         roles: stored.roles,
         tenant: stored.tenant,
         may_approve: stored.may_approve,
         expires: stored.expires.map(Duration::from_secs),
+        from: stored.from,
+        certificate: stored.certificate,
     };
     let principal = Arc::new(Principal {
         scopes: grant.scopes.clone(),
@@ -353,12 +407,27 @@ fn known(stored: Stored) -> Result<Known> {
         may_approve: grant.may_approve,
         ..Principal::new(format!("key:{}", grant.name), PrincipalKind::ApiKey)
     });
-    let about = About { id: stored.id, grant, created: Duration::from_secs(stored.created) };
-    Ok(Known { hash, principal, about })
+    let created = Duration::from_secs(stored.created);
+    let about = About { id: stored.id, grant, created, used: Used::default() };
+    Ok(Known { hash, principal, about, counter })
 }
 
-fn clone_of(known: &Known) -> Known {
-    Known { hash: known.hash, principal: known.principal.clone(), about: known.about.clone() }
+fn stored(known: &Known) -> Stored {
+    let About { id, grant, created, .. } = known.about.clone();
+    Stored {
+        id,
+        hash: hex(&known.hash),
+        name: grant.name,
+        owner: Some(grant.owner),
+        scopes: grant.scopes,
+        roles: grant.roles,
+        tenant: grant.tenant,
+        may_approve: grant.may_approve,
+        created: created.as_secs(),
+        expires: grant.expires.map(|at| at.as_secs()),
+        from: grant.from,
+        certificate: grant.certificate,
+    }
 }
 
 fn random_text(letters: &[u8], length: usize) -> String {
@@ -391,128 +460,4 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
     }
     Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-
-    fn clock() -> Arc<ManualClock> {
-        ManualClock::at(Duration::from_secs(1_000_000))
-    }
-
-    #[test]
-    fn a_minted_key_is_known_until_it_is_revoked() {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = clock();
-        let store = KeyStore::open(folder.path(), clock.clone()).unwrap();
-        let minted = store.mint(&Grant { may_approve: true, ..Grant::named("ci") }).unwrap();
-        let key = minted.key.expose().to_owned();
-        assert!(key.starts_with("bz_") && key.len() == 3 + ID_LENGTH + 1 + KEY_LENGTH);
-        let principal = store.verify(&key).unwrap();
-        assert_eq!((&*principal.id, principal.may_approve), ("key:ci", true));
-
-        let text = std::fs::read_to_string(folder.path().join("keys.json")).unwrap();
-        assert!(!text.contains(&key[12..]), "the key itself is not kept");
-
-        // Another process revokes it: noticed a second later.
-        let other = KeyStore::open(folder.path(), clock.clone()).unwrap();
-        assert!(other.verify(&key).is_ok());
-        assert!(other.revoke(&minted.id).unwrap() && !other.revoke(&minted.id).unwrap());
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(store.verify(&key).unwrap_err().what, "unknown key");
-    }
-
-    #[test]
-    fn keys_that_are_not_quite_right_are_refused() {
-        let clock = clock();
-        let store = KeyStore::in_memory(clock.clone()).unwrap();
-        let until = Some(Duration::from_secs(1_000_060));
-        let key = store.mint(&Grant { expires: until, ..Grant::named("x") }).unwrap().key;
-        let key = key.expose();
-        for wrong in
-            ["", "bz_", "bz__", "bz_nobody00_x", &key[..key.len() - 1], &format!("{key}x"), &key[3..]]
-        {
-            assert!(store.verify(wrong).is_err(), "{wrong}");
-        }
-        assert!(store.verify(key).is_ok());
-        clock.advance(Duration::from_mins(1));
-        assert_eq!(store.verify(key).unwrap_err().what, "expired key");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn files_are_private_and_others_files_are_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let store = KeyStore::open(folder.path(), clock()).unwrap();
-        let path = folder.path().join("first.key");
-        let minted = store.mint_first(&path, &Grant::named("first")).unwrap().unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), minted.key.expose());
-        for name in ["first.key", "keys.json", "keys.pepper", "keys.lock"] {
-            let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{name}");
-        }
-        assert!(store.mint_first(&path, &Grant::named("second")).unwrap().is_none(), "there is one");
-        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), minted.key.expose(), "never overwritten");
-        assert_eq!(store.list().len(), 1);
-        let keys = folder.path().join("keys.json");
-        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let error = KeyStore::open(folder.path(), clock()).map(|_| ()).unwrap_err();
-        assert!(error.message().contains("chmod 600"), "{error}");
-    }
-
-    #[test]
-    fn of_many_first_starts_one_mints_and_what_a_crash_left_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("http.key");
-        std::fs::write(&path, b"").unwrap();
-        let stores: Vec<_> = (0..8).map(|_| KeyStore::open(folder.path(), clock()).unwrap()).collect();
-        let minted: Vec<Minted> = std::thread::scope(|scope| {
-            let all: Vec<_> = stores
-                .iter()
-                .map(|store| scope.spawn(|| store.mint_first(&path, &Grant::named("local")).unwrap()))
-                .collect();
-            all.into_iter().filter_map(|one| one.join().unwrap()).collect()
-        });
-        let [minted] = minted.as_slice() else { panic!("{} keys", minted.len()) };
-        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), minted.key.expose());
-        assert!(stores.iter().all(|store| store.verify(minted.key.expose()).is_ok()));
-
-        // With all keys taken back there is none, and the next start makes one.
-        assert!(stores[0].revoke(&minted.id).unwrap());
-        let second = stores[0].mint_first(&path, &Grant::named("local")).unwrap().unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), second.key.expose());
-    }
-
-    #[test]
-    fn a_key_is_recognised_wherever_it_turns_up() {
-        let redactor = crate::redaction::Redactor::new(&crate::redaction::Config::default()).unwrap();
-        let store = KeyStore::in_memory(clock()).unwrap();
-        for _ in 0..200 {
-            let key = store.mint(&Grant::named("x")).unwrap().key;
-            let key = key.expose();
-            for text in [format!("it says {key}."), format!("[\"{key}\"]"), format!("x={key}&y=1")] {
-                assert!(!redactor.text(&text).contains(&key[12..]), "{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn one_bearer_and_nothing_else() {
-        let with = |values: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(AUTHORIZATION, value.parse().unwrap());
-            }
-            bearer(&headers).map(str::to_owned)
-        };
-        assert_eq!(with(&["Bearer abc"]).unwrap(), "abc");
-        assert_eq!(with(&["bearer  abc "]).unwrap(), "abc");
-        assert!(!with(&[]).unwrap_err().presented);
-        for wrong in [&["Basic abc"][..], &["Bearer"], &["Bearer a", "Bearer a"]] {
-            assert!(with(wrong).unwrap_err().presented);
-        }
-    }
 }

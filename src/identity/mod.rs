@@ -6,7 +6,11 @@
 //! Must not: decide what a caller may do; that is policy's.
 
 mod file;
+mod grant;
 pub mod keys;
 mod open;
+#[cfg(test)]
+mod tests;
+mod usage;
 
 pub use open::NoAuth;
