@@ -6,6 +6,7 @@
 //!
 //! Must not: open anything but the file it is asked to read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,10 @@ use crate::error::{Error, Kind, Result};
 pub struct Config {
     /// What this installation is for; unset means production.
     pub profile: Profile,
+    /// Who calls without saying so: the user of this process.
+    pub principal: Principals,
+    /// How old API keys may become.
+    pub keys: crate::identity::keys::Ages,
     /// Where processes of this machine share approvals, keys and the audit log; 0700.
     pub state_dir: Option<PathBuf>,
     /// How the server introduces itself.
@@ -58,6 +63,33 @@ pub struct Config {
     pub egress: crate::http::Config,
     /// Logs on standard error.
     pub log: crate::telemetry::logs::Config,
+}
+
+/// Callers that nothing but this configuration knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Principals {
+    /// The user who started this process, over standard input and output.
+    pub local: Local,
+}
+
+/// What the local user may do at most.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Local {
+    /// Scopes: `read`, `write` (reads too), `admin` (all), and those that tools of your own ask for.
+    pub scopes: BTreeSet<String>,
+    /// Roles that policies name.
+    pub roles: BTreeSet<String>,
+    /// The tenant.
+    pub tenant: Option<String>,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        let scopes = ["read", "write", "admin"].map(String::from).into();
+        Self { scopes, roles: BTreeSet::new(), tenant: None }
+    }
 }
 
 /// When a running server reads its configuration again.

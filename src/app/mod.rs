@@ -6,6 +6,7 @@
 //! Must not: decide anything a setting should decide.
 
 mod brake;
+mod door;
 mod halt;
 mod reload;
 mod sources;
@@ -13,8 +14,6 @@ mod trust;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +28,6 @@ use crate::config::{Config, Introduction, environment};
 use crate::connectors::handles::Handles;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
-use crate::identity::NoAuth;
-use crate::identity::keys::{Grant, KeyStore};
 use crate::json::{Map, Value, json};
 use crate::limits::Limiter;
 use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool, ToolSpec};
@@ -44,9 +41,9 @@ use crate::server::{KeyRing, Server, ServerParts, Spent};
 use crate::state::StateDir;
 use crate::tasks::Store;
 use crate::transport::Handler;
-use crate::transport::auth::Authenticator;
 use crate::transport::wire::Wire;
 
+pub use door::Reachable;
 pub use sources::{Sources, Stand, accesses, practice_document, refusals};
 pub use watch::Source;
 
@@ -101,24 +98,6 @@ pub struct App {
     freeze: Arc<Freeze>,
     stands: ArcSwap<Vec<Arc<Stand>>>,
     reloading: tokio::sync::Mutex<reload::Former>,
-}
-
-/// Where an HTTP server can be reached.
-#[derive(Debug, Clone)]
-pub struct Reachable {
-    /// The address that was bound.
-    pub address: SocketAddr,
-    /// The file with the key that was minted for it, if one was.
-    pub key_file: Option<PathBuf>,
-    /// Whether everybody is let in.
-    pub open: bool,
-}
-
-impl Reachable {
-    /// The address of the endpoint.
-    pub fn url(&self) -> String {
-        format!("http://{}/mcp", self.address)
-    }
 }
 
 impl App {
@@ -248,9 +227,9 @@ impl App {
 
     /// Who calls over standard input and output: the user who started this process.
     pub fn local_principal(&self) -> Arc<Principal> {
-        let user =
-            environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| String::from("user"));
-        self.trusted(Principal::new(format!("local:{user}"), PrincipalKind::Local))
+        let crate::config::Local { scopes, roles, tenant } = self.config().principal.local.clone();
+        let local = Principal::new(format!("local:{}", user()), PrincipalKind::Local);
+        self.trusted(Principal { scopes, roles, tenant, ..local })
     }
 
     /// Who calls from inside this process: `bartizan call`, `bartizan.connect`.
@@ -312,55 +291,6 @@ impl App {
         crate::transport::stdio::serve(input, output, self.handler(), &settings, shutdown, principal).await
     }
 
-    /// Serves HTTP until `shutdown` fires. `ready` is called once the address is bound.
-    pub async fn serve_http(
-        &self,
-        no_auth: bool,
-        shutdown: CancellationToken,
-        ready: impl FnOnce(&Reachable),
-    ) -> Result<()> {
-        self.note_configuration().await?;
-        let config = self.config();
-        let listener = crate::transport::http::bind(&config.http, no_auth).await?;
-        let address = listener.local_addr().map_err(|error| {
-            Error::new(Kind::Internal, "The address that was bound cannot be read back.").with_source(error)
-        })?;
-        let (mut key_file, mut _held) = (None, None);
-        let authenticator: Arc<dyn Authenticator> = if no_auth {
-            Arc::new(NoAuth::new())
-        } else {
-            let keys = KeyStore::open(self.state.path(), self.clock.clone())?;
-            let path = self.state.file("http.key");
-            if keys.is_empty()
-                && let Some(minted) = keys.mint_first(&path, &Grant::named("local"))?
-            {
-                _held = Some(self.redactor.hold(&minted.key, "bartizan"));
-                self.audit.event(Event::KeyIssued, &json!({"id": minted.id, "owner": "local"})).await?;
-                key_file = Some(path);
-            }
-            Arc::new(trust::Trusting::new(keys, &config.approvals.trust_clients))
-        };
-        let (catalog, first) = (self.catalog.clone(), self.line());
-        let limiter = move || catalog.now().line().unwrap_or(&first).limiter().clone();
-        let watch = Arc::new(trust::Refusals::new(self.audit.clone(), limiter, self.clock.clone()));
-        let endpoint =
-            crate::transport::http::Endpoint::new(self.handler(), authenticator, config.http.clone())
-                .watched_by(watch)
-                .timed_by(self.clock.clone());
-        ready(&Reachable { address, key_file, open: no_auth });
-        // subscriptions end in order when connections do, not when the last of them is cut
-        let stop = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(self.config().http.drain_delay).await;
-            self.server.stop();
-            std::future::pending().await
-        };
-        tokio::select! {
-            served = endpoint.serve(listener, shutdown.clone()) => served,
-            never = stop => never,
-        }
-    }
-
     /// Ends what was started: open streams, stand-ins, the audit.
     pub async fn close(&self) -> Result<()> {
         self.server.stop();
@@ -414,6 +344,11 @@ impl App {
         }
         self.audit.event(Event::Relaxed, &json!({"settings": found})).await
     }
+}
+
+/// The user who started this process, as the environment names it.
+fn user() -> String {
+    environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| String::from("user"))
 }
 
 /// What the program adds to what a configuration says, and what has to agree in it.

@@ -24,6 +24,8 @@ use crate::redaction::Redactor;
 /// What cannot change while the server runs; for a whole table its name is enough.
 const FIXED: &[&str] = &[
     "profile",
+    "principal",
+    "keys",
     "state_dir",
     "introduction",
     "server",

@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Call(Box<Call>),
     /// See and decide the calls that wait for a person.
     Approvals(Approvals),
+    /// Issue, list, rotate and revoke the API keys that HTTP clients call with.
+    Key(Key),
     /// Verify and read the audit log.
     Audit(Audit),
     /// Stop writes or everything, at once, in every process of the state directory.
@@ -219,6 +221,82 @@ pub(crate) enum ApprovalAction {
     },
 }
 
+const KEYS: &str = "\
+Each key has one owner, an end, and no more rights than it needs:
+  bartizan key new --owner anna@example.com --scopes read --expires 90d
+  bartizan key new --owner nightly-backup --scopes read,write --from 10.0.0.0/8
+  bartizan key list
+  bartizan key rotate ab12cd34 --overlap 1d      a new key; the old one opens the door for one more day
+  bartizan key revoke ab12cd34                   refused within a second, and its open streams end";
+
+#[derive(Debug, Args)]
+#[command(after_help = KEYS)]
+pub(crate) struct Key {
+    #[command(flatten)]
+    pub(crate) state: StateFlags,
+    #[command(subcommand)]
+    pub(crate) action: KeyAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyAction {
+    /// Issue a key and print it, this once.
+    New(NewKey),
+    /// List the keys: owner, scopes, age, days left, last use, calls, refusals.
+    List,
+    /// Issue a key in the place of another, which goes on for a while.
+    Rotate(RotateKey),
+    /// Take a key back: servers that run refuse it within a second, and its open streams end.
+    Revoke {
+        /// Its id, or its name if only one key has it.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewKey {
+    /// The one person or program that it is for.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) owner: String,
+    /// The name that policies and the audit know it by, as `key:NAME`; the owner unless given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What it may do at most: read, write (reads too), admin (all), and scopes that tools of your own ask for.
+    #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "read")]
+    pub(crate) scopes: Vec<String>,
+    /// Roles that policies name.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) roles: Vec<String>,
+    /// The tenant it belongs to.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// How long it lives: 90d, 2w, 12h; 366 days at most.
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    pub(crate) expires: String,
+    /// Addresses it may be used from, such as 10.0.0.0/8,2001:db8::1; from anywhere unless given.
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',')]
+    pub(crate) from: Vec<String>,
+    /// The client certificate that it has to come with: its SHA-256 in base64url.
+    #[arg(long, value_name = "THUMBPRINT")]
+    pub(crate) certificate: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: OperatorFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateKey {
+    /// Its id, or its name if only one key has it.
+    pub(crate) id: String,
+    /// How long the old key still opens the door; 0s ends it at once.
+    #[arg(long, value_name = "TIME", default_value = "1d")]
+    pub(crate) overlap: String,
+    /// How long the new key lives; as long as the old one did unless given.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: OperatorFlags,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct OperatorFlags {
     /// Name of the operator key; not needed where there is only one.
@@ -349,6 +427,7 @@ impl Command {
             Self::Tools(typed) => typed.json,
             Self::Call(typed) => typed.json,
             Self::Approvals(typed) => typed.state.json,
+            Self::Key(typed) => typed.state.json,
             Self::Audit(typed) => typed.state.json,
             Self::Freeze(typed) => typed.state.json,
             Self::Unfreeze(typed) => typed.state.json,

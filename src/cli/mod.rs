@@ -14,6 +14,7 @@ mod demo;
 mod factor;
 mod freeze;
 mod hushed;
+mod key;
 mod operator;
 mod practice;
 mod screen;
@@ -99,6 +100,7 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Tools(typed) => block_on(unless_stopped(tools::run(&typed, loader, screen))),
         Command::Call(typed) => block_on(call::run(&typed, loader, screen)),
         Command::Approvals(typed) => approvals::run(&typed, screen),
+        Command::Key(typed) => key::run(&typed, screen),
         Command::Audit(typed) => audit::run(&typed, screen),
         Command::Freeze(typed) => freeze::freeze(&typed, screen),
         Command::Unfreeze(typed) => freeze::unfreeze(&typed, screen),

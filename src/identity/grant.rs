@@ -65,8 +65,7 @@ impl Grant {
                 "The name of a key is 1 to 64 letters, digits and any of . _ @ + -; choose another (--name).",
             ));
         }
-        if !(1..=128).contains(&self.owner.trim().chars().count())
-            || self.owner.chars().any(char::is_control)
+        if !(1..=128).contains(&self.owner.trim().chars().count()) || self.owner.chars().any(char::is_control)
         {
             return bad(String::from(
                 "A key needs an owner, so that the audit can say who it was: --owner, a person or a program.",
@@ -127,8 +126,26 @@ fn is_thumbprint(text: &str) -> bool {
 
 /// Owners that are not one.
 const SHARED: &[&str] = &[
-    "all", "any", "anybody", "anyone", "everybody", "everyone", "group", "nobody", "none", "office", "public",
-    "shared", "somebody", "someone", "staff", "team", "unknown", "us", "users", "we",
+    "all",
+    "any",
+    "anybody",
+    "anyone",
+    "everybody",
+    "everyone",
+    "group",
+    "nobody",
+    "none",
+    "office",
+    "public",
+    "shared",
+    "somebody",
+    "someone",
+    "staff",
+    "team",
+    "unknown",
+    "us",
+    "users",
+    "we",
 ];
 
 /// Whether an owner is several, or nobody in particular.

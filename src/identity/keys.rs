@@ -23,8 +23,8 @@ use subtle::ConstantTimeEq;
 
 use super::file::{KeyFile, Stamp, Stored};
 pub use super::grant::{About, Ages, Grant, Minted, State, is_name, ranges};
-use super::usage::{Book, Counter};
 pub use super::usage::Used;
+use super::usage::{Book, Counter};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::principal::{Principal, PrincipalKind};
@@ -276,8 +276,14 @@ impl KeyStore {
         certificate: Option<&Certificate>,
     ) -> Result<Arc<Principal>, Refusal> {
         self.refresh();
-        let known = self.known.load();
-        let found = public_id(key).and_then(|id| known.get(id));
+        let id = public_id(key).unwrap_or_default();
+        let mut known = self.known.load();
+        if !known.contains_key(id) {
+            // issued a moment ago, perhaps
+            self.look();
+            known = self.known.load();
+        }
+        let found = known.get(id);
         // The same work whether or not the id exists.
         let hash = self.hash(key);
         let expected = found.map_or(&[0; 32], |found| &found.hash);

@@ -5,6 +5,7 @@
 //!
 //! Must not: decide what a caller may do; that is policy's.
 
+mod callers;
 mod file;
 mod grant;
 pub mod keys;
@@ -13,4 +14,5 @@ mod open;
 mod tests;
 mod usage;
 
+pub use callers::Callers;
 pub use open::NoAuth;

@@ -51,9 +51,7 @@ fn keys_that_are_not_quite_right_are_refused() {
     let until = Some(Duration::from_secs(1_000_060));
     let key = store.mint(&Grant { expires: until, ..Grant::named("x") }).unwrap().key;
     let key = key.expose();
-    for wrong in
-        ["", "bz_", "bz__", "bz_nobody00_x", &key[..key.len() - 1], &format!("{key}x"), &key[3..]]
-    {
+    for wrong in ["", "bz_", "bz__", "bz_nobody00_x", &key[..key.len() - 1], &format!("{key}x"), &key[3..]] {
         assert!(verify(&store, wrong).is_err(), "{wrong}");
     }
     assert!(verify(&store, key).is_ok());
@@ -104,19 +102,6 @@ fn of_many_first_starts_one_mints_and_what_a_crash_left_is_replaced() {
     assert!(stores[0].revoke(&minted.id).unwrap());
     let second = stores[0].mint_first(&path, &Grant::named("local")).unwrap().unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), second.key.expose());
-}
-
-#[test]
-fn a_key_is_recognised_wherever_it_turns_up() {
-    let redactor = crate::redaction::Redactor::new(&crate::redaction::Config::default()).unwrap();
-    let store = KeyStore::in_memory(clock()).unwrap();
-    for _ in 0..200 {
-        let key = store.mint(&Grant::named("x")).unwrap().key;
-        let key = key.expose();
-        for text in [format!("it says {key}."), format!("[\"{key}\"]"), format!("x={key}&y=1")] {
-            assert!(!redactor.text(&text).contains(&key[12..]), "{text}");
-        }
-    }
 }
 
 #[test]
@@ -183,10 +168,7 @@ fn a_key_that_is_bound_to_a_place_or_a_certificate_opens_nothing_without_it() {
     let store = KeyStore::in_memory(clock()).unwrap();
     let from = ranges(&["10.0.0.0/8".into()]).unwrap();
     let print = "A".repeat(43);
-    let key = store
-        .mint(&Grant { from, certificate: Some(print.clone()), ..Grant::named("x") })
-        .unwrap()
-        .key;
+    let key = store.mint(&Grant { from, certificate: Some(print.clone()), ..Grant::named("x") }).unwrap().key;
     let with = |print: &str| Certificate {
         thumbprint: print.into(),
         subject: String::new(),

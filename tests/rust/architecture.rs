@@ -125,6 +125,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry",
             "server",
             "protocol",
+            "identity",
         ],
     ),
     ("app", ANY_BELOW),

@@ -26,6 +26,7 @@ mod client;
 mod connectors;
 mod conversations;
 mod documentation;
+mod doors;
 mod equinix;
 mod factors;
 mod freeze;

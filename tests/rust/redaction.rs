@@ -401,3 +401,17 @@ fn a_credential_in_use_is_never_forgotten_and_a_replaced_one_only_after_many() {
     }
     assert!(!hides("kT9-static-bearer-of-the-upstream"));
 }
+
+#[test]
+fn a_key_is_recognised_wherever_it_turns_up() {
+    let redactor = Redactor::new(&Config::default()).unwrap();
+    let store =
+        bartizan::identity::keys::KeyStore::in_memory(bartizan::clock::SystemClock::shared()).unwrap();
+    for _ in 0..200 {
+        let key = store.mint(&bartizan::identity::keys::Grant::named("x")).unwrap().key;
+        let key = key.expose();
+        for text in [format!("it says {key}."), format!("[\"{key}\"]"), format!("x={key}&y=1")] {
+            assert!(!redactor.text(&text).contains(&key[12..]), "{text}");
+        }
+    }
+}
