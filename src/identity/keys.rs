@@ -408,7 +408,7 @@ fn known(stored: Stored, counter: Arc<Counter>) -> Result<Known> {
         scopes: grant.scopes.clone(),
         roles: grant.roles.clone(),
         tenant: grant.tenant.clone(),
-        owner: grant.owner.as_deref().map(Arc::from),
+        owner: Some(Arc::from(&*grant.owner)),
         bearer: Some(Arc::from(&*stored.id)),
         may_approve: grant.may_approve,
         ..Principal::new(format!("key:{}", grant.name), PrincipalKind::ApiKey)
