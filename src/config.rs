@@ -29,6 +29,8 @@ pub struct Config {
     pub introduction: Introduction,
     /// Pages, sessions, streams and questions.
     pub server: crate::server::Config,
+    /// What several instances share.
+    pub store: crate::state::shared::Config,
     /// Built-in connectors and folders of one's own.
     pub connector: Vec<ConnectorEntry>,
     /// API documents that become tools.
@@ -221,6 +223,7 @@ impl Config {
         config.state_dir = config.state_dir.take().map(|inner| folder.join(inner));
         config.approvals.operators = config.approvals.operators.take().map(|inner| folder.join(inner));
         config.audit.path = config.audit.path.take().map(|inner| folder.join(inner));
+        config.store.ca_file = config.store.ca_file.take().map(|inner| folder.join(inner));
         config.egress.ca_file = config.egress.ca_file.take().map(|inner| folder.join(inner));
         for file in &mut config.policy.files {
             *file = folder.join(&file);

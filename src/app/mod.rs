@@ -29,7 +29,7 @@ use crate::connectors::handles::Handles;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
 use crate::json::{Map, Value, json};
-use crate::limits::Limiter;
+use crate::limits::{Limiter, Outage};
 use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool, ToolSpec};
 use crate::policy::Policy;
 use crate::principal::{Principal, PrincipalKind};
@@ -38,7 +38,7 @@ use crate::protocol::types::Implementation;
 use crate::redaction::Redactor;
 use crate::secret::Secret;
 use crate::server::{KeyRing, Server, ServerParts, Spent};
-use crate::state::StateDir;
+use crate::state::{Shared, StateDir};
 use crate::tasks::Store;
 use crate::transport::Handler;
 use crate::transport::wire::Wire;
@@ -88,6 +88,7 @@ pub struct App {
     config: ArcSwap<Config>,
     clock: SharedClock,
     state: StateDir,
+    shared: Option<Arc<Shared>>,
     /// The process's own: logs and audit hold it, and it follows the configuration.
     redactor: Redactor,
     audit: Arc<Audit>,
@@ -113,7 +114,12 @@ impl App {
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
         let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
         let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
-        let limiter = Arc::new(Limiter::across(&config.limits, clock.clone(), state.clone()));
+        let keys = sealing(&config.server.sealing_keys, &state)?;
+        let shared = shared(&config, &keys, &state, &clock).await?;
+        let limiter = Arc::new(match &shared {
+            Some(shared) => Limiter::instances(&config.limits, clock.clone(), shared),
+            None => Limiter::across(&config.limits, clock.clone(), state.clone()),
+        });
         let policy = Arc::new(Policy::load(&config.policy)?.in_profile(config.profile.name()));
         // its own rules, so that a reload leaves calls that run with those they began under
         let own = redactor.renewed(&config.redaction)?;
@@ -155,7 +161,7 @@ impl App {
                 icons: named.icons,
             },
             instructions: named.instructions,
-            keys: sealing(&config.server.sealing_keys, &state)?,
+            keys,
             spent: Spent::open(&state)?,
             tasks: Some(tasks),
             clock: clock.clone(),
@@ -165,6 +171,7 @@ impl App {
             config: ArcSwap::from_pointee(config),
             clock,
             state,
+            shared,
             redactor,
             audit,
             first_line: line,
@@ -183,6 +190,11 @@ impl App {
     /// The configuration that holds now.
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
+    }
+
+    /// The store that instances share, if there is one.
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     /// What keeps secrets in.
@@ -333,6 +345,12 @@ impl App {
         if config.egress.proxy_resolves {
             found.push(json!({"setting": "egress.proxy_resolves", "value": true}));
         }
+        if config.store.insecure_plaintext {
+            found.push(json!({"setting": "store.insecure_plaintext", "value": true}));
+        }
+        if config.store.is_used() && config.limits.on_outage != Outage::Refuse {
+            found.push(json!({"setting": "limits.on_outage", "value": config.limits.on_outage}));
+        }
         if config.http.compress_from > 0 {
             found.push(json!({"setting": "http.compress_from", "value": config.http.compress_from}));
         }
@@ -379,6 +397,32 @@ fn sealing(named: &[String], state: &StateDir) -> Result<KeyRing> {
         let said = format!("`sealing_keys` under [server]: {}", error.message());
         Error::new(error.kind(), said).with_source(error)
     })
+}
+
+/// The store that instances share, if the configuration names one.
+async fn shared(
+    config: &Config,
+    keys: &KeyRing,
+    state: &StateDir,
+    clock: &SharedClock,
+) -> Result<Option<Arc<Shared>>> {
+    if !config.store.is_used() {
+        return Ok(None);
+    }
+    if config.server.sealing_keys.is_empty() {
+        return Err(Error::new(
+            Kind::BadConfig,
+            "[store] needs `sealing_keys` under [server], the same ones on every instance: what is shared is sealed.",
+        ));
+    }
+    let password = match &config.store.password {
+        None => None,
+        Some(named) => Some(crate::vault::Reference::parse(named)?.resolve().map_err(|error| {
+            let said = format!("`password` under [store]: {}", error.message());
+            Error::new(error.kind(), said).with_source(error)
+        })?),
+    };
+    Shared::open(&config.store, password, keys.clone(), state.clone(), clock.clone()).await.map(Some)
 }
 
 /// A toolset that is asked for and that nothing belongs to is a mistake, not an empty list.

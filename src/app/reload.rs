@@ -29,6 +29,7 @@ const FIXED: &[&str] = &[
     "state_dir",
     "introduction",
     "server",
+    "store",
     "tools",
     "practice",
     "approvals",

@@ -156,6 +156,10 @@ impl Watch for Refusals {
         Some(away)
     }
 
+    fn unready(&self) -> Option<&'static str> {
+        (self.limiter)().is_cut_off().then_some("the store that instances share is away\n")
+    }
+
     fn weighs(&self, principal: &str, reads: u32) -> Option<Duration> {
         let wait = (self.limiter)().weigh(principal, reads)?;
         self.brake.count(principal, "too many large bodies");

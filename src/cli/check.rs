@@ -1,7 +1,7 @@
 //! `bartizan check`.
 //!
-//! Owns the findings. The idea: everything that a start would refuse, and everything it would only mention, without a
-//! network and without serving.
+//! Owns the findings. The idea: everything that a start would refuse, and everything it would only mention, without
+//! serving, and without a network but for the store that instances share.
 //!
 //! Must not: serve, or call an upstream.
 
@@ -30,6 +30,9 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
         }
     }
     let app = settings::app(config, loader).await?;
+    if let Some(problem) = app.shared().and_then(|shared| shared.problem()) {
+        findings.push((true, String::from(problem.sentence())));
+    }
     for entry in app.catalog().now().list(List::Tools) {
         let spec = entry.spec();
         if spec.source != "python"

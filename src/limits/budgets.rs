@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
-use super::gcra::{Decision, Quota};
+use super::gcra::Quota;
 use super::memory::Memory;
+use super::{Config, Own};
 use crate::error::{Error, Kind, Result};
 
 /// How often one tool, or each of several, may be called by one caller.
@@ -214,9 +214,9 @@ impl Budgets {
         wanted
     }
 
-    /// Takes from a bucket in this process.
-    pub(super) fn take(&self, wanted: &Wanted, now: Duration) -> Decision {
-        self.memory.take(&wanted.key, 0, wanted.quota, wanted.cost, now)
+    /// The bucket in this process.
+    pub(super) fn own<'a>(&'a self, wanted: &'a Wanted) -> Own<'a> {
+        Own { memory: &self.memory, key: &wanted.key, index: 0 }
     }
 }
 

@@ -67,6 +67,11 @@ impl Quota {
         self.interval().saturating_mul(self.burst as u64)
     }
 
+    /// How far a take of `cost` moves a bucket on.
+    pub(super) fn taking(self, cost: u32) -> Duration {
+        Duration::from_nanos(self.interval().saturating_mul(u64::from(cost)))
+    }
+
     /// When a bucket that is empty now is full again.
     pub(super) fn empty_at(self, now: Duration) -> Duration {
         now.saturating_add(Duration::from_nanos(self.tolerance()))

@@ -3,8 +3,10 @@
 //! Owns [`Limiter`], its [`Config`] and the [`Store`] port. The idea: one bucket per principal and class of tool
 //! (read, write, destroy), and where the configuration says so (`budgets.rs`) one per tool, one for a day and one for all
 //! callers together; the arithmetic of all is in `gcra.rs`, the buckets are in `memory.rs`, in a file that the processes of
-//! one state directory share (`ledger.rs`) or, when several instances share a quota, behind any other [`Store`]. A store
-//! that fails never means no limit: the configuration says whether this process then counts by itself or refuses.
+//! one state directory share (`ledger.rs`), in the store that instances share (`shared.rs`), or behind any other
+//! [`Store`]. A store that fails never means no limit: the configuration says whether this process then counts by itself
+//! or refuses. Whatever a store says, this process never lets more through than the quota by its own count, so a store
+//! that forgot gives nobody a second burst here.
 //!
 //! Must not: know what a tool is.
 
@@ -14,6 +16,7 @@ mod gcra;
 mod ledger;
 mod memory;
 mod refusals;
+mod shared;
 mod spent;
 
 use std::collections::BTreeMap;
@@ -33,7 +36,7 @@ use spent::Spent;
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
-use crate::state::StateDir;
+use crate::state::{Shared, StateDir};
 
 /// The `[limits]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +59,7 @@ pub struct Config {
     pub refusals: Quota,
     /// How many principals are remembered at once.
     pub most_principals: usize,
-    /// What happens when a shared store cannot be reached.
+    /// What happens when calls cannot be counted together with other instances or processes.
     pub on_outage: Outage,
 }
 
@@ -66,6 +69,8 @@ pub struct Config {
 pub enum Outage {
     /// This process counts by itself until the store is back.
     Local,
+    /// This process counts reads by itself until the store is back; every other call is refused.
+    Reads,
     /// Every call is refused until the store is back.
     #[default]
     Refuse,
@@ -104,6 +109,20 @@ pub trait Store: Send + Sync + 'static {
     }
 }
 
+/// A bucket in this process.
+#[derive(Clone, Copy)]
+struct Own<'a> {
+    memory: &'a Memory,
+    key: &'a str,
+    index: usize,
+}
+
+impl Own<'_> {
+    fn take(self, quota: Quota, cost: u32, now: Duration) -> Decision {
+        self.memory.take(self.key, self.index, quota, cost, now)
+    }
+}
+
 /// Counts calls per principal and class.
 pub struct Limiter {
     quotas: [Quota; CLASSES],
@@ -112,9 +131,10 @@ pub struct Limiter {
     memory: Arc<Memory>,
     budgets: Budgets,
     spent: Arc<Spent>,
-    shared: Option<Arc<dyn Store>>,
-    /// Whether reads are counted in this process all the same.
-    own_reads: bool,
+    /// Where reads are counted, and where all else is, if not in this process alone.
+    shared: [Option<Arc<dyn Store>>; 2],
+    /// The store that instances share, if that is where.
+    instances: Option<Arc<Shared>>,
     on_outage: Outage,
     clock: SharedClock,
 }
@@ -129,8 +149,8 @@ impl Limiter {
             memory: Arc::new(Memory::new(config.most_principals)),
             budgets: Budgets::new(config),
             spent: Arc::new(Spent::new(config.most_principals)),
-            shared: None,
-            own_reads: false,
+            shared: [None, None],
+            instances: None,
             on_outage: config.on_outage,
             clock,
         }
@@ -150,7 +170,7 @@ impl Limiter {
             budgets: self.budgets.renewed(config),
             spent: Arc::clone(&self.spent),
             shared: self.shared.clone(),
-            own_reads: self.own_reads,
+            instances: self.instances.clone(),
             on_outage: config.on_outage,
             clock: Arc::clone(&self.clock),
         }
@@ -158,18 +178,30 @@ impl Limiter {
 
     /// A limiter that counts in a shared store.
     pub fn shared(config: &Config, clock: SharedClock, store: Arc<dyn Store>) -> Self {
-        Self { shared: Some(store), ..Self::new(config, clock) }
+        Self { shared: [Some(Arc::clone(&store)), Some(store)], ..Self::new(config, clock) }
+    }
+
+    /// A limiter whose calls count together with those of all instances that share a store. Reads are taken from it some
+    /// at a time, because there are many; everything else is asked for each time.
+    pub fn instances(config: &Config, clock: SharedClock, store: &Arc<Shared>) -> Self {
+        let reads = shared::Leased::new(Arc::clone(store));
+        let others = shared::Buckets::new(Arc::clone(store));
+        Self {
+            shared: [Some(Arc::new(reads)), Some(Arc::new(others))],
+            instances: Some(Arc::clone(store)),
+            ..Self::new(config, clock)
+        }
     }
 
     /// A limiter whose writes and destroys count together with those of all processes of this state directory; reads are
     /// counted in this process, because there are many and each costs next to nothing.
     pub fn across(config: &Config, clock: SharedClock, state: StateDir) -> Self {
-        Self { own_reads: true, ..Self::shared(config, clock, Arc::new(ledger::Ledger::new(state))) }
+        Self { shared: [None, Some(Arc::new(ledger::Ledger::new(state)))], ..Self::new(config, clock) }
     }
 
     /// Where the bucket of a class is, if not in this process.
     fn elsewhere(&self, index: usize) -> Option<&Arc<dyn Store>> {
-        self.shared.as_ref().filter(|_| index != READ || !self.own_reads)
+        self.shared[usize::from(index != READ)].as_ref()
     }
 
     /// Takes `cost` calls of `class` (`read`, `write` or `destroy`; anything else counts as `write`).
@@ -178,10 +210,12 @@ impl Limiter {
     pub async fn take(&self, principal: &str, class: &'static str, cost: u32) -> Result<Decision> {
         let index = index(class);
         let quota = self.quotas[index];
-        let own = || self.memory.take(principal, index, quota, cost, self.clock.monotonic());
+        let own = Own { memory: &self.memory, key: principal, index };
         let decision = match self.elsewhere(index) {
-            None => own(),
-            Some(store) => self.ask(store, &format!("{class}:{principal}"), quota, cost, own).await?,
+            None => own.take(quota, cost, self.clock.monotonic()),
+            Some(store) => {
+                self.ask(&**store, &format!("{class}:{principal}"), (quota, cost), own, index == READ).await?
+            }
         };
         match decision {
             Decision::Allowed { .. } => Ok(decision),
@@ -193,23 +227,39 @@ impl Limiter {
         }
     }
 
-    /// Asks a store; where it cannot be asked, what the configuration says.
+    /// Asks a store, and this process's own count, which is never higher than everybody's unless the store has forgotten.
+    /// Where it cannot be asked, what the configuration says.
     async fn ask(
         &self,
-        store: &Arc<dyn Store>,
+        store: &dyn Store,
         key: &str,
-        quota: Quota,
-        cost: u32,
-        own: impl FnOnce() -> Decision,
+        (quota, cost): (Quota, u32),
+        own: Own<'_>,
+        reads: bool,
     ) -> Result<Decision> {
-        match (store.take(key, quota, cost, self.clock.wall()).await, self.on_outage) {
-            (Ok(decision), _) => Ok(decision),
-            (Err(_), Outage::Local) => Ok(own()),
-            (Err(cause), Outage::Refuse) => Err(Error::new(
-                Kind::RateLimited,
-                "The store that counts calls cannot be reached, so no call is let through; try again later.",
-            )
-            .with_source(cause)),
+        let now = self.clock.monotonic();
+        match store.take(key, quota, cost, self.clock.wall()).await {
+            Ok(Decision::Allowed { left }) => Ok(match own.take(quota, cost, now) {
+                Decision::Allowed { left: most } => Decision::Allowed { left: left.min(most) },
+                refused @ Decision::Refused { .. } => refused,
+            }),
+            Ok(refused) => Ok(refused),
+            Err(_) if self.counts_alone(reads) => Ok(own.take(quota, cost, now)),
+            Err(cause) => {
+                let said = "The store that counts calls cannot be reached, so no call of this kind is let through; try \
+                            again later.";
+                let wait = cause.retry_after().unwrap_or(Duration::from_secs(1));
+                Err(Error::new(Kind::RateLimited, said).with_retry_after(wait).with_source(cause))
+            }
+        }
+    }
+
+    /// Whether this process counts by itself while the store is away.
+    fn counts_alone(&self, reads: bool) -> bool {
+        match self.on_outage {
+            Outage::Local => true,
+            Outage::Reads => reads,
+            Outage::Refuse => false,
         }
     }
 
@@ -219,10 +269,10 @@ impl Limiter {
         self.take(principal, class, 1).await?;
         for wanted in self.budgets.wants(principal, tool, class) {
             let decision = match self.elsewhere(if wanted.lasts { WRITE } else { index(class) }) {
-                None => self.budgets.take(&wanted, self.clock.monotonic()),
+                None => self.budgets.own(&wanted).take(wanted.quota, wanted.cost, self.clock.monotonic()),
                 Some(store) => {
-                    let own = || self.budgets.take(&wanted, self.clock.monotonic());
-                    self.ask(store, &wanted.key, wanted.quota, wanted.cost, own).await?
+                    let own = self.budgets.own(&wanted);
+                    self.ask(&**store, &wanted.key, (wanted.quota, wanted.cost), own, class == "read").await?
                 }
             };
             if let Decision::Refused { retry_after } = decision {
@@ -301,6 +351,12 @@ impl Limiter {
             return self.quotas[index].left(full_at, self.clock.wall());
         }
         self.quotas[index].left(self.memory.full_at(principal, index), self.clock.monotonic())
+    }
+
+    /// Whether every call is refused just now, because the store that instances share is away.
+    pub fn is_cut_off(&self) -> bool {
+        self.on_outage == Outage::Refuse
+            && self.instances.as_ref().is_some_and(|shared| shared.problem().is_some())
     }
 
     /// The quota of `class`.

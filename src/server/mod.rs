@@ -18,7 +18,6 @@ mod headers;
 mod listing;
 mod refusals;
 mod replay;
-mod seal;
 mod session;
 mod spent;
 mod subscriptions;
@@ -31,8 +30,8 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::state::KeyRing;
 pub use config::Config;
-pub use seal::KeyRing;
 pub use spent::Spent;
 
 use crate::catalog::{Catalog, List, Snapshot};

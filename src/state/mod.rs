@@ -3,7 +3,12 @@
 //! Owns [`StateDir`]. The idea: one directory, readable by its owner alone, where every change is a rename: a reader
 //! sees the old file or the new one, and of many processes that rename the same file exactly one succeeds.
 //!
+//! Beside it: [`KeyRing`], which seals what others keep for us, and [`Shared`], the store that several instances share.
+//!
 //! Must not: know what is in the files, or read the environment; the path is handed in.
+
+mod seal;
+pub mod shared;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -12,6 +17,9 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::ownership::{self, Exposure};
+
+pub use seal::KeyRing;
+pub use shared::{Once, Shared};
 
 /// A directory that only its owner can read.
 #[derive(Debug, Clone)]

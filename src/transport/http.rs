@@ -274,7 +274,10 @@ impl Shared {
         let mut response = match self.guard.check(&head) {
             Ok(Route::Health) => plain(StatusCode::OK, "ok\n"),
             Ok(Route::Ready) if draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            Ok(Route::Ready) => plain(StatusCode::OK, "ready\n"),
+            Ok(Route::Ready) => match self.watch.as_ref().and_then(|watch| watch.unready()) {
+                Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, why),
+                None => plain(StatusCode::OK, "ready\n"),
+            },
             Ok(Route::Preflight) => preflight(&head.headers),
             Ok(Route::Document) => match self.authenticator.document(head.uri.path()) {
                 Some(text) => document(&text),

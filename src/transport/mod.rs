@@ -205,4 +205,9 @@ pub trait Watch: Send + Sync + 'static {
     fn weighs(&self, _principal: &str, _reads: u32) -> Option<std::time::Duration> {
         None
     }
+
+    /// Why calls would be refused just now whoever makes them, in a word for `/readyz`; none if they would not.
+    fn unready(&self) -> Option<&'static str> {
+        None
+    }
 }

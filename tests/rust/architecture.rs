@@ -21,7 +21,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("redaction", &["error", "json", "secret"]),
     ("audit", &["error", "json", "clock", "redaction", "ownership"]),
     ("telemetry", &["error", "redaction"]),
-    ("state", &["error", "secret", "clock", "ownership"]),
+    ("state", &["error", "json", "secret", "clock", "ownership"]),
     ("approvals", &["error", "json", "secret", "clock", "state", "principal", "ownership"]),
     ("tasks", &["error", "json", "clock", "state"]),
     ("freeze", &["error", "json", "clock", "state", "approvals"]),
@@ -115,6 +115,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "redaction",
             "audit",
             "policy",
+            "state",
             "transport",
             "http",
             "approvals",
@@ -137,7 +138,8 @@ const TABLE: &[(&str, &[&str])] = &[
 const ANY_BELOW: &[&str] = &["*"];
 
 /// Words that are said in one folder only.
-const HOMES: &[(&str, &str)] = &[("pyo3", "binding"), ("reqwest", "http"), ("Revision::V", "protocol")];
+const HOMES: &[(&str, &str)] =
+    &[("pyo3", "binding"), ("reqwest", "http"), ("redis::", "state"), ("Revision::V", "protocol")];
 
 /// Files that may be longer than 500 lines, each with the reason.
 const LONG: &[(&str, &str)] = &[];

@@ -54,6 +54,8 @@ mod scripted;
 mod showcase;
 mod stage;
 mod stdio;
+#[cfg(feature = "redis")]
+mod store;
 mod streams;
 mod support;
 mod talk;

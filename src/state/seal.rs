@@ -1,7 +1,8 @@
-//! Text that a client carries for us and can neither read nor change.
+//! What others keep or carry for us and can neither read nor change.
 //!
-//! Owns [`KeyRing`]. The idea: the first key seals, every key opens, so that replicas share a ring and a key can be
-//! replaced without breaking what is under way; what a text is bound to is authenticated, not stored.
+//! Owns [`KeyRing`]. The idea: the first key seals, every key opens, so that instances share a ring and a key can be
+//! replaced without breaking what is under way; what a text is bound to is authenticated, not stored. A client carries
+//! text, a store that instances share keeps bytes.
 //!
 //! Must not: say why a text did not open.
 
@@ -21,6 +22,7 @@ const NONCE: usize = 24;
 const LONGEST: usize = 1 << 20;
 
 /// The keys that seal and open.
+#[derive(Clone)]
 pub struct KeyRing {
     keys: Vec<([u8; ID], XChaCha20Poly1305)>,
 }
@@ -57,6 +59,11 @@ impl KeyRing {
 
     /// Seals `plain`; it opens only with the same `bound`.
     pub(crate) fn seal(&self, plain: &[u8], bound: &[u8]) -> Result<String> {
+        Ok(URL_SAFE_NO_PAD.encode(self.wrap(plain, bound)?))
+    }
+
+    /// The same as bytes, of any length.
+    pub(crate) fn wrap(&self, plain: &[u8], bound: &[u8]) -> Result<Vec<u8>> {
         let failed = || Error::new(Kind::Internal, "State could not be sealed.");
         let (id, cipher) = self.keys.first().ok_or_else(failed)?;
         let nonce: [u8; NONCE] = rand::random();
@@ -67,7 +74,7 @@ impl KeyRing {
         bytes.extend_from_slice(id);
         bytes.extend_from_slice(&nonce);
         bytes.extend_from_slice(&sealed);
-        Ok(URL_SAFE_NO_PAD.encode(bytes))
+        Ok(bytes)
     }
 
     /// Opens a text, if it was sealed here for the same `bound`.
@@ -75,7 +82,11 @@ impl KeyRing {
         if text.len() > LONGEST {
             return None;
         }
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        self.unwrap(&URL_SAFE_NO_PAD.decode(text).ok()?, bound)
+    }
+
+    /// Opens bytes, if they were sealed here for the same `bound`.
+    pub(crate) fn unwrap(&self, bytes: &[u8], bound: &[u8]) -> Option<Vec<u8>> {
         let (version, rest) = bytes.split_first()?;
         let (id, rest) = rest.split_first_chunk::<ID>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;

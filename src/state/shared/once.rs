@@ -1,0 +1,77 @@
+//! Things that may be used once.
+//!
+//! Owns the [`Once`] port and what keeps it in the shared store. The idea: of many who come with one id, on whatever
+//! instance, exactly one is the first; an id is remembered, as a digest, for as long as what it belongs to would be
+//! accepted. Where the store has forgotten, what was made before that cannot be told from what was used before that, so
+//! it is refused until it has ended by itself.
+//!
+//! Must not: take silence for an answer.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::{Place, Reply, Script, Shared};
+use crate::error::{Error, Kind, Result};
+use crate::json::Digest;
+
+/// Clocks of whoever makes ids may go wrong by so much.
+const SKEW: Duration = Duration::from_secs(5);
+
+/// Remembers what was used.
+pub trait Once: Send + Sync + 'static {
+    /// True for the first who comes with this id; an error means that it cannot be told, which is a refusal too. `made`
+    /// is when (in wall time) what it belongs to was made, where that is known; it is not accepted any more after `ttl`.
+    fn first<'a>(
+        &'a self,
+        namespace: &'a str,
+        id: &'a Digest,
+        made: Option<Duration>,
+        ttl: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>>;
+}
+
+static FIRST: Script = Script {
+    name: "first",
+    text: r"
+local made, now, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if since ~= '' then
+  local lost = tonumber(string.match(since, '^(%d+) ')) * 1000 + 1000
+  local wait = lost + ttl - now
+  if made <= lost and wait > 0 then return {-1, wait} end
+end
+if redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[4]) then return {1, 0} end
+return {0, 0}",
+};
+
+impl Once for Shared {
+    fn first<'a>(
+        &'a self,
+        namespace: &'a str,
+        id: &'a Digest,
+        made: Option<Duration>,
+        ttl: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>> {
+        let name = format!("once:{}", Self::digest(&[namespace, &id.hex()]));
+        let millis = |time: Duration| time.as_millis().to_string().into_bytes();
+        let made = made.map_or(Duration::ZERO, |made| made.saturating_sub(SKEW));
+        let arguments = vec![
+            millis(made),
+            millis(self.clock().wall()),
+            millis(ttl.saturating_add(SKEW).max(Duration::from_millis(1))),
+        ];
+        Box::pin(async move {
+            let reply = self.run(&FIRST, Place::Memory, &[&name], arguments).await?;
+            match reply.first().and_then(Reply::number) {
+                Some(1) => Ok(true),
+                Some(0) => Ok(false),
+                _ => {
+                    let wait = reply.get(1).and_then(Reply::number).and_then(|wait| u64::try_from(wait).ok());
+                    let said = "The store that instances share has lost which of these were used, so what was made \
+                                before that is refused; begin anew.";
+                    Err(Error::new(Kind::RateLimited, said)
+                        .with_retry_after(Duration::from_millis(wait.unwrap_or(1000))))
+                }
+            }
+        })
+    }
+}
