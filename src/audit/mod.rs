@@ -11,13 +11,17 @@ mod chain;
 mod checkpoint;
 mod copies;
 mod events;
+mod export;
 mod file;
+mod follow;
 mod line;
+mod moment;
 mod place;
 mod process;
 mod query;
 mod queue;
 mod record;
+mod report;
 mod segments;
 mod verify;
 
@@ -31,9 +35,13 @@ use uuid::Uuid;
 
 pub use copies::Sink;
 pub use events::Event;
+pub use export::{Exported, Form, export};
+pub use follow::Follow;
+pub use moment::moment;
 pub use query::{Filter, query, tail};
 pub use record::{Finish, Record, Step};
-pub use verify::{Fault, FaultKind, Report, verify};
+pub use report::{Asked, Count, Refusal, Row, Summary, summarize};
+pub use verify::{Fault, FaultKind, Known, Report, verify};
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
@@ -248,6 +256,11 @@ impl Drop for Entry {
         }
         self.queue.running.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// The public half of the key that signs the checkpoints of an audit file, as text, if it lies beside it.
+pub fn public_key(path: &Path) -> Option<String> {
+    std::fs::read_to_string(checkpoint::beside(path, "pub")).ok()
 }
 
 /// A time-ordered id.

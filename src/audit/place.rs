@@ -39,14 +39,15 @@ impl Opened {
     }
 }
 
+/// Its place on the disk.
 #[cfg(unix)]
-fn id(facts: &Metadata) -> (u64, u64) {
+pub(super) fn id(facts: &Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt as _;
     (facts.dev(), facts.ino())
 }
 
 #[cfg(not(unix))]
-fn id(_facts: &Metadata) -> (u64, u64) {
+pub(super) fn id(_facts: &Metadata) -> (u64, u64) {
     (0, 0)
 }
 

@@ -21,8 +21,12 @@ pub struct Filter {
     pub principal: Option<String>,
     /// The tool, resource or prompt.
     pub tool: Option<String>,
-    /// How it ended.
+    /// How it ended: a result, or the security event that the end is; small and large letters are the same.
     pub result: Option<String>,
+    /// The security event.
+    pub event: Option<String>,
+    /// `read`, `write` or `destroy`.
+    pub effect: Option<String>,
     /// The id of a call.
     pub id: Option<String>,
     /// Not before this time (RFC 3339, UTC).
@@ -40,7 +44,11 @@ impl Filter {
         same(&self.kind, "kind")
             && same(&self.principal, "principal")
             && same(&self.tool, "tool")
-            && same(&self.result, "result")
+            && same(&self.event, "event")
+            && same(&self.effect, "effect")
+            && self.result.as_deref().is_none_or(|wanted| {
+                [text("result"), text("event")].iter().any(|said| said.eq_ignore_ascii_case(wanted))
+            })
             && same(&self.id, "id")
             && self.since.as_deref().is_none_or(|since| text("time") >= since)
             && self.until.as_deref().is_none_or(|until| text("time") < until)
@@ -97,31 +105,30 @@ fn tail_of(path: &Path, count: usize, filter: &Filter) -> Result<Vec<Value>> {
 
 /// Shows every line that is wanted, oldest first, until `show` says enough (false).
 pub fn query(path: &Path, filter: &Filter, mut show: impl FnMut(Value) -> bool) -> Result<()> {
+    each_raw(path, |line| match serde_json::from_slice::<Value>(line) {
+        Ok(line) if filter.wants(&line) => show(line),
+        _ => true,
+    })
+}
+
+/// Shows every line as it is, without its end, until `show` says enough.
+pub(super) fn each_raw(path: &Path, mut show: impl FnMut(&[u8]) -> bool) -> Result<()> {
+    let mut line = Vec::new();
     for file in segments::all(path).map_err(|cause| unreadable(path, cause))? {
-        if !query_one(&file, filter, &mut show)? {
-            break;
+        let opened = File::open(&file).map_err(|cause| unreadable(&file, cause))?;
+        let mut reader = BufReader::with_capacity(1 << 16, opened);
+        loop {
+            line.clear();
+            if reader.read_until(b'\n', &mut line).map_err(|cause| unreadable(&file, cause))? == 0 {
+                break;
+            }
+            line.pop_if(|last| *last == b'\n');
+            if !show(&line) {
+                return Ok(());
+            }
         }
     }
     Ok(())
-}
-
-/// Whether more is wanted.
-fn query_one(path: &Path, filter: &Filter, show: &mut impl FnMut(Value) -> bool) -> Result<bool> {
-    let mut file =
-        BufReader::with_capacity(1 << 16, File::open(path).map_err(|cause| unreadable(path, cause))?);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if file.read_until(b'\n', &mut line).map_err(|cause| unreadable(path, cause))? == 0 {
-            return Ok(true);
-        }
-        if let Ok(line) = serde_json::from_slice::<Value>(&line)
-            && filter.wants(&line)
-            && !show(line)
-        {
-            return Ok(false);
-        }
-    }
 }
 
 pub(super) fn unreadable(path: &Path, cause: std::io::Error) -> Error {

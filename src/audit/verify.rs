@@ -99,9 +99,25 @@ struct Said<'a> {
     last_hash: Option<&'a str>,
 }
 
-/// Checks an audit: the file, and the full ones before it. `head` is the hash of a line noted earlier: if it is in the file, nothing before it was cut off.
-pub fn verify(path: &Path, head: Option<&str>) -> Result<Report> {
-    if let Some(head) = head
+/// What whoever verifies knows beside the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The hash of a line noted earlier: if it is in the file, nothing before it was cut off.
+    pub head: Option<&'a str>,
+    /// It is a part of an audit, and may begin anywhere.
+    pub part: bool,
+}
+
+impl<'a> From<Option<&'a str>> for Known<'a> {
+    fn from(head: Option<&'a str>) -> Self {
+        Self { head, ..Self::default() }
+    }
+}
+
+/// Checks an audit: the file, and the full ones before it.
+pub fn verify<'a>(path: &Path, known: impl Into<Known<'a>>) -> Result<Report> {
+    let known = known.into();
+    if let Some(head) = known.head
         && (head.len() != 64 || !head.bytes().all(|byte| byte.is_ascii_hexdigit()))
     {
         return Err(Error::new(
@@ -112,7 +128,9 @@ pub fn verify(path: &Path, head: Option<&str>) -> Result<Report> {
     let files = segments::all(path).map_err(|cause| unreadable(path, cause))?;
     let mut check = Check {
         path,
-        wanted: head.map(str::to_lowercase),
+        wanted: known.head.map(str::to_lowercase),
+        part: known.part,
+        began: None,
         wanted_at: None,
         verifier: Verifier::beside(path),
         head: Head::START,
@@ -165,6 +183,10 @@ struct Spot {
 struct Check<'a> {
     path: &'a Path,
     wanted: Option<String>,
+    /// The first line may be any.
+    part: bool,
+    /// Which line it was, if not the first of all.
+    began: Option<u64>,
     wanted_at: Option<Spot>,
     verifier: Option<Verifier>,
     head: Head,
@@ -279,6 +301,11 @@ impl Check<'_> {
             self.report.sealed += 1;
         }
         let expected = self.head.seq + 1;
+        if self.part && self.head == Head::START && link.seq > expected {
+            self.began = Some(link.seq);
+            self.head = Head { seq: link.seq - 1, hash: link.prev };
+            return self.follow(bytes, link);
+        }
         if link.seq > expected {
             let (missing, place) = (link.seq - expected, self.place(number));
             let said = match self.missing.take() {
@@ -424,6 +451,11 @@ impl Check<'_> {
                 ));
             }
             None => {}
+        }
+        if let Some(seq) = self.began {
+            unproven.push(format!(
+                "What stood before: this is a part of an audit, and begins with its line {seq}."
+            ));
         }
         if let Some(lines) = self.deleted {
             unproven.push(format!(

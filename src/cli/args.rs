@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::audit_args::Audit;
+
 const AFTER: &str = "\
 Try it without an account:
   bartizan demo                                  the whole story in ten seconds
@@ -343,48 +345,6 @@ pub(crate) enum FactorAction {
         name: String,
         #[command(flatten)]
         key: OperatorFlags,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Audit {
-    #[command(flatten)]
-    pub(crate) state: StateFlags,
-    /// The log; the configuration's unless given.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(crate) file: Option<PathBuf>,
-    #[command(subcommand)]
-    pub(crate) action: AuditAction,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditAction {
-    /// Prove that no line was edited, deleted or reordered; name the first that was.
-    Verify {
-        /// The hash of a line known from elsewhere: proves that nothing was cut off after it.
-        #[arg(long, value_name = "HASH")]
-        head: Option<String>,
-    },
-    /// Print the last lines.
-    Tail {
-        /// How many.
-        #[arg(short = 'n', default_value_t = 20)]
-        lines: usize,
-    },
-    /// Print the lines that match every filter.
-    Query {
-        /// Only this principal's.
-        #[arg(long)]
-        principal: Option<String>,
-        /// Only this tool's.
-        #[arg(long)]
-        tool: Option<String>,
-        /// Only these outcomes.
-        #[arg(long)]
-        outcome: Option<String>,
-        /// Only lines from this time on (RFC 3339).
-        #[arg(long)]
-        since: Option<String>,
     },
 }
 

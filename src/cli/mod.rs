@@ -8,6 +8,7 @@
 mod approvals;
 mod args;
 mod audit;
+mod audit_args;
 mod call;
 mod check;
 mod demo;

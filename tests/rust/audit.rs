@@ -269,12 +269,12 @@ async fn cutting_the_end_off_shows_against_a_head_or_a_checkpoint() {
     let whole = fs::read_to_string(place.file()).unwrap();
     let report = good(&place.file());
     assert!(report.unproven.iter().any(|text| text.contains("--head")), "{:?}", report.unproven);
-    let proven = verify(&place.file(), Some(&report.head)).unwrap();
+    let proven = verify(&place.file(), Some(report.head.as_str())).unwrap();
     assert!(proven.is_good() && proven.unproven.is_empty(), "{:?}", proven.unproven);
 
     let cut = whole.lines().take(8).collect::<Vec<_>>().join("\n") + "\n";
     fs::write(place.file(), &cut).unwrap();
-    let by_head = verify(&place.file(), Some(&report.head)).unwrap();
+    let by_head = verify(&place.file(), Some(report.head.as_str())).unwrap();
     assert_eq!(fault(&by_head).0, FaultKind::Truncated);
     assert_eq!(
         fault(&verify(&place.file(), None).unwrap()).0,

@@ -95,7 +95,7 @@ async fn a_full_file_is_left_for_the_next_and_the_chain_goes_on() {
     let report = good(&place.file());
     assert_eq!((report.calls, report.open_calls), (1500, 0));
     assert_eq!(report.files, place.files() as u64 + 1);
-    assert!(verify(&place.file(), Some(&report.head)).unwrap().unproven.is_empty());
+    assert!(verify(&place.file(), Some(report.head.as_str())).unwrap().unproven.is_empty());
     // A head that was noted long ago is in one of them.
     let first = fs::read_to_string(place.full(1)).unwrap();
     let line: Value = serde_json::from_str(first.lines().nth(7).unwrap()).unwrap();

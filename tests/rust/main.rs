@@ -20,6 +20,7 @@ mod architecture;
 mod audit;
 mod audit_events;
 mod audit_files;
+mod audit_reports;
 mod audit_shared;
 mod batches;
 mod client;
