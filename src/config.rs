@@ -61,6 +61,8 @@ pub struct Config {
     pub audit: crate::audit::Config,
     /// The HTTP endpoint.
     pub http: crate::transport::Config,
+    /// Access tokens of authorization servers.
+    pub oauth: crate::identity::oauth::Config,
     /// The way out to upstreams.
     pub egress: crate::http::Config,
     /// Logs on standard error.

@@ -1,7 +1,7 @@
 //! The door: who may come in over HTTP.
 //!
 //! Owns [`App::serve_http`] and what it is made of: the ways in, and the counts of what each key was used for. The idea:
-//! HTTP always authenticates; where there is no key yet, one is made for whoever started the server.
+//! HTTP always authenticates; where there is neither a key nor another way in, a key is made for whoever started the server.
 //!
 //! Must not: know a request.
 
@@ -70,10 +70,11 @@ impl App {
         let (catalog, first) = (self.catalog.clone(), self.line());
         let limiter = move || catalog.now().line().unwrap_or(&first).limiter().clone();
         let watch = Arc::new(Refusals::new(self.audit.clone(), limiter, self.clock.clone()));
-        let endpoint =
-            crate::transport::http::Endpoint::new(self.handler(), door.authenticator, config.http.clone())
-                .watched_by(watch)
-                .timed_by(self.clock.clone());
+        let mut http = config.http.clone();
+        http.allowed_hosts.extend(config.oauth.host());
+        let endpoint = crate::transport::http::Endpoint::new(self.handler(), door.authenticator, http)
+            .watched_by(watch)
+            .timed_by(self.clock.clone());
         ready(&Reachable { address, key_file: door.key_file, open: no_auth });
         // subscriptions end in order when connections do, not when the last of them is cut
         let stop = async {
@@ -102,7 +103,9 @@ impl App {
         }
         let keys = KeyStore::open(self.state.path(), self.clock.clone())?;
         let (path, mut key_file, mut held) = (self.state.file("http.key"), None, None);
+        // where tokens are accepted nobody needs a key to begin with
         if keys.is_empty()
+            && !config.oauth.is_on()
             && let Some(minted) = keys.mint_first(&path, &Grant { owner: user(), ..Grant::named("local") })?
         {
             held = Some(self.redactor.hold(&minted.key, "bartizan"));
@@ -111,7 +114,7 @@ impl App {
             key_file = Some(path);
         }
         self.tell_of_old(&keys, &config.keys);
-        let callers = Callers::with_keys(keys.clone());
+        let callers = Callers::with_keys(keys.clone()).and_tokens(self.tokens(config)?);
         let authenticator = Arc::new(Trusting::new(Arc::new(callers), &config.approvals.trust_clients));
         Ok(Door { authenticator, keys: Some(keys), key_file, _held: held })
     }

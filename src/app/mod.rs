@@ -10,6 +10,7 @@ mod door;
 mod halt;
 mod reload;
 mod sources;
+mod tokens;
 mod trust;
 mod watch;
 
@@ -376,6 +377,7 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
     config.profile.name().clone_into(&mut config.approvals.profile);
     config.limits.check()?;
     config.approvals.check()?;
+    config.oauth.vet()?;
     if config.tasks.ttl_seconds <= config.calls.longest_task_seconds {
         return Err(Error::new(
             Kind::BadConfig,

@@ -35,6 +35,7 @@ const FIXED: &[&str] = &[
     "approvals",
     "audit",
     "http",
+    "oauth",
     "tasks",
     "log.json",
 ];
@@ -229,6 +230,7 @@ mod tests {
             ("[approvals]\ntrust_clients = [\"key:x\"]", "approvals.trust_clients"),
             ("[log]\njson = true", "log.json"),
             ("[server]\npage_size = 7", "server.page_size"),
+            ("[oauth]\nleeway_seconds = 7", "oauth.leeway_seconds"),
         ] {
             assert_eq!(fixed(&before, &config(text)).as_deref(), Some(name), "{text}");
         }

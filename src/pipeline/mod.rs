@@ -14,6 +14,7 @@ mod cut;
 mod execute;
 mod gate;
 mod permit;
+mod reach;
 mod redact;
 mod sight;
 mod telling;
@@ -317,10 +318,12 @@ impl Line {
         Ok(Outcome::Done(clean))
     }
 
-    /// Whether this principal sees it in a list: switched on, and not denied for every argument.
+    /// Whether this principal sees it in a list: switched on, and not denied for every argument, or for want of scopes
+    /// that it may ask for.
     pub fn visible(&self, principal: &Principal, spec: &ToolSpec) -> bool {
         let resource = spec.resource();
-        self.parts.filter.passes(&resource) && self.parts.policy.lists(principal, &resource)
+        let listed = self.parts.filter.passes(&resource) && self.parts.policy.lists(principal, &resource);
+        listed || self.lacks(principal, spec).is_some()
     }
 
     /// Whether a call is answered as if there were no such tool, whatever the arguments.

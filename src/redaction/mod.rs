@@ -13,12 +13,13 @@ mod known;
 mod looks;
 mod marks;
 mod names;
+mod passing;
 mod rules;
 mod scan;
 mod walk;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit, Mac};
@@ -30,6 +31,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Digest, Value};
 use crate::secret::Secret;
 use known::Known;
+use passing::Passing;
 use scan::Found;
 
 /// How every marker begins.
@@ -74,6 +76,7 @@ struct Rules {
 struct Lore {
     known: ArcSwap<Known>,
     learning: Mutex<()>,
+    passing: RwLock<Passing>,
 }
 
 impl Lore {
@@ -101,6 +104,25 @@ impl Drop for Held {
 impl std::fmt::Debug for Held {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Held(..)")
+    }
+}
+
+/// A credential of somebody else's that passes through, such as the token a caller shows: arguments that hold it, or a
+/// part of it, are refused until this is dropped.
+pub struct Passes {
+    lore: Arc<Lore>,
+    token: Secret,
+}
+
+impl Drop for Passes {
+    fn drop(&mut self) {
+        self.lore.passing.write().unwrap_or_else(PoisonError::into_inner).remove(self.token.expose());
+    }
+}
+
+impl std::fmt::Debug for Passes {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Passes(..)")
     }
 }
 
@@ -172,6 +194,14 @@ impl Redactor {
     pub fn hold(&self, secret: &Secret, label: &'static str) -> Held {
         self.0.lore.replace(|known| known.held(secret, label));
         Held { lore: Arc::clone(&self.0.lore), secret: secret.clone() }
+    }
+
+    /// Keeps a caller's token out of arguments. Many can pass at a time; the more there are, the more it costs to take
+    /// one in, and not to look for them.
+    #[must_use]
+    pub fn pass(&self, token: &Secret) -> Passes {
+        self.0.lore.passing.write().unwrap_or_else(PoisonError::into_inner).add(token.expose());
+        Passes { lore: Arc::clone(&self.0.lore), token: token.clone() }
     }
 
     /// Removes what is not for reading (as [`Redactor::clean`] does), then secrets. Borrowed when nothing changes.
@@ -265,7 +295,13 @@ impl Redactor {
         let known = self.0.lore.known.load();
         let mut found = Vec::new();
         known.scan(&text, &mut found);
-        text.contains(MARKER) || !found.is_empty() || known.is(&text).is_some()
+        text.contains(MARKER) || !found.is_empty() || known.is(&text).is_some() || self.passes(&text)
+    }
+
+    /// Whether a text holds a token that passes through.
+    fn passes(&self, text: &str) -> bool {
+        let passing = self.0.lore.passing.read().unwrap_or_else(PoisonError::into_inner);
+        !passing.is_empty() && passing.is_in(text)
     }
 
     /// Secrets out of a text that is already clean.

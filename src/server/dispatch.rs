@@ -189,6 +189,7 @@ impl Server {
             Err(error) => return Err(self.unheard(visit, method, entry, error).await),
         };
         let Some(entry) = entry else { return Err(self.unheard(visit, method, None, unknown(method)).await) };
+        self.reaches(visit, method, &now, entry).await?;
         if let Some(facts) = &visit.headers
             && !entry.mirrors().is_empty()
         {
@@ -237,6 +238,7 @@ impl Server {
         let Some((entry, arguments)) = now.resource(&uri) else {
             return Err(self.unheard(visit, method, None, self.no_such_resource(&uri)).await);
         };
+        self.reaches(visit, method, &now, &entry).await?;
         let effect = entry.spec().effect;
         let answers =
             self.incoming(visit, effect, (method, &uri), params, &arguments).await.map_err(|error| {
@@ -275,6 +277,7 @@ impl Server {
             Err(error) => return Err(self.unheard(visit, method, entry, error).await),
         };
         let Some(entry) = entry else { return Err(self.unheard(visit, method, None, unknown(method)).await) };
+        self.reaches(visit, method, &now, entry).await?;
         let answers = self
             .incoming(visit, entry.spec().effect, (method, &name), params, &arguments)
             .await
@@ -439,6 +442,20 @@ impl Server {
             next = Some(kept);
         }
         Err(Error::new(Kind::ToolFailed, "The call asked more often than a call may; it was given up."))
+    }
+
+    /// Refuses a call whose caller has to ask for more scopes first.
+    async fn reaches(
+        &self,
+        visit: &Visit,
+        method: &'static str,
+        now: &crate::catalog::Snapshot,
+        entry: &Arc<Entry>,
+    ) -> Result<()> {
+        match self.line(now).lacks(&visit.principal, entry.spec()) {
+            None => Ok(()),
+            Some(scopes) => Err(self.unheard(visit, method, Some(entry), faults::lacking(&scopes)).await),
+        }
     }
 
     /// What was wrong before the line was reached; what is hidden is not told apart from what is not there by it.

@@ -15,7 +15,23 @@ use crate::transport::Answer;
 
 /// An error, answered.
 pub(super) fn answer(revision: Revision, id: Option<&Id>, error: &Error) -> Answer {
-    with_status(revision, id, error, revision.status(error.kind()))
+    let needs = lacked(error);
+    let status = if needs.is_empty() { revision.status(error.kind()) } else { 403 };
+    Answer { needs, ..with_status(revision, id, error, status) }
+}
+
+/// The caller's token does not reach far enough; all scopes that are needed go with it.
+pub(super) fn lacking(scopes: &[String]) -> Error {
+    let said = "The access token does not have the scopes that this call needs; ask the authorization server for them.";
+    Error::new(Kind::Forbidden, said).with_detail(json!({"scopes": scopes}))
+}
+
+/// Those scopes, where that is what an error says.
+fn lacked(error: &Error) -> Vec<String> {
+    let scopes =
+        error.detail().filter(|_| error.kind() == Kind::Forbidden).and_then(|detail| detail.get("scopes"));
+    let scopes = scopes.and_then(Value::as_array).into_iter().flatten();
+    scopes.filter_map(Value::as_str).map(String::from).collect()
 }
 
 /// An error, answered under a status of its own.

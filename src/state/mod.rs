@@ -7,8 +7,11 @@
 //!
 //! Must not: know what is in the files, or read the environment; the path is handed in.
 
+mod once;
 mod seal;
 pub mod shared;
+
+pub use once::Remembered;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};

@@ -29,6 +29,7 @@ BLOCKS = {
     "configuration.md": 3,
     "connectors.md": 6,
     "python.md": 7,
+    "sign-in.md": 3,
 }
 DEADLINE = 60
 WIDGETS = """\
@@ -218,6 +219,7 @@ def test_every_setting_is_documented() -> None:
         "redaction": "redaction/mod.rs",
         "audit": "audit/mod.rs",
         "http": "transport/config.rs",
+        "oauth": "identity/oauth/config.rs",
         "egress": "http/settings.rs",
         "server": "server/config.rs",
         "log": "telemetry/logs.rs",

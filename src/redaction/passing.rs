@@ -1,0 +1,212 @@
+//! Credentials that pass through.
+//!
+//! Owns [`Passing`]: pieces of the tokens that callers show, for as long as those are in use. The idea: there are many
+//! of them, and they are long and random, so what is kept is a hash of every piece of sixteen letters, in the spellings
+//! a program would send it on in; a text is searched in one pass, whatever is kept. The tokens themselves are not kept.
+//!
+//! Must not: know whose a token is.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+
+/// Letters of a piece.
+const WIDTH: usize = 16;
+/// Pieces of a spelling other than the plain one.
+const FEW: usize = 4;
+/// Bits of the filter that is asked first.
+const FILTER: usize = 1 << 20;
+
+/// Pieces of tokens.
+pub(super) struct Passing {
+    /// By rolling hash: the digest, and how many tokens have it.
+    pieces: HashMap<u64, ([u8; 16], usize)>,
+    filter: Vec<u64>,
+    /// The base of the rolling hash: nobody outside can make texts that collide.
+    base: u64,
+    /// Its power that leaves the window.
+    leaving: u64,
+    released: usize,
+}
+
+impl Default for Passing {
+    fn default() -> Self {
+        let base = rand::random::<u64>() | 1;
+        let leaving = (1..WIDTH).fold(1_u64, |power, _| power.wrapping_mul(base));
+        Self { pieces: HashMap::new(), filter: Vec::new(), base, leaving, released: 0 }
+    }
+}
+
+impl Passing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn hash(&self, piece: &[u8]) -> u64 {
+        piece.iter().fold(0, |hash, byte| hash.wrapping_mul(self.base).wrapping_add(u64::from(*byte) + 1))
+    }
+
+    fn mark(&mut self, hash: u64) {
+        if self.filter.is_empty() {
+            self.filter = vec![0; FILTER / 64];
+        }
+        let bit = place(hash);
+        self.filter[bit / 64] |= 1 << (bit % 64);
+    }
+
+    /// Takes a token in. What of it is public (header and claims of a signed one) is left out: other tokens begin alike.
+    pub(super) fn add(&mut self, token: &str) {
+        for piece in pieces(token) {
+            let hash = self.hash(&piece);
+            self.pieces.entry(hash).or_insert((digest(&piece), 0)).1 += 1;
+            self.mark(hash);
+        }
+    }
+
+    /// Lets it go.
+    pub(super) fn remove(&mut self, token: &str) {
+        for piece in pieces(token) {
+            let hash = self.hash(&piece);
+            if let Some((_, count)) = self.pieces.get_mut(&hash) {
+                *count -= 1;
+                if *count == 0 {
+                    self.pieces.remove(&hash);
+                }
+            }
+        }
+        self.released += 1;
+        if self.pieces.is_empty() || self.released >= 256 {
+            self.released = 0;
+            self.filter.clear();
+            let kept: Vec<u64> = self.pieces.keys().copied().collect();
+            kept.into_iter().for_each(|hash| self.mark(hash));
+        }
+    }
+
+    /// Whether a text holds a piece of a token.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        let bytes = text.as_bytes();
+        if self.filter.is_empty() || bytes.len() < WIDTH {
+            return false;
+        }
+        let mut hash = self.hash(&bytes[..WIDTH]);
+        let mut end = WIDTH;
+        loop {
+            let bit = place(hash);
+            if self.filter[bit / 64] >> (bit % 64) & 1 == 1
+                && self.pieces.get(&hash).is_some_and(|(known, _)| *known == digest(&bytes[end - WIDTH..end]))
+            {
+                return true;
+            }
+            let Some(next) = bytes.get(end) else { return false };
+            let gone = (u64::from(bytes[end - WIDTH]) + 1).wrapping_mul(self.leaving);
+            hash = hash.wrapping_sub(gone).wrapping_mul(self.base).wrapping_add(u64::from(*next) + 1);
+            end += 1;
+        }
+    }
+}
+
+/// Where in the filter a hash is.
+#[allow(clippy::cast_possible_truncation, reason = "twenty bits are left")]
+fn place(hash: u64) -> usize {
+    (hash >> 44) as usize
+}
+
+fn digest(piece: &[u8]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&Sha256::digest(piece)[..16]);
+    short
+}
+
+/// The pieces of a token, in every spelling. A fragment of 31 letters holds one.
+fn pieces(token: &str) -> Vec<Vec<u8>> {
+    let secret = match token.rsplit_once('.') {
+        Some((_, signature)) if signature.len() >= WIDTH => signature,
+        _ => token,
+    };
+    let bytes = secret.as_bytes();
+    let mut all = Vec::new();
+    let mut cut = |spelling: &[u8], most: usize| {
+        all.extend(spelling.chunks_exact(WIDTH).take(most).map(<[u8]>::to_vec));
+        if spelling.len() >= WIDTH {
+            all.push(spelling[spelling.len() - WIDTH..].to_vec());
+        }
+    };
+    cut(bytes, usize::MAX);
+    cut(&bytes.iter().rev().copied().collect::<Vec<u8>>(), FEW);
+    let hex = |upper: bool, before: &str| -> String {
+        bytes
+            .iter()
+            .map(|byte| if upper { format!("{before}{byte:02X}") } else { format!("{before}{byte:02x}") })
+            .collect()
+    };
+    for before in ["", "%"] {
+        cut(hex(true, before).as_bytes(), FEW);
+        cut(hex(false, before).as_bytes(), FEW);
+    }
+    for shift in 0..3 {
+        let mut padded = vec![0; shift];
+        padded.extend_from_slice(bytes);
+        let skip = [0, 2, 3][shift];
+        let take = (padded.len() * 8 / 6).saturating_sub(skip);
+        for encoded in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
+            cut(&encoded.as_bytes()[skip..skip + take], FEW);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm5hIn0.\
+                         4vQ7yW2mKc9Zt1XbR8uLd5Hs0PjNfAoGiE3kVxYwTqMzBnCrDpFlJhSgUaIeOy6-_vQ7yW2mKc9Zt1XbR8uLdw";
+    const OTHER: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm5hIn0.\
+                         zzQ7yW2mKc9Zt2XbR8uLd5Hs0PjNfBoGiE3kVxYwTqMzCnCrDpFlJhSgUbIeOy6-_vQ7yW2mKc9Zt3XbR8uLdw";
+
+    #[test]
+    fn a_token_is_found_in_every_spelling_and_in_parts() {
+        let mut passing = Passing::default();
+        passing.add(TOKEN);
+        let signature = TOKEN.rsplit_once('.').unwrap().1;
+        let hex: String = TOKEN.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let percent: String = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        for text in [
+            TOKEN.to_owned(),
+            format!("see {TOKEN}."),
+            signature[7..50].to_owned(),
+            signature[signature.len() - 31..].to_owned(),
+            TOKEN.chars().rev().collect(),
+            hex.to_uppercase(),
+            hex,
+            percent,
+            STANDARD.encode(TOKEN),
+            STANDARD.encode(format!("x{TOKEN}yy")),
+            URL_SAFE_NO_PAD.encode(format!("xx{TOKEN}")),
+        ] {
+            assert!(passing.is_in(&text), "{text}");
+        }
+        for text in ["", "short", OTHER, &TOKEN[..40], &"a".repeat(10_000)] {
+            assert!(!passing.is_in(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_let_go_is_forgotten_and_what_two_hold_is_not() {
+        let mut passing = Passing::default();
+        passing.add(TOKEN);
+        passing.add(TOKEN);
+        passing.add(OTHER);
+        passing.remove(TOKEN);
+        assert!(passing.is_in(TOKEN) && passing.is_in(OTHER));
+        passing.remove(TOKEN);
+        assert!(!passing.is_in(TOKEN) && passing.is_in(OTHER));
+        passing.remove(OTHER);
+        assert!(passing.is_empty() && !passing.is_in(OTHER));
+    }
+}

@@ -1,0 +1,152 @@
+//! Ids that may be used once, where one process alone has to know.
+//!
+//! Owns [`Remembered`], which keeps [`Once`] in memory. The idea: whoever asks first about an id is told so, and nobody
+//! else until the id has ended by itself; what cannot be remembered counts as used, so that a full memory refuses and
+//! never forgets.
+//!
+//! Must not: keep an id itself (a digest comes in), or let one namespace fill the memory for all others.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::shared::Once;
+use crate::clock::SharedClock;
+use crate::error::{Error, Kind, Result};
+use crate::json::Digest;
+
+/// Parts with a lock each.
+const PARTS: usize = 16;
+
+/// Ids of this process.
+pub struct Remembered {
+    parts: [Mutex<Part>; PARTS],
+    most: usize,
+    clock: SharedClock,
+}
+
+#[derive(Default)]
+struct Part {
+    /// When each ends.
+    ends: HashMap<(Box<str>, [u8; 32]), Duration>,
+    /// How many each namespace has.
+    each: HashMap<Box<str>, usize>,
+    /// No look for ended ones before this.
+    swept: Duration,
+}
+
+impl Part {
+    fn sweep(&mut self, now: Duration) {
+        self.swept = now + Duration::from_secs(1);
+        let each = &mut self.each;
+        self.ends.retain(|(namespace, _), ends| {
+            let stays = *ends > now;
+            if !stays && let Some(count) = each.get_mut(namespace) {
+                *count -= 1;
+            }
+            stays
+        });
+        each.retain(|_, count| *count > 0);
+    }
+}
+
+impl Remembered {
+    /// At most `most` ids; a namespace has at most a quarter of them.
+    pub fn new(most: usize, clock: SharedClock) -> Self {
+        Self { parts: std::array::from_fn(|_| Mutex::default()), most: (most / PARTS).max(4), clock }
+    }
+
+    fn take(&self, namespace: &str, id: [u8; 32], ttl: Duration) -> Result<bool> {
+        let now = self.clock.monotonic();
+        let mut part = self.parts[usize::from(id[0]) % PARTS].lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (Box::from(namespace), id);
+        if part.ends.get(&key).is_some_and(|ends| *ends > now) {
+            return Ok(false);
+        }
+        let share = self.most / 4;
+        let full = |part: &Part| {
+            part.ends.len() >= self.most || part.each.get(namespace).is_some_and(|count| *count >= share)
+        };
+        if full(&part) && part.swept <= now {
+            part.sweep(now);
+        }
+        if full(&part) {
+            let message = "Too many ids that may be used once are in use; try again later.";
+            return Err(Error::new(Kind::RateLimited, message).with_retry_after(Duration::from_secs(1)));
+        }
+        let namespace = key.0.clone();
+        if part.ends.insert(key, now + ttl).is_none() {
+            *part.each.entry(namespace).or_default() += 1;
+        }
+        Ok(true)
+    }
+}
+
+impl Once for Remembered {
+    fn first<'a>(
+        &'a self,
+        namespace: &'a str,
+        id: &'a Digest,
+        _made: Option<Duration>,
+        ttl: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>> {
+        Box::pin(std::future::ready(self.take(namespace, id.0, ttl)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn id(number: u32) -> [u8; 32] {
+        let mut id = [0; 32];
+        id[1..5].copy_from_slice(&number.to_be_bytes());
+        id
+    }
+
+    #[test]
+    fn an_id_is_new_once_until_it_has_ended() {
+        let clock = ManualClock::at(Duration::from_secs(1000));
+        let once = Remembered::new(1000, clock.clone());
+        let minute = Duration::from_mins(1);
+        assert!(once.take("a", id(1), minute).unwrap());
+        assert!(!once.take("a", id(1), minute).unwrap());
+        assert!(once.take("b", id(1), minute).unwrap(), "another namespace");
+        clock.advance(minute);
+        assert!(once.take("a", id(1), minute).unwrap());
+        assert!(!once.take("a", id(1), minute).unwrap());
+    }
+
+    #[test]
+    fn a_full_store_refuses_and_nobody_fills_it_for_others() {
+        let clock = ManualClock::at(Duration::from_secs(1000));
+        let once = Remembered::new(PARTS * 40, clock.clone());
+        let minute = Duration::from_mins(1);
+        let taken = (0..100).filter(|number| once.take("greedy", id(*number), minute).is_ok()).count();
+        assert_eq!(taken, 10);
+        assert!(once.take("modest", id(0), minute).unwrap());
+        for other in 0..10 {
+            for number in 0..10 {
+                let _ = once.take(&format!("n{other}"), id(number), minute);
+            }
+        }
+        assert_eq!(once.take("late", id(0), minute).unwrap_err().kind(), Kind::RateLimited);
+        assert!(!once.take("greedy", id(0), minute).unwrap(), "and has forgotten nothing");
+        clock.advance(minute);
+        assert!(once.take("late", id(0), minute).unwrap(), "what has ended makes room");
+    }
+
+    #[test]
+    fn of_many_at_once_one_is_first() {
+        let once = Remembered::new(1000, ManualClock::at(Duration::from_secs(1)));
+        let firsts = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..32)
+                .map(|_| scope.spawn(|| once.take("a", id(7), Duration::from_mins(1)).unwrap()))
+                .collect();
+            all.into_iter().map(|one| one.join().unwrap()).filter(|first| *first).count()
+        });
+        assert_eq!(firsts, 1);
+    }
+}
