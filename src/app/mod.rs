@@ -135,6 +135,7 @@ impl App {
         known_toolsets(&config, tools.iter().chain(&extra.tools).map(|tool| tool.spec()))?;
         let catalog = Arc::new(Catalog::build(tools)?);
         catalog.add(extra.tools)?;
+        fit(&policy, &catalog)?;
 
         let line = Line::new(LineParts {
             audit: audit.clone(),
@@ -425,6 +426,12 @@ async fn shared(
         })?),
     };
     Shared::open(&config.store, password, keys.clone(), state.clone(), clock.clone()).await.map(Some)
+}
+
+/// Policies that cannot be meant for the tools that there are.
+fn fit(policy: &Policy, catalog: &Catalog) -> Result<()> {
+    let now = catalog.now();
+    policy.fit(&mut List::ALL.iter().flat_map(|list| now.list(*list)).map(|entry| entry.spec().resource()))
 }
 
 /// A toolset that is asked for and that nothing belongs to is a mistake, not an empty list.

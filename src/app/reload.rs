@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sources::{self, Sources, Stand};
-use super::{App, known_toolsets, settle};
+use super::{App, fit, known_toolsets, settle};
 use crate::audit::Event;
 use crate::catalog::{Catalog, List};
 use crate::config::Config;
@@ -154,6 +154,7 @@ impl App {
         let now = self.catalog.now();
         let stay = || now.added().map(|entry| entry.tool().clone());
         let checked = Catalog::build(tools.iter().cloned().chain(stay()).collect()).and_then(|all| {
+            fit(&policy, &all)?;
             let all = all.now();
             known_toolsets(&config, List::ALL.iter().flat_map(|list| all.list(*list)).map(|one| one.spec()))
         });

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::audit_args::Audit;
+use super::policy_args::Policy;
 
 const AFTER: &str = "\
 Try it without an account:
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Approvals(Approvals),
     /// Issue, list, rotate and revoke the API keys that HTTP clients call with.
     Key(Key),
+    /// Check policies, see why a call is allowed, asked about or denied, and test that.
+    Policy(Policy),
     /// Verify and read the audit log.
     Audit(Audit),
     /// Stop writes or everything, at once, in every process of the state directory.
@@ -388,6 +391,7 @@ impl Command {
             Self::Call(typed) => typed.json,
             Self::Approvals(typed) => typed.state.json,
             Self::Key(typed) => typed.state.json,
+            Self::Policy(typed) => typed.is_json(),
             Self::Audit(typed) => typed.state.json,
             Self::Freeze(typed) => typed.state.json,
             Self::Unfreeze(typed) => typed.state.json,

@@ -17,6 +17,8 @@ mod freeze;
 mod hushed;
 mod key;
 mod operator;
+mod policy;
+mod policy_args;
 mod practice;
 mod screen;
 mod serve;
@@ -102,6 +104,7 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Call(typed) => block_on(call::run(&typed, loader, screen)),
         Command::Approvals(typed) => approvals::run(&typed, screen),
         Command::Key(typed) => key::run(&typed, screen),
+        Command::Policy(typed) => block_on(unless_stopped(policy::run(&typed, loader, screen))),
         Command::Audit(typed) => audit::run(&typed, screen),
         Command::Freeze(typed) => freeze::freeze(&typed, screen),
         Command::Unfreeze(typed) => freeze::unfreeze(&typed, screen),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use cedar_policy::RestrictedExpression;
 
-use super::reads::{Kind, Reads};
+use super::reads::{Kind, Path, Reads};
 use crate::json::{Map, Value};
 
 /// An argument that a policy needs cannot be given to it.
@@ -24,19 +24,36 @@ pub(super) fn record(
 ) -> Result<RestrictedExpression, Unmappable> {
     let mut root = Node::default();
     for (path, kind) in &reads.paths {
-        let mut at = Some(arguments);
-        let mut value = None;
-        for name in path {
-            value = at.and_then(|object| object.get(name));
-            at = value.and_then(Value::as_object);
-        }
-        match value {
+        match value(arguments, path) {
             None if may_be_given(input, input, path, 0) => return Err(Unmappable),
             None => {}
             Some(value) => root.put(path, leaf(kind, value)?),
         }
     }
     root.into_expression()
+}
+
+/// The reads that cannot be given: each with its type, and whether it is absent.
+pub(super) fn troubles<'a>(
+    reads: &'a Reads,
+    arguments: &Map<String, Value>,
+    input: &Value,
+) -> Vec<(&'a Path, &'a Kind, bool)> {
+    let mut found = Vec::new();
+    for (path, kind) in &reads.paths {
+        match value(arguments, path) {
+            None if may_be_given(input, input, path, 0) => found.push((path, kind, true)),
+            Some(value) if leaf(kind, value).is_err() => found.push((path, kind, false)),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn value<'a>(arguments: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
+    let (last, objects) = path.split_last()?;
+    let inside = objects.iter().try_fold(arguments, |at, name| at.get(name)?.as_object());
+    inside?.get(last)
 }
 
 enum Leaf {

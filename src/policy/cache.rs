@@ -30,6 +30,8 @@ struct Slot {
     scopes: BTreeSet<String>,
     roles: BTreeSet<String>,
     tenant: Option<String>,
+    issuer: Option<Arc<str>>,
+    bearer: Option<Arc<str>>,
     name: Box<str>,
     family: &'static str,
     effect: Effect,
@@ -48,6 +50,8 @@ impl Slot {
             && self.scopes == principal.scopes
             && self.roles == principal.roles
             && self.tenant == principal.tenant
+            && self.issuer == principal.issuer
+            && self.bearer == principal.bearer
             && self.family == resource.family
             && self.effect == resource.effect
             && *self.toolset == *resource.toolset
@@ -93,6 +97,8 @@ impl Cache {
             scopes: principal.scopes.clone(),
             roles: principal.roles.clone(),
             tenant: principal.tenant.clone(),
+            issuer: principal.issuer.clone(),
+            bearer: principal.bearer.clone(),
             name: resource.name.into(),
             family: resource.family,
             effect: resource.effect,

@@ -5,22 +5,23 @@
 //!
 //! Must not: know the line.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet,
-    PrincipalConstraint, Request, ResourceConstraint, RestrictedExpression,
+    Authorizer, Context, Decision, Entities, EntityUid, PolicySet, Request, RestrictedExpression,
 };
 
 use super::arguments;
 use super::cache::{Cache, Known};
+use super::entities::{Cast, Head, Names, entities};
+use super::fits::{self, Finding};
 use super::load::{self, Loaded};
+use super::published;
 use super::reads::Reads;
 use super::{Config, Deciding, Resource, Verdict};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
-use crate::principal::{Principal, PrincipalKind};
+use crate::principal::Principal;
 
 /// What the policies say about one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,48 +42,11 @@ impl Judgement {
 
 /// A set of policies, checked and ready.
 pub struct Policy {
-    loaded: Loaded,
+    pub(super) loaded: Loaded,
     authorizer: Authorizer,
-    names: Names,
+    pub(super) names: Names,
     cache: Cache,
     profile: String,
-}
-
-/// Names that would otherwise be parsed for each call.
-struct Names {
-    principal: EntityTypeName,
-    role: EntityTypeName,
-    tool: EntityTypeName,
-    toolset: EntityTypeName,
-    call: EntityUid,
-    unattended: EntityUid,
-}
-
-impl Names {
-    fn new() -> Result<Self> {
-        let name = |text: &str| {
-            text.parse::<EntityTypeName>()
-                .map_err(|cause| Error::new(Kind::Internal, "A Cedar name is not one.").with_source(cause))
-        };
-        let action = name("Action")?;
-        let uid = |text| EntityUid::from_type_name_and_id(action.clone(), EntityId::new(text));
-        Ok(Self {
-            principal: name("Principal")?,
-            role: name("Role")?,
-            tool: name("Tool")?,
-            toolset: name("Toolset")?,
-            call: uid("call"),
-            unattended: uid("callUnattended"),
-        })
-    }
-}
-
-/// The Cedar entities of one call.
-struct Cast {
-    principal: EntityUid,
-    roles: HashSet<EntityUid>,
-    tool: EntityUid,
-    toolset: EntityUid,
 }
 
 impl Policy {
@@ -114,11 +78,49 @@ impl Policy {
     }
 
     /// What policies are told beside the entities.
-    fn context(&self, arguments: Option<RestrictedExpression>) -> Option<Context> {
+    pub(super) fn context(&self, arguments: Option<RestrictedExpression>) -> Option<Context> {
         let profile = RestrictedExpression::new_string(self.profile.clone());
         let pairs = [("profile", Some(profile)), ("arguments", arguments)];
         let pairs = pairs.into_iter().filter_map(|(name, value)| Some((String::from(name), value?)));
         Context::from_pairs(pairs).ok()
+    }
+
+    /// What of these policies does not fit these tools; fatal findings first.
+    pub fn findings<'a>(&self, tools: &mut dyn Iterator<Item = Resource<'a>>) -> Vec<Finding> {
+        let mut found = fits::check(&self.loaded, tools);
+        found.sort_by_key(|finding| !finding.fatal);
+        found
+    }
+
+    /// Refuses policies that cannot be meant for these tools; what may become right later is only logged.
+    pub fn fit<'a>(&self, tools: &mut dyn Iterator<Item = Resource<'a>>) -> Result<()> {
+        for finding in self.findings(tools) {
+            if finding.fatal {
+                return Err(Error::new(Kind::BadConfig, finding.to_string()));
+            }
+            tracing::warn!(finding = %finding, "a policy may not say what it should");
+        }
+        Ok(())
+    }
+
+    /// The schema of what these policies may name, in Cedar's JSON form.
+    pub fn schema<'a>(&self, tools: &mut dyn Iterator<Item = Resource<'a>>) -> Value {
+        published::cedar(&self.loaded.reads, tools)
+    }
+
+    /// The same in Cedar's own language.
+    pub fn schema_text<'a>(&self, tools: &mut dyn Iterator<Item = Resource<'a>>) -> Result<String> {
+        published::text(self.schema(tools))
+    }
+
+    /// How many policies there are.
+    pub fn count(&self) -> usize {
+        self.loaded.rules.len()
+    }
+
+    /// The profile that policies are told.
+    pub fn profile(&self) -> &str {
+        &self.profile
     }
 
     /// A name for exactly these policies.
@@ -172,15 +174,16 @@ impl Policy {
         known
     }
 
-    fn learn(&self, principal: &Principal, resource: &Resource<'_>, decide: bool) -> Known {
-        let cast = self.cast(principal, resource);
+    pub(super) fn learn(&self, principal: &Principal, resource: &Resource<'_>, decide: bool) -> Known {
+        let cast = self.names.cast(principal, resource);
         let readers: Arc<[usize]> = if self.loaded.reads.paths.is_empty() {
             Arc::from([])
         } else {
             (0..self.loaded.rules.len())
                 .filter(|index| {
                     let rule = &self.loaded.rules[*index];
-                    !rule.reads.paths.is_empty() && self.applies(&rule.policy, &cast)
+                    let head = || self.names.head(&rule.policy, &cast);
+                    !rule.reads.paths.is_empty() && head() == Head { principal: true, resource: true }
                 })
                 .collect()
         };
@@ -198,7 +201,7 @@ impl Policy {
         known
     }
 
-    fn fresh(
+    pub(super) fn fresh(
         &self,
         principal: &Principal,
         resource: &Resource<'_>,
@@ -236,7 +239,7 @@ impl Policy {
             return Judgement::deny("arguments");
         };
         let Some(context) = self.context(Some(record)) else { return Judgement::deny("arguments") };
-        let cast = self.cast(principal, resource);
+        let cast = self.names.cast(principal, resource);
         let Ok(entities) = entities(&cast, principal, resource) else { return Judgement::deny("error") };
         let Some((may, by)) = self.ask(&self.loaded.set, &self.names.call, &cast, context.clone(), &entities)
         else {
@@ -253,7 +256,7 @@ impl Policy {
     }
 
     /// Cedar's answer and the policies behind it; none if any policy erred.
-    fn ask(
+    pub(super) fn ask(
         &self,
         set: &PolicySet,
         action: &EntityUid,
@@ -272,88 +275,9 @@ impl Policy {
         by.sort();
         Some((response.decision() == Decision::Allow, by.into()))
     }
-
-    fn cast(&self, principal: &Principal, resource: &Resource<'_>) -> Cast {
-        let uid = |name: &EntityTypeName, id: &str| {
-            EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id))
-        };
-        Cast {
-            principal: uid(&self.names.principal, &principal.id),
-            roles: principal.roles.iter().map(|role| uid(&self.names.role, role)).collect(),
-            tool: uid(&self.names.tool, resource.name),
-            toolset: uid(&self.names.toolset, resource.toolset),
-        }
-    }
-
-    /// Whether the head of a policy fits this principal and tool.
-    fn applies(&self, policy: &cedar_policy::Policy, cast: &Cast) -> bool {
-        let caller = match policy.principal_constraint() {
-            PrincipalConstraint::Any => true,
-            PrincipalConstraint::Is(name) => name == self.names.principal,
-            PrincipalConstraint::Eq(uid) => uid == cast.principal,
-            PrincipalConstraint::In(uid) => uid == cast.principal || cast.roles.contains(&uid),
-            PrincipalConstraint::IsIn(name, uid) => {
-                name == self.names.principal && (uid == cast.principal || cast.roles.contains(&uid))
-            }
-        };
-        caller
-            && match policy.resource_constraint() {
-                ResourceConstraint::Any => true,
-                ResourceConstraint::Is(name) => name == self.names.tool,
-                ResourceConstraint::Eq(uid) => uid == cast.tool,
-                ResourceConstraint::In(uid) => uid == cast.tool || uid == cast.toolset,
-                ResourceConstraint::IsIn(name, uid) => {
-                    name == self.names.tool && (uid == cast.tool || uid == cast.toolset)
-                }
-            }
-    }
 }
 
-fn covered(principal: &Principal, resource: &Resource<'_>) -> bool {
+pub(super) fn covered(principal: &Principal, resource: &Resource<'_>) -> bool {
     resource.effect.scopes().iter().any(|scope| principal.scopes.contains(*scope))
         && resource.scopes.iter().all(|scope| principal.scopes.contains(scope))
-}
-
-const fn kind_name(kind: PrincipalKind) -> &'static str {
-    match kind {
-        PrincipalKind::Local => "local",
-        PrincipalKind::ApiKey => "api_key",
-        PrincipalKind::Token => "token",
-        PrincipalKind::Certificate => "certificate",
-        PrincipalKind::Anonymous => "anonymous",
-        PrincipalKind::Process => "process",
-    }
-}
-
-fn entities(
-    cast: &Cast,
-    principal: &Principal,
-    resource: &Resource<'_>,
-) -> std::result::Result<Entities, Box<dyn std::error::Error + Send + Sync>> {
-    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let set = |items: &BTreeSet<String>| RestrictedExpression::new_set(items.iter().map(|item| text(item)));
-    let mut caller = HashMap::from([
-        (String::from("id"), text(&principal.id)),
-        (String::from("kind"), text(kind_name(principal.kind))),
-        (String::from("scopes"), set(&principal.scopes)),
-        (String::from("roles"), set(&principal.roles)),
-    ]);
-    if let Some(tenant) = &principal.tenant {
-        caller.insert(String::from("tenant"), text(tenant));
-    }
-    let mut facts = HashMap::from([
-        (String::from("name"), text(resource.name)),
-        (String::from("family"), text(resource.family)),
-        (String::from("effect"), text(resource.effect.name())),
-        (String::from("toolset"), text(resource.toolset)),
-        (String::from("source"), text(resource.source)),
-    ]);
-    if let Some(target) = resource.target {
-        facts.insert(String::from("target"), text(target));
-    }
-    let entities = [
-        Entity::new(cast.principal.clone(), caller, cast.roles.clone())?,
-        Entity::new(cast.tool.clone(), facts, HashSet::from([cast.toolset.clone()]))?,
-    ];
-    Ok(Entities::from_entities(entities, None)?)
 }

@@ -14,9 +14,9 @@ use cedar_policy::{
     ValidationMode, ValidationWarning, Validator,
 };
 use miette::Diagnostic;
-use serde_json::json;
 
 use super::Config;
+use super::published;
 use super::reads::{Odd, Reads};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Digest, Value};
@@ -36,6 +36,8 @@ pub(super) struct Rule {
     pub(super) said: bool,
     /// The index of the file it came from.
     file: usize,
+    /// The line it begins at.
+    line: Option<usize>,
 }
 
 /// All policies, checked.
@@ -49,6 +51,15 @@ pub(super) struct Loaded {
     /// Whether any policy may tell tools apart by their name or address.
     pub(super) by_name: bool,
     pub(super) version: String,
+    /// The names of the files.
+    files: Vec<String>,
+}
+
+impl Loaded {
+    /// Where a policy is written.
+    pub(super) fn place(&self, rule: &Rule) -> (&str, Option<usize>) {
+        (self.files.get(rule.file).map_or("", String::as_str), rule.line)
+    }
 }
 
 /// Reads and checks what the configuration names.
@@ -129,7 +140,8 @@ fn gather(sources: &[Source]) -> Result<Loaded> {
     // The order of the files is part of the name; the bytes of each are.
     let texts: Vec<String> = sources.iter().map(|source| Digest::of(source.text.as_bytes()).hex()).collect();
     let version = Digest::of(texts.join(" ").as_bytes()).hex()[..16].to_owned();
-    Ok(Loaded { set, listing, rules, reads, by_name, version })
+    let files = sources.iter().map(|source| source.name.clone()).collect();
+    Ok(Loaded { set, listing, rules, reads, by_name, version, files })
 }
 
 fn twice(id: &str, source: &Source) -> Error {
@@ -171,7 +183,8 @@ fn parse(source: &Source, file: usize) -> Result<Vec<Rule>> {
             reads.add(&condition["body"]).map_err(|odd| strange(&odd, &id, source, &policy))?;
         }
         let said = policy.annotation("said").is_some();
-        rules.push(Rule { policy, reads, said, file });
+        let line = start(&policy, &source.text).map(|at| line_at(&source.text, at));
+        rules.push(Rule { policy, reads, said, file, line });
     }
     Ok(rules)
 }
@@ -213,32 +226,34 @@ fn names_tools(policy: &CedarPolicy) -> Result<bool> {
 
 fn validate(loaded: &Loaded, sources: &[Source]) -> Result<()> {
     let set = &loaded.set;
-    let schema = Schema::from_json_value(schema(&loaded.reads)).map_err(|cause| {
+    let schema = Schema::from_json_value(published::base(&loaded.reads.schema())).map_err(|cause| {
         Error::new(Kind::Internal, "The schema of policies is broken.").with_source(cause)
     })?;
     let result = Validator::new(schema).validate(set, ValidationMode::Strict);
-    let place = |id: &PolicyId| {
-        let rule = loaded.rules.iter().find(|rule| rule.policy.id() == id);
-        let source = rule.and_then(|rule| sources.get(rule.file));
-        let line = rule.zip(source).and_then(|(rule, source)| {
-            let text = rule.policy.to_cedar()?;
-            Some(line_at(&source.text, source.text.find(&text)?))
-        });
-        match (source, line) {
-            (Some(source), Some(line)) => format!("{id} ({}, line {line})", source.name),
-            (Some(source), None) => format!("{id} ({})", source.name),
-            (None, _) => id.to_string(),
+    let place = |id: &PolicyId, at: Option<usize>| {
+        let Some(rule) = loaded.rules.iter().find(|rule| rule.policy.id() == id) else {
+            return id.to_string();
+        };
+        let (file, line) = loaded.place(rule);
+        match at.or(line) {
+            Some(line) => format!("{id} ({file}, line {line})"),
+            None => format!("{id} ({file})"),
         }
     };
+    let exact = |id: &PolicyId, error: &dyn Diagnostic| {
+        let rule = loaded.rules.iter().find(|rule| rule.policy.id() == id)?;
+        line(error, &sources.get(rule.file)?.text)
+    };
     if let Some(error) = result.validation_errors().next() {
-        let place = place(error.policy_id());
-        return Err(bad(format!("The policy {place} {}.", reason(error))).with_source(error.clone()));
+        let id = error.policy_id();
+        let (place, hint) = (place(id, exact(id, error)), meant(error));
+        return Err(bad(format!("The policy {place} {}.{hint}", reason(error))).with_source(error.clone()));
     }
     for warning in result.validation_warnings() {
         if let ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_) =
             warning
         {
-            let place = place(warning.policy_id());
+            let place = place(warning.policy_id(), None);
             return Err(bad(format!("The policy {place} can never apply; correct or remove it."))
                 .with_source(warning.clone()));
         }
@@ -246,18 +261,25 @@ fn validate(loaded: &Loaded, sources: &[Source]) -> Result<()> {
     Ok(())
 }
 
+/// The name that was probably meant: Cedar suggests names of the schema only.
+fn meant(error: &ValidationError) -> String {
+    let help = error.help().map(|help| help.to_string()).unwrap_or_default();
+    let name = help.strip_prefix("did you mean `").and_then(|rest| rest.split('`').next());
+    name.map(|name| format!(" Did you mean {name}?")).unwrap_or_default()
+}
+
 /// What a Cedar validation error means, in our words.
 fn reason(error: &ValidationError) -> &'static str {
     match error {
         ValidationError::UnrecognizedEntityType(_) => {
-            "names an entity type that does not exist; there are Principal, Role, Tool, Toolset and Action"
+            "names an entity type that does not exist; there are Principal, Role, Tenant, Tool, Toolset, Connector and Action"
         }
         ValidationError::UnrecognizedActionId(_) => {
             "names an action that does not exist; there are Action::\"call\" and Action::\"callUnattended\""
         }
         ValidationError::UnsafeAttributeAccess(_) => {
-            "reads an attribute that does not exist; a principal has id, kind, scopes, roles and tenant, a tool has \
-             name, family, effect, toolset, source and target"
+            "reads an attribute that does not exist; a principal has id, kind, scopes, roles, tenant, issuer and bearer, a \
+             tool has name, family, effect, toolset, source and target"
         }
         ValidationError::UnsafeOptionalAttributeAccess(_) => {
             "reads an attribute or argument that may be absent; write `has` before it, as in \
@@ -300,36 +322,6 @@ fn line(error: &dyn Diagnostic, text: &str) -> Option<usize> {
     Some(line_at(text, at))
 }
 
-fn schema(reads: &Reads) -> Value {
-    let text = |required: bool| json!({"type": "String", "required": required});
-    let set = json!({"type": "Set", "element": {"type": "String"}});
-    let applies = json!({
-        "principalTypes": ["Principal"],
-        "resourceTypes": ["Tool"],
-        "context": {"type": "Record", "attributes": {"arguments": reads.schema(), "profile": text(true)}}
-    });
-    json!({"": {
-        "entityTypes": {
-            "Role": {},
-            "Toolset": {},
-            "Principal": {
-                "memberOfTypes": ["Role"],
-                "shape": {"type": "Record", "attributes": {
-                    "id": text(true), "kind": text(true), "scopes": set, "roles": set, "tenant": text(false)
-                }}
-            },
-            "Tool": {
-                "memberOfTypes": ["Toolset"],
-                "shape": {"type": "Record", "attributes": {
-                    "name": text(true), "family": text(true), "effect": text(true), "toolset": text(true),
-                    "source": text(true), "target": text(false)
-                }}
-            }
-        },
-        "actions": {"call": {"appliesTo": applies}, "callUnattended": {"appliesTo": applies}}
-    }})
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,7 +349,11 @@ mod tests {
         let start = "permit (principal, action, resource);\n\n@id(\"second\")\n";
         let with = |text: &str| refusal(&format!("{start}{text}"));
         let bad = with("permit (principal, action, resource) when { resource.colour == \"x\" };");
-        assert!(bad.contains("second (own.cedar, line 3)") && bad.contains("attribute"), "{bad}");
+        assert!(bad.contains("second (own.cedar, line 4)") && bad.contains("attribute"), "{bad}");
+        let bad = with("permit (principal, action, resource) when { resource.efect == \"x\" };");
+        assert!(bad.contains("Did you mean effect?"), "{bad}");
+        let bad = with("permit (principal in Rolle::\"x\", action, resource);");
+        assert!(bad.contains("Did you mean Role?"), "{bad}");
         let bad = with("permit (principal, action, resource) when { context.arguments.size < 3 };");
         assert!(bad.contains("second") && bad.contains("`has`"), "{bad}");
         let bad = with("forbid (principal, action == Action::\"destroy\", resource);");

@@ -8,11 +8,17 @@
 //! What a policy sees:
 //!
 //! ```text
-//! principal  Principal::"key:ci"   id, kind, scopes, roles, tenant (optional); in Role::"..."
+//! principal  Principal::"key:ci"   id, kind, scopes, roles; tenant, issuer, bearer (optional); in Role::"..." and
+//!                                  Tenant::"..."
 //! action     Action::"call", Action::"callUnattended"
-//! resource   Tool::"ports_list"    name, family, effect, toolset, source, target (optional); in Toolset::"..."
-//! context    context.arguments.NAME, each optional: `context.arguments has size && context.arguments.size < 10`
+//! resource   Tool::"ports_list"    name, family, effect, toolset, source, target (optional); in Toolset::"..." and
+//!                                  Connector::"..."
+//! context    context.profile       development, staging or production
+//!            context.arguments.NAME, each optional: `context.arguments has size && context.arguments.size < 10`
 //! ```
+//!
+//! `published.rs` writes this down as a Cedar schema, with the types of each tool's arguments (`shape.rs`); `fits.rs`
+//! refuses a policy that reads an argument which none of its tools takes.
 //!
 //! Above the policies stand the scopes: `read` covers reading, `write` covers reading, writing and destroying, `admin`
 //! covers all; a tool's own scopes come on top. The preset `admin` wants the scope `admin` for destroying.
@@ -24,10 +30,15 @@
 
 mod arguments;
 mod cache;
+mod entities;
+mod explain;
 mod filter;
+mod fits;
 mod judge;
 mod load;
+mod published;
 mod reads;
+mod shape;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -40,7 +51,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::json::Value;
 
+pub use explain::{Considered, Explanation, Holds, Place, Trouble};
 pub use filter::Filter;
+pub use fits::Finding;
 pub use judge::{Judgement, Policy};
 
 /// What a call does to the world. Undeclared means write.

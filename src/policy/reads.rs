@@ -29,7 +29,22 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn schema(&self) -> Value {
+    /// What it is, for people.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Long => "a whole number",
+            Self::Bool => "true or false",
+            Self::Decimal => "a decimal",
+            Self::Address => "an IP address",
+            Self::Time => "a time",
+            Self::Set(_) => "a list",
+            Self::Present => "something that is there or not",
+            Self::Record => "an object",
+        }
+    }
+
+    pub(super) fn schema(&self) -> Value {
         match self {
             Self::Text => json!({"type": "String"}),
             Self::Long => json!({"type": "Long"}),

@@ -280,6 +280,66 @@ def test_a_policy_of_ones_own_is_a_file(tools: Path, tmp_path: Path) -> None:
     assert "mine.cedar" in done.err
 
 
+OPS = """\
+@id("reads") permit (principal, action, resource) when { resource.effect == "read" };
+
+@id("ops") permit (principal in Role::"ops", action == Action::"call", resource == Tool::"make");
+"""
+
+
+def test_policies_are_checked_explained_and_tested(tools: Path, tmp_path: Path) -> None:
+    policy, cases = tmp_path / "ops.cedar", tmp_path / "cases.toml"
+    policy.write_text(OPS)
+    mine = ("--tools", tools, "--policy", policy)
+    assert run("policy", "check", policy, "--tools", tools).code == 0
+    checked = run("policy", "check", *mine, "--json").json
+    assert (checked["ok"], checked["policies"], checked["findings"]) == (True, 2, [])
+
+    asked = run("policy", "explain", "key:ci", "make", "--roles", "ops,dev", *mine, "--json").json
+    assert (asked["verdict"], asked["by"]) == ("ask", ["ops"])
+    assert (asked["deciding"][0]["file"], asked["deciding"][0]["line"]) == (str(policy), 3)
+    denied = run("policy", "explain", "key:ci", "make", "--scopes", "read", *mine)
+    assert denied.code == 0
+    assert "deny" in denied.out
+    assert "one of write, admin" in denied.out
+    nearly = run("policy", "explain", "key:ci", "mak", *mine)
+    assert nearly.code == 2
+    assert "did you mean make?" in nearly.err
+    assert run("policy", "explain", "key:ci", "add", "[1]", *mine).code == 2
+
+    cases.write_text(
+        '[[case]]\nprincipal = "key:ci"\ntool = "add"\nexpect = "allow"\npolicies = ["reads"]\n'
+        '[[case]]\nprincipal = "key:ci"\nroles = ["ops"]\ntool = "make"\nexpect = "ask"\n'
+    )
+    assert run("policy", "test", cases, *mine).code == 0
+    with cases.open("a") as more:
+        more.write('[[case]]\nname = "ours"\nprincipal = "key:ci"\ntool = "make"\nexpect = "allow"\n')
+    failed = run("policy", "test", cases, *mine)
+    assert failed.code == 1
+    assert re.search(r"^wrong ours$", failed.out, re.MULTILINE)
+    assert "1 of 3" in failed.err
+    rows = run("policy", "test", cases, *mine, "--json").json["cases"]
+    assert [row["ok"] for row in rows] == [True, True, False]
+    cases.write_text('[[case]]\nprincipal = "key:ci"\ntool = "add"\nexpected = "allow"\n')
+    assert run("policy", "test", cases, *mine).code == 2
+
+    schema = run("policy", "schema", *mine).out
+    assert "entity Principal in [Role, Tenant]" in schema
+    assert "type make = " in schema
+    assert "" in run("policy", "schema", *mine, "--json").json
+
+    policy.write_text(OPS + '@id("odd") forbid (principal, action, resource == Tool::"add")\n'
+                      "when { context.arguments has aa && context.arguments.aa > 3 };\n")  # fmt: skip
+    for command in ("tools", "check"):
+        refused = run(command, *mine)
+        assert refused.code == 2
+        assert "odd" in refused.err
+        assert "line 4" in refused.err
+    found = run("policy", "check", *mine, "--json")
+    assert found.code == 2
+    assert json.loads(found.out)["findings"][0]["severity"] == "error"
+
+
 def test_tools_come_from_a_module_too(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tools.parent)
     assert "add" in named("--tools", "mine")

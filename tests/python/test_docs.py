@@ -26,7 +26,7 @@ BLOCKS = {
     "README.md": 11,
     "SECURITY.md": 0,
     "CHANGELOG.md": 0,
-    "configuration.md": 3,
+    "configuration.md": 5,
     "connectors.md": 6,
     "python.md": 7,
     "sign-in.md": 3,
@@ -156,6 +156,12 @@ def run_toml(desk: Desk, block: Block) -> None:
         desk.run(block, "bartizan", "check", "--config", path.name)
 
 
+def run_cedar(desk: Desk, block: Block) -> None:
+    """Check a policy against the tools that the page speaks of."""
+    path = desk.write(block, "")
+    desk.run(block, "bartizan", "policy", "check", path.name, "--connector", "equinix", "--practice")
+
+
 def run_yaml(desk: Desk, block: Block) -> None:
     """Check an API document."""
     assert block.title, f"{block.place}: a document needs a title"
@@ -178,6 +184,7 @@ RUN: dict[str, Callable[[Desk, Block], None]] = {
     "json": run_json,
     "toml": run_toml,
     "yaml": run_yaml,
+    "cedar": run_cedar,
     "text": run_text,
 }
 

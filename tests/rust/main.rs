@@ -64,5 +64,6 @@ mod streams;
 mod support;
 mod talk;
 mod tasks;
+mod tiers;
 mod tls;
 mod transport;

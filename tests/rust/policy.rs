@@ -70,7 +70,7 @@ fn presets_decide_as_documented() {
     let full = caller(&["read", "write", "admin"]);
     for (set, expected) in [
         ("read-only", [(Read, Allow), (Write, Deny), (Destroy, Deny)]),
-        ("standard", [(Read, Allow), (Write, Ask), (Destroy, Deny)]),
+        ("standard", [(Read, Allow), (Write, Ask), (Destroy, Deny)]), // in development: tiers.rs
         ("admin", [(Read, Allow), (Write, Allow), (Destroy, Ask)]),
     ] {
         let policy = Policy::load(&Config::of(set)).unwrap();
@@ -131,7 +131,10 @@ fn policies_see_roles_tenants_tools_and_toolsets() {
     let policy = own(r#"
         permit (principal in Role::"ops", action, resource in Toolset::"fabric");
         permit (principal == Principal::"key:ci", action, resource == Tool::"status_get");
-        permit (principal, action, resource) when { principal has tenant && principal.tenant == "acme" };
+        permit (principal in Tenant::"acme", action, resource in Connector::"equinix");
+        permit (principal, action, resource) when { principal has tenant && principal.tenant == "umbrella" };
+        permit (principal, action, resource)
+        when { principal has issuer && principal has bearer && principal.issuer == "us" && principal.bearer == "bot" };
         forbid (principal, action, resource) when { resource has target && resource.target like "*evil*" };
         "#);
     let fabric = Called::new("ports_list", Effect::Read);
@@ -150,6 +153,14 @@ fn policies_see_roles_tenants_tools_and_toolsets() {
     assert_eq!(verdict(&ops, &metal), Verdict::Deny);
     assert_eq!(verdict(&plain, &status), Verdict::Allow);
     assert_eq!(verdict(&acme, &metal), Verdict::Allow);
+    let elsewhere = Resource { source: "python", ..metal.resource() };
+    assert_eq!(policy.judge(&acme, &elsewhere, &Map::new()).verdict, Verdict::Deny);
+    let umbrella = Principal { tenant: Some("umbrella".into()), ..plain.clone() };
+    assert_eq!(policy.judge(&umbrella, &elsewhere, &Map::new()).verdict, Verdict::Allow);
+    let bot = Principal { issuer: Some("us".into()), bearer: Some("bot".into()), ..plain.clone() };
+    assert_eq!(verdict(&bot, &metal), Verdict::Allow);
+    let other = Principal { bearer: Some("another".into()), ..bot };
+    assert_eq!(verdict(&other, &metal), Verdict::Deny, "what is remembered of one is not of the other");
     let evil = Resource { target: Some("GET https://evil.example"), ..metal.resource() };
     assert_eq!(policy.judge(&acme, &evil, &Map::new()).verdict, Verdict::Deny);
 }
@@ -316,6 +327,7 @@ static ALL: LazyLock<Vec<Policy>> = LazyLock::new(|| {
         permit (principal in Role::"ops", action, resource in Toolset::"metal");
         permit (principal, action == Action::"call", resource in Toolset::"metal")
         when { principal has tenant && resource.effect != "destroy" };
+        forbid (principal in Tenant::"umbrella", action == Action::"callUnattended", resource);
         forbid (principal in Role::"dev", action, resource in Toolset::"metal") when { resource.effect == "write" };
         permit (principal in Role::"dev", action, resource in Toolset::"fabric")
         when { context.arguments has size && context.arguments.size < 10 };
@@ -342,6 +354,11 @@ proptest! {
                 let fresh = policy.explain(&principal, &called.resource(), &arguments);
                 let cached = policy.judge(&principal, &called.resource(), &arguments);
                 prop_assert_eq!(&fresh, &*cached);
+                let why = policy.why(&principal, &called.resource(), &arguments);
+                prop_assert_eq!(&why.judgement, &fresh);
+                let covered = called.effect.scopes().iter().any(|scope| principal.scopes.contains(*scope));
+                prop_assert_eq!(covered, why.one_of.is_empty());
+                prop_assert!(covered || (fresh.verdict == Verdict::Deny && fresh.hidden && !why.listed));
                 // What is not listed is denied.
                 if !policy.lists(&principal, &called.resource()) {
                     prop_assert_eq!(fresh.verdict, Verdict::Deny);
@@ -395,4 +412,108 @@ fn policies_read_the_profile_and_an_unset_one_is_production() {
         "permit (principal, action, resource) when { context.stage == \"x\" };",
     );
     assert!(typo.err().unwrap().message().contains("context.profile"));
+}
+
+fn finds(policy: &str, tools: &[Called]) -> Vec<(bool, String)> {
+    let found = own(policy).findings(&mut tools.iter().map(Called::resource));
+    found.into_iter().map(|finding| (finding.fatal, finding.to_string())).collect()
+}
+
+#[test]
+fn a_policy_that_reads_what_no_tool_takes_is_refused_with_the_name_that_was_meant() {
+    let typed = |name, properties: Value| Called {
+        input: json!({"type": "object", "properties": properties, "additionalProperties": false}),
+        ..Called::new(name, Effect::Write)
+    };
+    let tools = [
+        typed("ports_create", json!({"size": {"type": "integer"}, "metro": {"type": "string"}})),
+        typed("vlans_create", json!({"size": {"type": "string"}, "vlan": {"type": "integer"}})),
+        Called {
+            toolset: "free",
+            input: json!({"type": "object"}),
+            ..Called::new("anything", Effect::Write)
+        },
+    ];
+    let ports = "forbid (principal, action, resource == Tool::\"ports_create\") when";
+    let one = |text: String| -> (bool, String) {
+        let mut found = finds(&text, &tools);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        found.remove(0)
+    };
+    let (fatal, text) = one(format!(
+        "permit (principal, action, resource);\n\n@id(\"small\")\n{ports} {{ context.arguments has siez && context.arguments.siez > 3 }};"
+    ));
+    assert!(fatal, "{text}");
+    assert_eq!(
+        text,
+        "The policy small (own.cedar, line 3) reads the argument siez, which does not exist: did you mean size?"
+    );
+    let (fatal, text) =
+        one(format!("{ports} {{ context.arguments has metro && context.arguments.metro < 3 }};"));
+    assert!(fatal && text.contains("a whole number, but in ports_create it is text"), "{text}");
+    let fabric = "forbid (principal, action, resource in Toolset::\"fabric\") when";
+    let (fatal, text) =
+        one(format!("{fabric} {{ context.arguments has size && context.arguments.size > 3 }};"));
+    assert!(!fatal && text.contains("in vlans_create it is text, so calls"), "{text}");
+    let (fatal, text) = one("permit (principal, action, resource in Toolset::\"fabrik\");".into());
+    assert!(!fatal && text.ends_with("did you mean Toolset::\"fabric\"?"), "{text}");
+    let (fatal, text) = one("permit (principal, action, resource == Tool::\"unheard_of\");".into());
+    assert!(!fatal && text.ends_with("nothing of that name is loaded."), "{text}");
+    // A tool that takes anything may take this; one that is loaded later may too.
+    assert!(
+        finds("forbid (principal, action, resource) when { context.arguments has x };", &tools).is_empty()
+    );
+    let right = format!("{ports} {{ context.arguments has size && context.arguments.size > 3 }};");
+    assert!(finds(&right, &tools).is_empty());
+    assert!(own(&right).fit(&mut tools.iter().map(Called::resource)).is_ok());
+    let wrong = format!("{ports} {{ context.arguments has siez }};");
+    let error = own(&wrong).fit(&mut tools.iter().map(Called::resource)).unwrap_err();
+    assert_eq!(error.kind(), bartizan::error::Kind::BadConfig);
+}
+
+#[test]
+fn why_names_what_decided_and_what_keeps_the_others() {
+    use bartizan::policy::Holds;
+    let policy = own(
+        r#"@id("reads") permit (principal, action, resource) when { resource.effect == "read" };
+@id("ops") permit (principal in Role::"ops", action == Action::"call", resource);
+@id("metal") permit (principal, action, resource in Toolset::"metal");
+@id("small") permit (principal, action, resource) when { context.arguments has size && context.arguments.size < 10 };
+@id("big") forbid (principal, action, resource) when { context.arguments has size && context.arguments.size > 99 };"#,
+    );
+    let called = Called::new("ports_create", Effect::Write);
+    let why =
+        |principal: &Principal, arguments: Value| policy.why(principal, &called.resource(), &map(arguments));
+    let plain = caller(&["write"]);
+    let holds = |why: &bartizan::policy::Explanation| -> Vec<Holds> {
+        why.considered.iter().map(|one| one.holds).collect()
+    };
+    let denied = why(&plain, json!({"size": 50}));
+    assert_eq!((denied.judgement.verdict, denied.action), (Verdict::Deny, "call"));
+    use Holds::{Arguments, Condition, OtherAction, OtherCaller, OtherTool, Yes};
+    assert_eq!(holds(&denied), [Condition, OtherCaller, OtherTool, Condition, Condition]);
+    assert_eq!(
+        (denied.considered[2].place.line, denied.considered[2].place.file.as_str()),
+        (Some(3), "own.cedar")
+    );
+    let untold = why(&plain, json!({}));
+    assert_eq!(holds(&untold)[3..], [Arguments, Arguments]);
+    assert_eq!(untold.troubles.len(), 2);
+    assert!(untold.troubles[0].absent && untold.troubles[0].argument == "size");
+    assert_eq!(untold.troubles[0].wanted, "a whole number");
+    let mut ops = plain.clone();
+    ops.roles.insert("ops".into());
+    let asked = why(&ops, json!({"size": 50}));
+    assert_eq!((asked.judgement.verdict, asked.action), (Verdict::Ask, "callUnattended"));
+    assert_eq!(holds(&asked), [Condition, OtherAction, OtherTool, Condition, Condition]);
+    assert_eq!(asked.deciding[0].id, "ops");
+    let allowed = why(&plain, json!({"size": 5}));
+    assert_eq!((allowed.judgement.verdict, holds(&allowed)[3]), (Verdict::Allow, Yes));
+    let forbidden = why(&ops, json!({"size": 100}));
+    assert_eq!(
+        forbidden.deciding.iter().map(|place| (place.id.as_str(), place.permits)).collect::<Vec<_>>(),
+        [("big", false)]
+    );
+    let bare = why(&caller(&["read"]), json!({"size": 5}));
+    assert_eq!((bare.one_of, bare.judgement.verdict), (vec!["write", "admin"], Verdict::Deny));
 }
