@@ -30,6 +30,7 @@ struct Slot {
     scopes: BTreeSet<String>,
     roles: BTreeSet<String>,
     tenant: Option<String>,
+    owner: Option<Arc<str>>,
     issuer: Option<Arc<str>>,
     bearer: Option<Arc<str>>,
     name: Box<str>,
@@ -50,6 +51,7 @@ impl Slot {
             && self.scopes == principal.scopes
             && self.roles == principal.roles
             && self.tenant == principal.tenant
+            && self.owner == principal.owner
             && self.issuer == principal.issuer
             && self.bearer == principal.bearer
             && self.family == resource.family
@@ -97,6 +99,7 @@ impl Cache {
             scopes: principal.scopes.clone(),
             roles: principal.roles.clone(),
             tenant: principal.tenant.clone(),
+            owner: principal.owner.clone(),
             issuer: principal.issuer.clone(),
             bearer: principal.bearer.clone(),
             name: resource.name.into(),

@@ -140,6 +140,7 @@ pub(super) fn entities(
         (String::from("roles"), set(&principal.roles)),
     ]);
     let sometimes = [
+        ("owner", principal.owner.as_deref()),
         ("tenant", principal.tenant.as_deref()),
         ("issuer", principal.issuer.as_deref()),
         ("bearer", principal.bearer.as_deref()),

@@ -278,7 +278,7 @@ fn reason(error: &ValidationError) -> &'static str {
             "names an action that does not exist; there are Action::\"call\" and Action::\"callUnattended\""
         }
         ValidationError::UnsafeAttributeAccess(_) => {
-            "reads an attribute that does not exist; a principal has id, kind, scopes, roles, tenant, issuer and bearer, a \
+            "reads an attribute that does not exist; a principal has id, kind, scopes, roles, owner, tenant, issuer and bearer, a \
              tool has name, family, effect, toolset, source and target"
         }
         ValidationError::UnsafeOptionalAttributeAccess(_) => {

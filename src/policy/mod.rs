@@ -8,8 +8,8 @@
 //! What a policy sees:
 //!
 //! ```text
-//! principal  Principal::"key:ci"   id, kind, scopes, roles; tenant, issuer, bearer (optional); in Role::"..." and
-//!                                  Tenant::"..."
+//! principal  Principal::"key:ci"   id, kind, scopes, roles; owner, tenant, issuer, bearer (optional); in
+//!                                  Role::"..." and Tenant::"..."
 //! action     Action::"call", Action::"callUnattended"
 //! resource   Tool::"ports_list"    name, family, effect, toolset, source, target (optional); in Toolset::"..." and
 //!                                  Connector::"..."

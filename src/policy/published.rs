@@ -20,6 +20,7 @@ pub(super) const PRINCIPAL: &[(&str, bool)] = &[
     ("kind", true),
     ("scopes", true),
     ("roles", true),
+    ("owner", false),
     ("tenant", false),
     ("issuer", false),
     ("bearer", false),

@@ -134,6 +134,8 @@ fn policies_see_roles_tenants_tools_and_toolsets() {
         permit (principal in Tenant::"acme", action, resource in Connector::"equinix");
         permit (principal, action, resource) when { principal has tenant && principal.tenant == "umbrella" };
         permit (principal, action, resource)
+        when { principal has owner && principal.owner == "ana" };
+        permit (principal, action, resource)
         when { principal has issuer && principal has bearer && principal.issuer == "us" && principal.bearer == "bot" };
         forbid (principal, action, resource) when { resource has target && resource.target like "*evil*" };
         "#);
@@ -160,6 +162,8 @@ fn policies_see_roles_tenants_tools_and_toolsets() {
     let bot = Principal { issuer: Some("us".into()), bearer: Some("bot".into()), ..plain.clone() };
     assert_eq!(verdict(&bot, &metal), Verdict::Allow);
     let other = Principal { bearer: Some("another".into()), ..bot };
+    let owned = Principal { owner: Some("ana".into()), ..other.clone() };
+    assert_eq!(verdict(&owned, &metal), Verdict::Allow);
     assert_eq!(verdict(&other, &metal), Verdict::Deny, "what is remembered of one is not of the other");
     let evil = Resource { target: Some("GET https://evil.example"), ..metal.resource() };
     assert_eq!(policy.judge(&acme, &evil, &Map::new()).verdict, Verdict::Deny);
