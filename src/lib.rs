@@ -7,7 +7,7 @@
 //!             app                                               composition root
 //!            config
 //!            server                                             two doors, one room
-//! identity  transport  catalog  connectors  diagnostics  practice  client    what comes in; what can be called
+//! identity  transport  catalog  search  connectors  diagnostics  practice  client    what comes in; what can be called
 //!        pipeline        vault                                  the line; where credentials come from
 //!                        http                                   the way out
 //!             approvals  tasks  freeze                          what outlives a request, durable; the switch
@@ -53,6 +53,7 @@ pub mod connectors;
 pub mod diagnostics;
 pub mod identity;
 pub mod practice;
+pub mod search;
 pub mod transport;
 
 pub mod server;

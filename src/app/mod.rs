@@ -37,6 +37,7 @@ use crate::principal::{Principal, PrincipalKind};
 use crate::protocol::Revision;
 use crate::protocol::types::Implementation;
 use crate::redaction::Redactor;
+use crate::search;
 use crate::secret::Secret;
 use crate::server::{KeyRing, Server, ServerParts, Spent};
 use crate::state::{Shared, StateDir};
@@ -132,8 +133,14 @@ impl App {
         if config.diagnostics {
             tools.extend(crate::diagnostics::tools(&limiter));
         }
-        known_toolsets(&config, tools.iter().chain(&extra.tools).map(|tool| tool.spec()))?;
+        let specs = tools.iter().chain(&extra.tools).map(|tool| tool.spec());
+        known_toolsets(&config, specs.clone())?;
+        let finders = search::Handle::default();
+        if search::needed(&config.offer, specs) {
+            tools.extend(search::tools(&finders));
+        }
         let catalog = Arc::new(Catalog::build(tools)?);
+        finders.set(&catalog);
         catalog.add(extra.tools)?;
         fit(&policy, &catalog)?;
 
@@ -265,7 +272,11 @@ impl App {
         context: &Context,
     ) -> Result<Outcome> {
         let now = self.catalog.now();
-        let Some(entry) = now.tool(tool) else {
+        let (mut name, mut arguments) = (tool.to_owned(), arguments);
+        if now.tool(tool).is_some_and(|entry| search::is_call(entry.spec())) {
+            (name, arguments) = search::inner(arguments)?;
+        }
+        let Some(entry) = now.tool(&name) else {
             let error =
                 Error::new(Kind::NoSuchTool, "There is no tool of that name; `bartizan tools` lists them.");
             return Err(self.line().unheard("tools/call", None, context, error).await);

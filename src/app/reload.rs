@@ -20,6 +20,7 @@ use crate::json::{Map, Value, json};
 use crate::pipeline::{Line, Rules, Tool};
 use crate::policy::Policy;
 use crate::redaction::Redactor;
+use crate::search;
 
 /// What cannot change while the server runs; for a whole table its name is enough.
 const FIXED: &[&str] = &[
@@ -152,6 +153,13 @@ impl App {
             tools.extend(crate::diagnostics::tools(&limiter));
         }
         let now = self.catalog.now();
+        let added: Vec<_> = now.added().map(|entry| entry.spec()).collect();
+        let specs = tools.iter().map(|tool| tool.spec()).chain(added.iter().copied());
+        if search::needed(&config.offer, specs) {
+            let finders = search::Handle::default();
+            finders.set(&self.catalog);
+            tools.extend(search::tools(&finders));
+        }
         let stay = || now.added().map(|entry| entry.tool().clone());
         let checked = Catalog::build(tools.iter().cloned().chain(stay()).collect()).and_then(|all| {
             fit(&policy, &all)?;

@@ -13,6 +13,7 @@ use crate::app::{App, Loader};
 use crate::config::{Config, ConnectorEntry, OpenApiEntry, environment};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::Guard;
+use crate::policy::Search;
 
 /// The configuration that the flags and the file make together.
 pub(super) fn configuration(source: &Source) -> Result<Config> {
@@ -64,6 +65,12 @@ pub(super) fn configuration_over(source: &Source, base: Option<Config>) -> Resul
         config.diagnostics |= source.toolsets.iter().any(|name| name == "diagnostics");
         config.offer.toolsets = Some(source.toolsets.iter().cloned().collect());
     }
+    config.offer.search = match source.search.as_deref() {
+        Some("on") => Search::On,
+        Some("off") => Search::Off,
+        Some(_) => Search::Auto,
+        None => config.offer.search,
+    };
     config.practice |= source.practice;
     Ok(config)
 }

@@ -17,7 +17,9 @@ use crate::catalog::List;
 use crate::client::{self, Client, Options};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
+use crate::policy::{Filter, Search};
 use crate::principal::Principal;
+use crate::search;
 
 pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     let mut config = settings::configuration(&typed.source)?;
@@ -25,6 +27,9 @@ pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Scre
         config.policy = crate::policy::Config::of("admin");
         config.offer = crate::policy::Filter::default();
     }
+    // people want to see what there is
+    let offer = std::mem::replace(&mut config.offer.search, Search::Off);
+    let offer = Filter { search: offer, ..config.offer.clone() };
     let app = settings::app(config, loader).await?;
     let mut principal = (*app.local_principal()).clone();
     if typed.full {
@@ -53,6 +58,12 @@ pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Scre
         );
     } else {
         screen.note(&format!("{} tools", tools.len()));
+        let now = app.catalog().now();
+        if search::needed(&offer, now.list(List::Tools).iter().map(|entry| entry.spec())) {
+            screen.note(
+                "A list of so many is long: clients get find_tools, describe_tool and call_tool instead, unless --search off.",
+            );
+        }
     }
     Ok(())
 }

@@ -343,6 +343,11 @@ impl Line {
         &self.parts.policy
     }
 
+    /// What is switched on at all, and how it is shown.
+    pub fn offer(&self) -> &Filter {
+        &self.parts.filter
+    }
+
     /// Where intents and outcomes go, and what is refused before it can be a call.
     pub fn audit(&self) -> &Arc<Audit> {
         &self.parts.audit

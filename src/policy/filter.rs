@@ -11,8 +11,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, Resource};
 
-/// The `[offer]` table of the configuration: what is switched on. The default is everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether clients get three tools to find, describe and call all others, instead of a list of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Search {
+    /// Where the list of all would be longer than `search_above`.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// The `[offer]` table of the configuration: what is switched on, and how it is shown. The default is everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
     /// Only what reads.
@@ -23,11 +36,35 @@ pub struct Filter {
     pub tools: Option<BTreeSet<String>>,
     /// Never these tools. A trailing `*` stands for any ending.
     pub without: BTreeSet<String>,
+    /// Whether tools are searched for instead of listed.
+    pub search: Search,
+    /// Bytes of a list of all tools, above which `search = "auto"` searches.
+    pub search_above: usize,
+    /// Tools that are listed beside the three of the search.
+    pub search_beside: BTreeSet<String>,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            toolsets: None,
+            tools: None,
+            without: BTreeSet::new(),
+            search: Search::Auto,
+            search_above: 128 << 10,
+            search_beside: BTreeSet::new(),
+        }
+    }
 }
 
 impl Filter {
     /// Whether the filter lets it through.
     pub fn passes(&self, resource: &Resource<'_>) -> bool {
+        // finding tools is part of offering any; each tool found is filtered by itself
+        if (resource.source, resource.toolset) == ("builtin", "search") {
+            return self.search != Search::Off;
+        }
         (!self.read_only || resource.effect == Effect::Read)
             && self.toolsets.as_ref().is_none_or(|sets| sets.contains(resource.toolset))
             && self.tools.as_ref().is_none_or(|names| named(names, resource.name))

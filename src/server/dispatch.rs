@@ -14,7 +14,7 @@ use super::asks::Call;
 use super::listing::{has_completions, has_prompts, has_resources};
 use super::session::Conversation;
 use super::tasks::{Inline, Job, Link, Tasks, Telling};
-use super::voice::Speaker;
+use super::voice::{Hushed, Speaker};
 use super::{Server, faults, headers};
 use crate::catalog::{Entry, List};
 use crate::error::{Error, Kind, Result};
@@ -28,6 +28,7 @@ use crate::protocol::message::{self, Id};
 use crate::protocol::shape::{self, Completed, Freshness, Nothing};
 use crate::protocol::types::{ClientCapabilities, LogLevel};
 use crate::protocol::{Door, Method, Revision};
+use crate::search;
 use crate::transport::auth::Right;
 use crate::transport::{HeaderFacts, Outlet};
 
@@ -180,17 +181,33 @@ impl Server {
     }
 
     async fn call_tool(&self, visit: &Visit, mut params: Map<String, Value>) -> Result<String> {
-        let name = text(&mut params, "name", "`tools/call` needs `name`, a string.")?;
+        let mut name = text(&mut params, "name", "`tools/call` needs `name`, a string.")?;
         let now = self.catalog.now();
         let method = Method::ToolsCall.name();
-        let entry = now.tool(&name);
-        let arguments = match arguments(&mut params) {
+        let mut entry = now.tool(&name);
+        let mut arguments = match arguments(&mut params) {
             Ok(arguments) => arguments,
             Err(error) => return Err(self.unheard(visit, method, entry, error).await),
         };
-        let Some(entry) = entry else { return Err(self.unheard(visit, method, None, unknown(method)).await) };
+        // another way to write a call: from here on it is the call it stands for
+        let passed_on = entry.is_some_and(|entry| search::is_call(entry.spec()));
+        if passed_on {
+            (name, arguments) = match search::inner(arguments) {
+                Ok(inner) => inner,
+                Err(error) => {
+                    let error = self.unheard(visit, method, entry, error).await;
+                    return self.answered(visit, Err(error));
+                }
+            };
+            entry = now.tool(&name);
+        }
+        let Some(entry) = entry else {
+            let error = self.unheard(visit, method, None, unknown(method)).await;
+            return if passed_on { self.answered(visit, Err(error)) } else { Err(error) };
+        };
         self.reaches(visit, method, &now, entry).await?;
         if let Some(facts) = &visit.headers
+            && !passed_on
             && !entry.mirrors().is_empty()
         {
             // what is hidden must not show through its headers
@@ -214,6 +231,11 @@ impl Server {
         } else {
             self.walk(visit, (self.line(&now), entry.tool()), (method, &name), arguments, answers).await
         };
+        self.answered(visit, walked)
+    }
+
+    /// The answer to `tools/call`.
+    fn answered(&self, visit: &Visit, walked: Result<Walked>) -> Result<String> {
         match walked {
             Ok(Walked::Reply(Reply::Tool(result))) => {
                 Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
@@ -485,15 +507,6 @@ impl Server {
             return error;
         }
         error.with_detail(json!({"uri": self.line(&self.catalog.now()).redactor().text(uri)}))
-    }
-}
-
-/// Ends a voice, however its call ends.
-struct Hushed(Arc<Speaker>);
-
-impl Drop for Hushed {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }
 

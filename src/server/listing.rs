@@ -27,6 +27,7 @@ use crate::protocol::message;
 use crate::protocol::meta::ResultMeta;
 use crate::protocol::shape;
 use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations};
+use crate::search;
 
 /// Pages that are kept ready; beyond that they are made again.
 const READY: usize = 128;
@@ -165,6 +166,9 @@ impl Server {
                 seen[index / 64] |= 1 << (index % 64);
                 entries.push(Arc::clone(entry));
             }
+        }
+        if list == List::Tools {
+            search::shorten(line.offer(), &mut entries);
         }
         let mut known = lock(&self.pages.0);
         known.next += 1;

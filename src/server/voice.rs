@@ -70,6 +70,15 @@ impl Speaker {
     }
 }
 
+/// Ends a voice, however its call ends.
+pub(super) struct Hushed(pub(super) Arc<Speaker>);
+
+impl Drop for Hushed {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl Voice for Speaker {
     fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
         let Some(token) = &self.token else { return };

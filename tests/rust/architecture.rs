@@ -47,6 +47,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("diagnostics", &["error", "json", "pipeline", "policy", "protocol", "schema", "limits", "principal"]),
     ("catalog", &["error", "json", "protocol", "pipeline", "schema"]),
+    ("search", &["error", "json", "protocol", "schema", "policy", "pipeline", "catalog"]),
     (
         "connectors",
         &[
@@ -97,6 +98,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "protocol",
             "pipeline",
             "catalog",
+            "search",
             "transport",
             "audit",
             "telemetry",

@@ -55,6 +55,7 @@ mod requirements;
 mod revisions;
 mod schema;
 mod scripted;
+mod search;
 mod showcase;
 mod stage;
 mod stdio;

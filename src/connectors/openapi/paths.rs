@@ -20,7 +20,7 @@ use crate::policy::Effect;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 /// Operations of one document.
-const OPERATIONS: usize = 10_000;
+const OPERATIONS: usize = 50_000;
 
 /// What the walk found.
 #[derive(Default)]

@@ -19,7 +19,7 @@ use crate::json::Value;
 pub(super) type Reason = String;
 
 /// Files that one document may consist of, and their bytes together.
-const FILES: usize = 256;
+const FILES: usize = 8192;
 const BYTES: u64 = 64 << 20;
 /// References from one to the next.
 const CHAIN: usize = 32;

@@ -278,3 +278,25 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_document_may_be_as_large_as_the_largest_apis() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut paths = crate::json::Map::new();
+    for number in 0..12_000_u32 {
+        let schema = if number < 400 {
+            std::fs::write(folder.path().join(format!("s{number}.json")), r#"{"type": "integer"}"#).unwrap();
+            json!({"$ref": format!("s{number}.json")})
+        } else {
+            json!({"type": "integer"})
+        };
+        let parameter = json!([{"name": "n", "in": "query", "schema": schema}]);
+        let get = json!({"parameters": parameter, "responses": {"200": {"description": "fine"}}});
+        paths.insert(format!("/things/{number}"), json!({"get": get}));
+    }
+    let document = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": paths});
+    let read = load(document.to_string().as_bytes(), Some(folder.path())).unwrap();
+    assert_eq!((read.operations.len(), read.refused), (12_000, Vec::new()));
+    let first = read.operations.iter().find(|it| it.path == "/things/3").unwrap();
+    assert_eq!(first.parameters[0].schema.value()["type"], "integer");
+}
