@@ -291,7 +291,16 @@ class Bench:
         mine = statistics.median(with_document) - statistics.median(without)
         self.report("load and list the Fabric document / 0.4 s", mine, 0.4, "s", "< 1", reached=mine < 0.4)
         port = 8115
-        serve = ["--openapi", str(document), "--base-url", "https://api.example.com", "--http", f"127.0.0.1:{port}"]
+        serve = [
+            "--search",
+            "off",
+            "--openapi",
+            str(document),
+            "--base-url",
+            "https://api.example.com",
+            "--http",
+            f"127.0.0.1:{port}",
+        ]
         path = self.scratch / "whole.toml"
         path.write_text((self.scratch / "bartizan.toml").read_text() + "[server]\npage_size = 1000\n")
         with self.running([program, "serve", "--config", str(path), *serve], port):
