@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::ownership::{self, Care, Flaw};
 
 /// Everything that can be set. `bartizan.toml` has exactly this shape.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub struct Config {
     pub oauth: crate::identity::oauth::Config,
     /// The way out to upstreams.
     pub egress: crate::http::Config,
+    /// What is behind `command:` and `vault:`.
+    pub secrets: crate::vault::Config,
     /// Logs on standard error.
     pub log: crate::telemetry::logs::Config,
 }
@@ -198,7 +201,7 @@ impl Config {
     /// Reads a configuration file. Errors are `BadConfig` and name the line, the key and the nearest right key; they
     /// never repeat a value.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let unreadable = |error: std::io::Error| {
             let what = match error.kind() {
                 std::io::ErrorKind::NotFound => "does not exist",
                 std::io::ErrorKind::PermissionDenied => "may not be read by this user",
@@ -212,7 +215,18 @@ impl Config {
                 ),
             )
             .with_source(error)
+        };
+        let file = ownership::open(path, Care::Trusted).map_err(|flaw| match flaw {
+            Flaw::Io(error) => unreadable(error),
+            Flaw::Said(said) => Error::new(
+                Kind::BadConfig,
+                format!(
+                    "The configuration file {} {said}; who can change it decides what may be done.",
+                    path.display()
+                ),
+            ),
         })?;
+        let text = std::io::read_to_string(file).map_err(unreadable)?;
         let mut config = Self::parse(&text, &path.display().to_string())?;
         // Paths in a file are relative to the file, wherever the server is started.
         let folder = path.parent().unwrap_or(Path::new("."));
@@ -227,6 +241,9 @@ impl Config {
         config.audit.path = config.audit.path.take().map(|inner| folder.join(inner));
         config.store.ca_file = config.store.ca_file.take().map(|inner| folder.join(inner));
         config.egress.ca_file = config.egress.ca_file.take().map(|inner| folder.join(inner));
+        if let Some(vault) = &mut config.secrets.vault {
+            vault.ca_file = vault.ca_file.take().map(|inner| folder.join(inner));
+        }
         for file in &mut config.policy.files {
             *file = folder.join(&file);
         }
@@ -237,6 +254,24 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// Refuses files that decide what may be done, or whom to believe, and that others can change.
+    pub(crate) fn trusted(&self) -> Result<()> {
+        let set = Path::new(&self.policy.set);
+        let cedar = set.extension().is_some_and(|ending| ending == "cedar").then(|| set.to_path_buf());
+        let manifests =
+            self.connector.iter().filter_map(|entry| Some(entry.path.as_ref()?.join("connector.toml")));
+        let authorities = self.secrets.vault.iter().filter_map(|vault| vault.ca_file.clone());
+        let files = self.policy.files.iter().cloned().chain(cedar).chain(manifests);
+        for file in files.chain(self.egress.ca_file.clone()).chain(authorities) {
+            if let Err(Flaw::Said(said)) = ownership::open(&file, Care::Trusted) {
+                let message =
+                    format!("{} {said}; who can change it decides what may be done.", file.display());
+                return Err(Error::new(Kind::BadConfig, message));
+            }
+        }
+        Ok(())
     }
 
     /// Reads configuration text; `name` is what the sentences call it.

@@ -44,6 +44,9 @@ async fn act(app: Weak<App>, mut changes: tokio::sync::watch::Receiver<Extent>) 
 
 impl App {
     fn note_freeze(&self, extent: Extent) {
+        if extent == Extent::All {
+            self.secrets.load().forget();
+        }
         let id = self.freeze.sheet().map(|sheet| sheet.notice.id);
         let detail = json!({"extent": extent, "freeze": id});
         self.audit.note(if extent == Extent::Nothing { "thawed here" } else { "frozen here" }, &detail);

@@ -8,6 +8,7 @@
 mod brake;
 mod door;
 mod halt;
+mod keeping;
 mod reload;
 mod sources;
 mod tokens;
@@ -44,6 +45,7 @@ use crate::state::{Shared, StateDir};
 use crate::tasks::Store;
 use crate::transport::Handler;
 use crate::transport::wire::Wire;
+use crate::vault::{Keeper, Reference};
 
 pub use door::Reachable;
 pub use sources::{Sources, Stand, accesses, practice_document, refusals};
@@ -99,6 +101,7 @@ pub struct App {
     server: Arc<Server>,
     handles: Handles,
     freeze: Arc<Freeze>,
+    secrets: ArcSwap<Keeper>,
     stands: ArcSwap<Vec<Arc<Stand>>>,
     reloading: tokio::sync::Mutex<reload::Former>,
 }
@@ -116,18 +119,18 @@ impl App {
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
         let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
         let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
-        let keys = sealing(&config.server.sealing_keys, &state)?;
-        let shared = shared(&config, &keys, &state, &clock).await?;
+        // its own rules, so that a reload leaves calls that run with those they began under
+        let own = redactor.renewed(&config.redaction)?;
+        let secrets = keeping::keeper(&config, &own, &clock, &audit)?;
+        let keys = sealing(&config.server.sealing_keys, &state, &secrets)?;
+        let shared = shared(&config, &keys, &secrets, &state, &clock).await?;
         let limiter = Arc::new(match &shared {
             Some(shared) => Limiter::instances(&config.limits, clock.clone(), shared),
             None => Limiter::across(&config.limits, clock.clone(), state.clone()),
         });
         let policy = Arc::new(Policy::load(&config.policy)?.in_profile(config.profile.name()));
-        // its own rules, so that a reload leaves calls that run with those they began under
-        let own = redactor.renewed(&config.redaction)?;
-
         let handles = Handles::new(state.key("handles.key")?);
-        let made = sources::open(&config, &own, &clock, handles.clone(), &state).await?;
+        let made = sources::open(&config, &own, &clock, handles.clone(), (&state, &secrets)).await?;
         let former = reload::Former::of(&config, &made.tools);
         let mut tools = made.tools;
         if config.diagnostics {
@@ -188,6 +191,7 @@ impl App {
             server,
             handles,
             freeze,
+            secrets: ArcSwap::from_pointee(secrets),
             stands: ArcSwap::from_pointee(made.stands.into_iter().map(Arc::new).collect()),
             reloading: tokio::sync::Mutex::new(former),
         });
@@ -384,6 +388,7 @@ fn user() -> String {
 
 /// What the program adds to what a configuration says, and what has to agree in it.
 fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
+    config.trusted()?;
     config.redaction.fingerprint_key = Some(Secret::new(hex(&state.key("fingerprint.key")?)));
     config.audit.state = state.path().to_path_buf();
     config.profile.name().clone_into(&mut config.approvals.profile);
@@ -401,12 +406,12 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
 }
 
 /// What seals: the keys that the configuration names, so that several instances can share them, or one of our own.
-fn sealing(named: &[String], state: &StateDir) -> Result<KeyRing> {
+fn sealing(named: &[String], state: &StateDir, secrets: &Keeper) -> Result<KeyRing> {
     if named.is_empty() {
         return KeyRing::new(&[state.key("sealing.key")?]);
     }
     let keys: Result<Vec<Secret>> =
-        named.iter().map(|named| crate::vault::Reference::parse(named)?.resolve()).collect();
+        named.iter().map(|named| secrets.resolve(&Reference::parse(named)?)).collect();
     keys.and_then(|keys| KeyRing::read(&keys)).map_err(|error| {
         let said = format!("`sealing_keys` under [server]: {}", error.message());
         Error::new(error.kind(), said).with_source(error)
@@ -417,6 +422,7 @@ fn sealing(named: &[String], state: &StateDir) -> Result<KeyRing> {
 async fn shared(
     config: &Config,
     keys: &KeyRing,
+    secrets: &Keeper,
     state: &StateDir,
     clock: &SharedClock,
 ) -> Result<Option<Arc<Shared>>> {
@@ -431,10 +437,12 @@ async fn shared(
     }
     let password = match &config.store.password {
         None => None,
-        Some(named) => Some(crate::vault::Reference::parse(named)?.resolve().map_err(|error| {
-            let said = format!("`password` under [store]: {}", error.message());
-            Error::new(error.kind(), said).with_source(error)
-        })?),
+        Some(named) => {
+            Some(Reference::parse(named).and_then(|named| secrets.resolve(&named)).map_err(|error| {
+                let said = format!("`password` under [store]: {}", error.message());
+                Error::new(error.kind(), said).with_source(error)
+            })?)
+        }
     };
     Shared::open(&config.store, password, keys.clone(), state.clone(), clock.clone()).await.map(Some)
 }

@@ -21,6 +21,7 @@ use crate::pipeline::{Line, Rules, Tool};
 use crate::policy::Policy;
 use crate::redaction::Redactor;
 use crate::search;
+use crate::vault::Keeper;
 
 /// What cannot change while the server runs; for a whole table its name is enough.
 const FIXED: &[&str] = &[
@@ -73,6 +74,7 @@ struct Fresh {
     config: Config,
     redactor: Redactor,
     line: Arc<Line>,
+    secrets: Keeper,
     tools: Vec<Arc<dyn Tool>>,
     /// What the sources brought, and their stand-ins; none where the former ones serve on.
     sources: Option<Sources>,
@@ -109,6 +111,7 @@ impl App {
         self.audit.event(Event::ConfigurationReloaded, &detail).await?;
         self.catalog.reconfigure(fresh.tools, fresh.line)?;
         self.redactor.follow(&fresh.redactor);
+        self.secrets.store(Arc::new(fresh.secrets));
         // a process whose logs are somebody else's keeps their level
         crate::telemetry::logs::change(&fresh.config.log)?;
         let now = self.clock.monotonic();
@@ -141,10 +144,14 @@ impl App {
         let mark = sources::mark(&config);
         // a stand-in keeps what was done to it, unless it has to be another; credentials are always read again
         let same = config.practice && mark == former.mark;
+        let secrets = super::keeping::keeper(&config, &redactor, &self.clock, &self.audit)?;
         let made = if same {
             None
         } else {
-            Some(sources::open(&config, &redactor, &self.clock, self.handles.clone(), &self.state).await?)
+            Some(
+                sources::open(&config, &redactor, &self.clock, self.handles.clone(), (&self.state, &secrets))
+                    .await?,
+            )
         };
         let line = self.line();
         let mut tools = made.as_ref().map_or(&former.tools, |made| &made.tools).clone();
@@ -179,7 +186,7 @@ impl App {
             redactor: redactor.clone(),
             config: config.calls.clone(),
         });
-        Ok(Fresh { config, redactor, line: Arc::new(line), tools, sources: made, mark })
+        Ok(Fresh { config, redactor, line: Arc::new(line), secrets, tools, sources: made, mark })
     }
 }
 
@@ -258,6 +265,7 @@ mod tests {
             "redaction",
             "egress",
             "log",
+            "secrets",
             "reload",
         ];
         for name in json!(config("")).as_object().unwrap().keys() {

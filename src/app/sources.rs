@@ -28,6 +28,7 @@ use crate::practice::{Auth, Options, Practice};
 use crate::redaction::Redactor;
 use crate::secret::Secret;
 use crate::state::StateDir;
+use crate::vault::Keeper;
 
 /// What was opened.
 pub struct Sources {
@@ -77,13 +78,14 @@ pub(super) async fn open(
     redactor: &Redactor,
     clock: &SharedClock,
     handles: Handles,
-    state: &StateDir,
+    (state, secrets): (&StateDir, &Keeper),
 ) -> Result<Sources> {
     let surroundings = Surroundings {
         egress: config.egress.clone(),
         redactor: redactor.clone(),
         clock: clock.clone(),
         handles,
+        secrets: secrets.clone(),
         logins: Some(state.folder("logins")?),
     };
     let mut sources = Sources { tools: Vec::new(), stands: Vec::new() };
@@ -136,7 +138,7 @@ pub(super) async fn open(
 pub(super) fn mark(config: &Config) -> String {
     let mut files: BTreeSet<PathBuf> = config.openapi.iter().map(|entry| entry.file.clone()).collect();
     files.extend(config.connector.iter().filter_map(|entry| entry.path.clone()));
-    let settings = json!([config.connector, config.openapi, config.egress]);
+    let settings = json!([config.connector, config.openapi, config.egress, config.secrets]);
     format!("{settings} {}", super::watch::describe(&files))
 }
 

@@ -10,11 +10,13 @@ use super::screen::{Screen, Tone};
 use super::settings;
 use crate::app::{Loader, accesses, refusals};
 use crate::catalog::List;
+use crate::clock::SystemClock;
 use crate::connectors::manifest::{Access, Way};
 use crate::connectors::unchecked;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
-use crate::vault::Reference;
+use crate::redaction::Redactor;
+use crate::vault::{Keeper, Reference};
 
 pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     let config = settings::configuration(&typed.source)?;
@@ -25,8 +27,10 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
         }
     }
     if !config.practice {
+        let (redactor, clock) = (Redactor::new(&config.redaction)?, SystemClock::shared());
+        let secrets = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?;
         for (source, access) in accesses(&config)? {
-            findings.extend(missing(&access).map(|what| (true, format!("{source}: {what}"))));
+            findings.extend(missing(&access, &secrets).map(|what| (true, format!("{source}: {what}"))));
         }
     }
     let app = settings::app(config, loader).await?;
@@ -70,7 +74,7 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
 }
 
 /// What keeps requests from being signed: the first way needs no more than the others, so one that is whole is enough.
-fn missing(access: &Access) -> Option<String> {
+fn missing(access: &Access, secrets: &Keeper) -> Option<String> {
     let mut said = Vec::new();
     for way in access.ways() {
         let wanted: &[&Reference] = match way {
@@ -81,7 +85,7 @@ fn missing(access: &Access) -> Option<String> {
         };
         let faults: Vec<String> = wanted
             .iter()
-            .filter_map(|reference| reference.resolve().err())
+            .filter_map(|reference| secrets.resolve(reference).err())
             .map(|error| error.message().trim_end_matches('.').to_owned())
             .collect();
         if faults.is_empty() {

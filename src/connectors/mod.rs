@@ -41,6 +41,7 @@ use crate::json::{Map, Value};
 use crate::pipeline::{Destination, Tool};
 use crate::redaction::Redactor;
 use crate::state::StateDir;
+use crate::vault::Keeper;
 
 /// A connector that comes with the program.
 pub struct BuiltIn {
@@ -73,6 +74,8 @@ pub struct Surroundings {
     pub clock: SharedClock,
     /// What seals ids that are secrets.
     pub handles: Handles,
+    /// Who reads the credentials.
+    pub secrets: Keeper,
     /// Where refused logins are counted for all processes of this machine; without it each counts its own.
     pub logins: Option<StateDir>,
 }

@@ -6,7 +6,7 @@
 //!
 //! Must not: know where secrets are kept (`vault/` answers [`Supply`]).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::http::header::AUTHORIZATION;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -25,6 +25,10 @@ pub trait Supply: Send + Sync + 'static {
     fn secret(&self) -> Result<Secret>;
     /// How the operator refers to it (`env:NAME`), for messages.
     fn reference(&self) -> String;
+    /// What changes when the secret may have changed; looking costs next to nothing. None where nothing can tell.
+    fn stamp(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl Supply for Secret {
@@ -55,10 +59,13 @@ pub trait Credentials: Send + Sync + 'static {
     fn identity<'a>(&'a self, redactor: &'a Redactor) -> BoxFuture<'a, Identity>;
 
     /// The upstream answered 401 to a request that was signed with this `generation` (see [`Signing::generation`]).
-    /// True if a new credential can be had, so that one more try is worth it.
-    fn rejected(&self, _generation: u64) -> bool {
-        false
+    /// True if another credential can be had, so that one more try is worth it.
+    fn rejected<'a>(&'a self, _generation: u64, _redactor: &'a Redactor) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
     }
+
+    /// Forgets what can be had again: the secret as it was read, a token that was fetched with it.
+    fn forget(&self) {}
 
     /// Whether what is needed is there; the error says what to set.
     fn ready(&self) -> Result<()> {
@@ -122,42 +129,92 @@ impl Signing {
     }
 }
 
-/// A secret that is read when it is first needed and then kept.
+/// A secret that is read when it is first needed, and again when it has changed.
 struct Kept {
     supply: Arc<dyn Supply>,
     label: &'static str,
-    value: Mutex<Option<(Secret, Held)>>,
+    value: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    value: Option<(Secret, Held)>,
+    /// Counts the values there were.
+    generation: u64,
+    /// What the supply said before the value was read, or could not be.
+    stamp: Option<u64>,
 }
 
 impl Kept {
     fn new(supply: Arc<dyn Supply>, label: &'static str) -> Self {
-        Self { supply, label, value: Mutex::new(None) }
+        Self { supply, label, value: Mutex::default() }
     }
 
-    async fn get(&self, redactor: &Redactor) -> Result<Secret> {
-        if let Some((secret, _)) = &*self.value.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(secret.clone());
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The secret and which one it is. What was replaced is read anew; what can no longer be read is used on.
+    async fn get(&self, redactor: &Redactor) -> Result<(Secret, u64)> {
+        let stamp = self.supply.stamp();
+        {
+            let state = self.lock();
+            if let Some((secret, _)) = state.value.as_ref().filter(|_| state.stamp == stamp) {
+                return Ok((secret.clone(), state.generation));
+            }
         }
-        let secret = read(&self.supply).await?;
-        let held = redactor.hold(&secret, self.label);
-        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some((secret.clone(), held));
-        Ok(secret)
+        let found = read(&self.supply).await;
+        let mut state = self.lock();
+        state.stamp = stamp;
+        match (found, &state.value) {
+            (Ok(secret), _) => Ok(self.put(&mut state, secret, redactor)),
+            (Err(error), Some((secret, _))) => {
+                tracing::warn!(
+                    reference = self.supply.reference(),
+                    reason = error.message(),
+                    "a credential has changed and cannot be used; the former one stays in use"
+                );
+                Ok((secret.clone(), state.generation))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn put(&self, state: &mut State, secret: Secret, redactor: &Redactor) -> (Secret, u64) {
+        if state.value.as_ref().is_none_or(|(old, _)| !old.same(&secret)) {
+            if state.value.is_some() {
+                tracing::info!(reference = self.supply.reference(), "a credential was replaced");
+            }
+            state.generation += 1;
+            let held = redactor.hold(&secret, self.label);
+            state.value = Some((secret.clone(), held));
+        }
+        (secret, state.generation)
     }
 
     /// The secret as it is now; the one that is kept if it cannot be read.
     async fn fresh(&self, redactor: &Redactor) -> Option<Secret> {
         let found = read(&self.supply).await.ok();
-        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = found {
-            let held = redactor.hold(&secret, self.label);
-            *value = Some((secret, held));
+        let mut state = self.lock();
+        match found {
+            Some(secret) => Some(self.put(&mut state, secret, redactor).0),
+            None => state.value.as_ref().map(|(secret, _)| secret.clone()),
         }
-        value.as_ref().map(|(secret, _)| secret.clone())
     }
 
-    /// Forgets the value, so that a changed one is read next time.
+    /// Whether there is another one than that which was refused, whatever its file says of itself.
+    async fn renewed(&self, generation: u64, redactor: &Redactor) -> bool {
+        if self.lock().generation == generation {
+            self.fresh(redactor).await;
+        }
+        self.lock().generation != generation
+    }
+
+    /// Forgets the value; it is read again next time.
     fn forget(&self) {
-        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut state = self.lock();
+        state.value = None;
+        state.generation += 1;
     }
 }
 
@@ -215,7 +272,8 @@ impl Header {
 impl Credentials for Header {
     fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let secret = self.secret.get(signing.redactor()).await?;
+            let (secret, generation) = self.secret.get(signing.redactor()).await?;
+            signing.generation(generation);
             signing.set(self.name.clone(), &format!("{}{}", self.prefix, secret.expose()))
         })
     }
@@ -230,9 +288,12 @@ impl Credentials for Header {
         })
     }
 
-    fn rejected(&self, _generation: u64) -> bool {
+    fn rejected<'a>(&'a self, generation: u64, redactor: &'a Redactor) -> BoxFuture<'a, bool> {
+        Box::pin(self.secret.renewed(generation, redactor))
+    }
+
+    fn forget(&self) {
         self.secret.forget();
-        false
     }
 
     fn ready(&self) -> Result<()> {
@@ -258,7 +319,8 @@ impl Credentials for Basic {
     fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let user = read(&self.user).await?;
-            let password = self.password.get(signing.redactor()).await?;
+            let (password, generation) = self.password.get(signing.redactor()).await?;
+            signing.generation(generation);
             let pair = basic(user.expose(), password.expose());
             let held = signing.redactor().hold(&Secret::new(pair.clone()), "basic-credential");
             *self.pair.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
@@ -277,9 +339,13 @@ impl Credentials for Basic {
         })
     }
 
-    fn rejected(&self, _generation: u64) -> bool {
+    fn rejected<'a>(&'a self, generation: u64, redactor: &'a Redactor) -> BoxFuture<'a, bool> {
+        Box::pin(self.password.renewed(generation, redactor))
+    }
+
+    fn forget(&self) {
         self.password.forget();
-        false
+        *self.pair.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn ready(&self) -> Result<()> {
@@ -352,8 +418,15 @@ impl Credentials for FirstReady {
         })
     }
 
-    fn rejected(&self, generation: u64) -> bool {
-        self.current().and_then(|index| self.ways.get(index)).is_some_and(|way| way.rejected(generation))
+    fn rejected<'a>(&'a self, generation: u64, redactor: &'a Redactor) -> BoxFuture<'a, bool> {
+        match self.current().and_then(|index| self.ways.get(index)) {
+            Some(way) => way.rejected(generation, redactor),
+            None => Box::pin(async { false }),
+        }
+    }
+
+    fn forget(&self) {
+        self.ways.iter().for_each(|way| way.forget());
     }
 
     fn ready(&self) -> Result<()> {

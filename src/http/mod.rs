@@ -15,6 +15,7 @@ pub mod oauth;
 mod pace;
 mod retry;
 mod settings;
+mod token;
 mod wire;
 
 use std::fmt;
@@ -154,11 +155,15 @@ impl Inner {
             tries += 1;
             let sent =
                 self.wire.send(method.clone(), url.clone(), signing.headers, body.clone(), self.body_limit);
-            let wait = match sent.await {
-                Ok(Answer { status: 401, .. }) if !renewed && self.credentials.rejected(generation) => {
-                    renewed = true;
-                    continue;
-                }
+            let sent = sent.await;
+            if matches!(sent, Ok(Answer { status: 401, .. }))
+                && !renewed
+                && self.credentials.rejected(generation, &self.redactor).await
+            {
+                renewed = true;
+                continue;
+            }
+            let wait = match sent {
                 Ok(answer) => {
                     let asked = retry::retry_after(&answer.headers, self.clock.wall());
                     let response = Response {

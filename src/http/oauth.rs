@@ -20,6 +20,7 @@ use super::account::{Account, May, Try, pause};
 use super::credentials::{Identity, basic, both, read};
 use super::egress::{Exemptions, Origin};
 use super::failed::Failed;
+use super::token::read_token;
 use super::wire::Wire;
 use super::{BoxFuture, Config, Credentials, Signing, Supply, retry, seconds};
 use crate::clock::SharedClock;
@@ -31,8 +32,6 @@ use crate::state::StateDir;
 
 /// A token is renewed this long before it ends.
 const MARGIN: Duration = Duration::from_mins(1);
-/// What a token lasts if the endpoint does not say.
-const LIFETIME: u64 = 3600;
 /// Longest answer of a token endpoint.
 const LIMIT: u64 = 256 * 1024;
 /// Refused logins in a row before a long pause.
@@ -196,13 +195,19 @@ impl Credentials for ClientCredentials {
         })
     }
 
-    fn rejected(&self, generation: u64) -> bool {
+    fn rejected<'a>(&'a self, generation: u64, _redactor: &'a Redactor) -> BoxFuture<'a, bool> {
         let mut state = self.shared.lock();
         // somebody else may have renewed it meanwhile
         if state.token.as_ref().is_some_and(|token| token.generation == generation) {
             state.token = None;
         }
-        true
+        drop(state);
+        Box::pin(async { true })
+    }
+
+    fn forget(&self) {
+        let mut state = self.shared.lock();
+        (state.token, state.exchanged) = (None, None);
     }
 
     fn ready(&self) -> Result<()> {
@@ -309,8 +314,18 @@ impl Fetcher {
     }
 
     async fn attempt(&self, redactor: &Redactor) -> Attempt {
+        let former = self.lock().exchanged.clone();
         let (id, secret) = match (read(&self.id).await, read(&self.secret).await) {
             (Ok(id), Ok(secret)) => (id, secret),
+            // what was replaced by something that cannot be read is used on
+            (Ok(id), Err(error)) if former.is_some() => {
+                tracing::warn!(
+                    reference = self.secret.reference(),
+                    reason = error.message(),
+                    "a client secret has changed and cannot be used; the former one stays in use"
+                );
+                (id, former.unwrap_or_else(|| Secret::new("")))
+            }
             (Err(error), _) | (_, Err(error)) => return Attempt::Missing(Failed::of(error)),
         };
         let mut sent = vec![redactor.hold(&secret, "client-secret")];
@@ -483,35 +498,5 @@ impl Fetcher {
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         Ok((headers, Bytes::from(body)))
-    }
-}
-
-/// The token and how many seconds it lasts: `expires_in`, or `token_timeout` (some vendors' name for it); a number or
-/// a string of digits.
-fn read_token(body: &[u8]) -> Option<(Secret, u64)> {
-    let answer: Value = serde_json::from_slice(body).ok()?;
-    let token = answer.get("access_token")?.as_str().filter(|token| !token.is_empty())?;
-    let lasts = ["expires_in", "token_timeout"].iter().find_map(|key| {
-        let value = answer.get(*key)?;
-        value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-    });
-    Some((Secret::new(token), lasts.unwrap_or(LIFETIME).min(30 * 24 * 3600)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::read_token;
-
-    #[test]
-    fn a_token_lasts_what_the_answer_says() {
-        let lasts = |body: &str| read_token(body.as_bytes()).map(|(_, lasts)| lasts);
-        assert_eq!(lasts(r#"{"access_token":"t","token_timeout":"3599"}"#), Some(3599));
-        assert_eq!(lasts(r#"{"access_token":"t","token_timeout":1200}"#), Some(1200));
-        assert_eq!(lasts(r#"{"access_token":"t","expires_in":600}"#), Some(600));
-        assert_eq!(lasts(r#"{"access_token":"t","expires_in":"600"}"#), Some(600));
-        assert_eq!(lasts(r#"{"access_token":"t"}"#), Some(3600));
-        assert_eq!(lasts(r#"{"access_token":"t","expires_in":"soon"}"#), Some(3600));
-        assert_eq!(lasts(r#"{"access_token":""}"#), None);
-        assert_eq!(lasts("<html>"), None);
     }
 }

@@ -1,9 +1,16 @@
 //! Where credentials come from.
 //!
-//! Owns [`Reference`]: `env:NAME`, `file:PATH`, `keyring:NAME`. The idea: configuration holds where a secret is, never
-//! the secret; it is read when it is needed, and what others can read is refused.
+//! Owns [`Reference`] and [`Keeper`]. The idea: configuration holds where a secret is, never the secret; it is read when
+//! it is needed, what others can read or replace is refused, and each time another secret is found, or none, somebody
+//! hears of it.
 //!
 //! Must not: repeat what it was given when that may be the secret itself.
+
+mod command;
+pub mod edgerc;
+mod file;
+mod hashicorp;
+mod keeper;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,27 +18,48 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use command::Program;
+pub use hashicorp::{AppRole, Config as VaultConfig, Spot};
+pub use keeper::{Config, Keeper, Told};
+
 use crate::error::{Error, Kind, Result};
 use crate::http::Supply;
 use crate::json::json;
-use crate::ownership::{self, Exposure};
+use crate::ownership::CONTAINER;
 use crate::secret::Secret;
 
-/// Longest secret that is read from a file.
-const LONGEST: u64 = 64 * 1024;
 /// The name that entries in the system's keyring are filed under.
 const SERVICE: &str = "bartizan";
+
+/// How each reference is written.
+pub const SCHEMES: &[&str] = &["env:", "env-file:", "file:", "edgerc:", "keyring:", "command:", "vault:"];
 
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Reference {
-    /// `env:NAME`: an environment variable, or the file that `NAME_FILE` names.
+    /// `env:NAME`: an environment variable, or the file that `NAME_FILE` names, or the container's secret of that name.
     Env(String),
+    /// `env-file:NAME`: the file that an environment variable names.
+    EnvFile(String),
     /// `file:PATH`: a file of ours that nobody else can read.
     File(PathBuf),
+    /// `edgerc:PATH#SECTION/FIELD`: a value of an `.edgerc`. Without a path it is the one that `AKAMAI_EDGERC` names, or
+    /// `~/.edgerc`; without a section it is the one that `EDGERC_SECTION` names, or `default`.
+    Edgerc {
+        /// The file.
+        path: Option<PathBuf>,
+        /// The section.
+        section: Option<String>,
+        /// The value.
+        field: edgerc::Field,
+    },
     /// `keyring:NAME`: an entry of the system's keyring, filed under `bartizan`.
     Keyring(String),
+    /// `command:NAME`: what the program under `[secrets.commands.NAME]` prints.
+    Command(String),
+    /// `vault:MOUNT/PATH#FIELD`: a value in the Vault under `[secrets.vault]`.
+    Vault(Spot),
 }
 
 impl Reference {
@@ -40,26 +68,60 @@ impl Reference {
         let refused = || {
             Error::new(
                 Kind::BadConfig,
-                "a credential must be a reference: env:NAME, file:PATH or keyring:NAME (a literal secret is refused)",
+                "a credential must be a reference: env:NAME, file:PATH, env-file:NAME, edgerc:PATH#SECTION/FIELD, \
+                 keyring:NAME, command:NAME or vault:MOUNT/PATH#FIELD (a literal secret is refused)",
             )
         };
         let (scheme, rest) = text.split_once(':').ok_or_else(refused)?;
         match scheme {
             "env" if is_name(rest) => Ok(Self::Env(rest.to_owned())),
+            "env-file" if is_name(rest) => Ok(Self::EnvFile(rest.to_owned())),
             "file" if !rest.is_empty() && !rest.contains('\0') => Ok(Self::File(PathBuf::from(rest))),
+            "edgerc" => edgerc_reference(rest).ok_or_else(refused),
             "keyring" if !rest.is_empty() && rest.len() <= 128 && !rest.contains(char::is_control) => {
                 Ok(Self::Keyring(rest.to_owned()))
             }
+            "command" if is_label(rest) => Ok(Self::Command(rest.to_owned())),
+            "vault" => Spot::parse(rest).map(Self::Vault).ok_or_else(refused),
             _ => Err(refused()),
         }
     }
 
-    /// Reads the secret. May block: a keyring may ask its user.
+    /// Reads the secret. May block: a keyring may ask its user. What the configuration has to declare first
+    /// (`command:`, `vault:`) only a [`Keeper`] can read.
     pub fn resolve(&self) -> Result<Secret> {
         match self {
-            Self::Env(name) => from_environment(name),
-            Self::File(path) => from_file(path, &self.to_string()),
+            Self::Env(name) => from_environment(name, Path::new(CONTAINER)),
+            Self::EnvFile(name) => match variable(name)? {
+                Some(path) => file::secret(Path::new(path.expose()), &format!("the file that {name} names")),
+                None => Err(absent(format!("set the environment variable {name} to the path of a file"))),
+            },
+            Self::File(path) => file::secret(path, &self.to_string()),
+            Self::Edgerc { path, section, field } => from_edgerc(path.as_ref(), section.as_deref(), *field),
             Self::Keyring(name) => from_keyring(name),
+            Self::Command(_) | Self::Vault(_) => Err(refused(format!(
+                "{self} is read by what the configuration declares under [secrets], which does not reach here; use \
+                 another reference"
+            ))),
+        }
+    }
+
+    /// The file behind it, as it is now; none where there is no file.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Env(name) => {
+                if variable(name).ok().flatten().is_some() {
+                    return None;
+                }
+                let named = variable(&format!("{name}_FILE")).ok().flatten();
+                named
+                    .map(|path| PathBuf::from(path.expose()))
+                    .or_else(|| contained(name, Path::new(CONTAINER)))
+            }
+            Self::EnvFile(name) => variable(name).ok().flatten().map(|path| PathBuf::from(path.expose())),
+            Self::File(path) => Some(path.clone()),
+            Self::Edgerc { path, .. } => edgerc_place(path.as_ref()),
+            Self::Keyring(_) | Self::Command(_) | Self::Vault(_) => None,
         }
     }
 }
@@ -72,14 +134,25 @@ impl Supply for Reference {
     fn reference(&self) -> String {
         self.to_string()
     }
+
+    fn stamp(&self) -> Option<u64> {
+        self.file().as_deref().and_then(file::stamp)
+    }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(out, "env:{name}"),
+            Self::EnvFile(name) => write!(out, "env-file:{name}"),
             Self::File(path) => write!(out, "file:{}", path.display()),
+            Self::Edgerc { path, section, field } => {
+                let path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+                write!(out, "edgerc:{path}#{}/{}", section.as_deref().unwrap_or_default(), field.name())
+            }
             Self::Keyring(name) => write!(out, "keyring:{name}"),
+            Self::Command(name) => write!(out, "command:{name}"),
+            Self::Vault(spot) => spot.fmt(out),
         }
     }
 }
@@ -112,6 +185,23 @@ fn is_name(name: &str) -> bool {
         && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
+/// A name that tables of the configuration may have.
+fn is_label(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+fn edgerc_reference(rest: &str) -> Option<Reference> {
+    let (path, rest) = rest.rsplit_once('#')?;
+    let (section, field) = rest.rsplit_once('/')?;
+    let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let plain = !path.contains('\0') && (section.is_empty() || edgerc::is_section(section));
+    plain.then_some(())?;
+    let field = edgerc::Field::named(field)?;
+    Some(Reference::Edgerc { path: said(path).map(PathBuf::from), section: said(section), field })
+}
+
 /// Nothing is there: another way may be tried (see `FirstReady`).
 fn absent(message: String) -> Error {
     Error::new(Kind::BadConfig, message).with_detail(json!({ "absent": true }))
@@ -121,60 +211,49 @@ fn refused(message: String) -> Error {
     Error::new(Kind::BadConfig, message)
 }
 
+/// A variable of the environment, if it is set and not empty.
 #[allow(clippy::disallowed_methods, reason = "this is where secrets are read from the environment")]
-fn from_environment(name: &str) -> Result<Secret> {
-    if let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) {
-        let text = value
-            .into_string()
-            .map_err(|_| refused(format!("the environment variable {name} does not hold text")))?;
-        return Ok(Secret::new(text.trim_end_matches(['\n', '\r'])));
+fn variable(name: &str) -> Result<Option<Secret>> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let text = value.into_string();
+    let text = text.map_err(|_| refused(format!("the environment variable {name} does not hold text")))?;
+    Ok(Some(Secret::new(text)))
+}
+
+fn from_environment(name: &str, container: &Path) -> Result<Secret> {
+    if let Some(value) = variable(name)? {
+        return Ok(Secret::new(value.expose().trim_end_matches(['\n', '\r'])));
     }
-    let file = format!("{name}_FILE");
-    match std::env::var_os(&file).filter(|path| !path.is_empty()) {
-        Some(path) => from_file(Path::new(&path), &format!("the file that {file} names")),
-        None => Err(absent(format!("set the environment variable {name}, or {file} to the path of a file"))),
+    let named = format!("{name}_FILE");
+    if let Some(path) = variable(&named)? {
+        return file::secret(Path::new(path.expose()), &format!("the file that {named} names"));
+    }
+    match contained(name, container) {
+        Some(path) => file::secret(&path, &path.display().to_string()),
+        None => Err(absent(format!("set the environment variable {name}, or {named} to the path of a file"))),
     }
 }
 
-fn from_file(path: &Path, place: &str) -> Result<Secret> {
-    use std::io::Read as _;
-
-    let unreadable = |cause: std::io::Error| {
-        let error = if cause.kind() == std::io::ErrorKind::NotFound {
-            absent(format!("the secret at {place} is not there; create it, readable by you alone"))
-        } else {
-            refused(format!("the secret at {place} cannot be read; check that it is a file of yours"))
-        };
-        error.with_source(cause)
-    };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let known = file.metadata().map_err(unreadable)?;
-    if !known.is_file() {
-        return Err(refused(format!("the secret at {place} is not a regular file")));
-    }
-    private(&known, place)?;
-    if known.len() > LONGEST {
-        return Err(refused(format!("the secret at {place} is longer than {LONGEST} bytes")));
-    }
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text).map_err(unreadable)?;
-    text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    if text.is_empty() {
-        return Err(refused(format!("the secret at {place} is empty")));
-    }
-    Ok(Secret::new(text))
+/// The secret of that name that the container was handed, in either spelling.
+fn contained(name: &str, container: &Path) -> Option<PathBuf> {
+    [name.to_owned(), name.to_ascii_lowercase()]
+        .into_iter()
+        .map(|name| container.join(name))
+        .find(|path| path.symlink_metadata().is_ok())
 }
 
-/// Refuses a file of somebody else's, and one that others can read or write.
-fn private(known: &std::fs::Metadata, place: &str) -> Result<()> {
-    Err(refused(match ownership::exposure(known) {
-        None => return Ok(()),
-        Some(Exposure::Foreign) => format!("the secret at {place} belongs to another user; it is not used"),
-        Some(Exposure::Open) => {
-            format!("the secret at {place} can be read by others; run chmod 600 on it")
-        }
-        Some(Exposure::Unknown) => ownership::unknown(&format!("the secret at {place}")),
-    }))
+fn edgerc_place(path: Option<&PathBuf>) -> Option<PathBuf> {
+    let text = |name| variable(name).ok().flatten().map(|value| value.expose().to_owned());
+    edgerc::place(path, text("AKAMAI_EDGERC"), text("HOME"))
+}
+
+fn from_edgerc(path: Option<&PathBuf>, section: Option<&str>, field: edgerc::Field) -> Result<Secret> {
+    let text = |name| variable(name).ok().flatten().map(|value| value.expose().to_owned());
+    let place = edgerc_place(path)
+        .ok_or_else(|| absent(String::from("there is no .edgerc; name one, or set AKAMAI_EDGERC")))?;
+    let section = edgerc::section(section, text("EDGERC_SECTION").or_else(|| text("AKAMAI_EDGERC_SECTION")));
+    let bytes = file::bytes(&place, &place.display().to_string(), edgerc::LONGEST as u64)?;
+    edgerc::parse(&bytes)?.get(&section, field)
 }
 
 fn from_keyring(name: &str) -> Result<Secret> {
@@ -189,22 +268,47 @@ fn from_keyring(name: &str) -> Result<Secret> {
 
 #[cfg(test)]
 mod tests {
-    use super::Reference;
+    use super::*;
 
     #[test]
     fn a_literal_secret_is_refused_and_not_repeated() {
-        for literal in
-            ["hunter2hunter2", "Bearer abc", "env:", "env:my secret", "file:", "vault:x", "", "env:1ABC"]
-        {
+        for literal in [
+            "hunter2hunter2",
+            "Bearer abc",
+            "env:",
+            "env:my secret",
+            "env-file:/etc/x",
+            "file:",
+            "vault:x",
+            "vault:secret/hunter2",
+            "command:/bin/echo hunter2",
+            "command:",
+            "edgerc:hunter2",
+            "edgerc:#default/hunter2",
+            "edgerc:x#[a]/host",
+            "",
+            "env:1ABC",
+        ] {
             let error = Reference::parse(literal).unwrap_err();
-            let told = literal.len() > 5 && error.message().contains(literal);
-            assert!(!told, "{literal}");
+            let told = literal.len() > 9 && error.message().contains(literal);
+            assert!(!told && !error.message().contains("hunter2"), "{literal}");
         }
     }
 
     #[test]
     fn a_reference_survives_the_round_trip() {
-        for text in ["env:A_B", "file:/run/secrets/x", "keyring:equinix secret"] {
+        for text in [
+            "env:A_B",
+            "env-file:A_B",
+            "file:/run/secrets/x",
+            "keyring:equinix secret",
+            "edgerc:#/client_secret",
+            "edgerc:~/.edgerc#papi/access_token",
+            "edgerc:/etc/akamai/edgerc#default/host",
+            "command:pass-equinix",
+            "vault:secret/equinix#client_secret",
+            "vault:kv/team/equinix#client_secret@3",
+        ] {
             let reference = Reference::parse(text).unwrap();
             assert_eq!(serde_json::to_value(&reference).unwrap(), text);
             assert_eq!(serde_json::from_value::<Reference>(text.into()).unwrap(), reference);
@@ -233,5 +337,49 @@ mod tests {
         }
         assert!(Reference::File(folder.path().to_owned()).resolve().is_err(), "a folder is no secret");
         assert!(Reference::File(folder.path().join("none")).resolve().is_err());
+        std::fs::write(&path, "\n").unwrap();
+        assert!(read().unwrap_err().message().contains("is empty"));
+        std::fs::write(&path, vec![b'x'; 64 * 1024 + 1]).unwrap();
+        assert!(read().unwrap_err().message().contains("longer than"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_containers_secrets_are_found_by_the_name_of_the_variable() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        for (file, name) in
+            [("bartizan_test_token", "BARTIZAN_TEST_TOKEN"), ("BARTIZAN_OTHER", "BARTIZAN_OTHER")]
+        {
+            let path = folder.path().join(file);
+            std::fs::write(&path, "correct horse\n").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+            assert_eq!(from_environment(name, folder.path()).unwrap().expose(), "correct horse");
+        }
+        let missing = from_environment("BARTIZAN_NOWHERE", folder.path()).unwrap_err();
+        assert!(
+            missing.message().contains("BARTIZAN_NOWHERE_FILE") && missing.detail().is_some(),
+            "{missing}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_edgerc_is_a_credential_file_like_any_other() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edgerc");
+        std::fs::write(&path, "[papi]\nclient_secret = correct horse\n").unwrap();
+        let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let read = |section: &str| {
+            Reference::parse(&format!("edgerc:{}#{section}/client_secret", path.display())).unwrap().resolve()
+        };
+        set(0o644);
+        assert!(read("papi").unwrap_err().message().contains("chmod 600"));
+        set(0o600);
+        assert_eq!(read("papi").unwrap().expose(), "correct horse");
+        assert!(!read("ccu").unwrap_err().message().contains("papi"));
     }
 }

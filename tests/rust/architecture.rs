@@ -26,7 +26,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("tasks", &["error", "json", "clock", "state"]),
     ("freeze", &["error", "json", "clock", "state", "approvals"]),
     ("http", &["error", "json", "secret", "clock", "limits", "redaction", "state", "audit", "telemetry"]),
-    ("vault", &["error", "json", "secret", "clock", "state", "http", "ownership", "audit"]),
+    ("vault", &["error", "json", "secret", "clock", "state", "http", "ownership", "audit", "redaction"]),
     (
         "pipeline",
         &[
@@ -114,6 +114,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "config",
         &[
             "error",
+            "ownership",
             "json",
             "limits",
             "redaction",

@@ -56,6 +56,7 @@ mod revisions;
 mod schema;
 mod scripted;
 mod search;
+mod secrets;
 mod showcase;
 mod stage;
 mod stdio;

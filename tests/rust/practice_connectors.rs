@@ -41,6 +41,7 @@ impl Rig {
         let mut egress = Egress::default().allowing(practice.address().to_string());
         egress.per_minute = Some(100_000);
         let surroundings = Surroundings {
+            secrets: Default::default(),
             logins: None,
             egress: egress.clone(),
             redactor: redactor.clone(),

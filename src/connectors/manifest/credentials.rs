@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::credentials::{Basic, FirstReady, Header, Open};
 use crate::http::oauth::{ClientCredentials, Style, TokenEndpoint};
 use crate::http::{Credentials, HeaderName};
-use crate::vault::Reference;
+use crate::vault::{Reference, SCHEMES};
 
 /// One way of signing, several, or none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Access {
             Error::new(
                 Kind::BadConfig,
                 "--auth must be none, bearer:REF, basic:USER-REF:PASSWORD-REF or header:NAME:REF, where REF is env:NAME, \
-                 file:PATH or keyring:NAME.",
+                 file:PATH, keyring:NAME or another reference.",
             )
         };
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
@@ -90,7 +90,7 @@ impl Access {
             "none" if rest.is_empty() => return Ok(Self::None),
             "bearer" => Way::Bearer { from: Reference::parse(rest)? },
             "basic" => {
-                let middle = ["env:", "file:", "keyring:"]
+                let middle = SCHEMES
                     .iter()
                     .filter_map(|scheme| rest.get(1..)?.find(&format!(":{scheme}")).map(|at| at + 1))
                     .min()
@@ -165,20 +165,20 @@ impl Access {
         moved: Option<(&Url, &Url)>,
         around: &Surroundings,
     ) -> Result<Arc<dyn Credentials>> {
-        let (egress, clock) = (&around.egress, &around.clock);
+        let (egress, clock, secrets) = (&around.egress, &around.clock, &around.secrets);
         let one = |way: &Way| -> Result<Arc<dyn Credentials>> {
             Ok(match way {
                 Way::None => Arc::new(Open),
-                Way::Bearer { from } => Arc::new(Header::bearer(Arc::new(from.clone()))),
+                Way::Bearer { from } => Arc::new(Header::bearer(secrets.supply(from)?)),
                 Way::Basic { user, password } => {
-                    Arc::new(Basic::new(Arc::new(user.clone()), Arc::new(password.clone())))
+                    Arc::new(Basic::new(secrets.supply(user)?, secrets.supply(password)?))
                 }
                 Way::Header { name, from } => {
                     let header = HeaderName::from_bytes(name.as_bytes()).map_err(|cause| {
                         Error::new(Kind::BadConfig, "A credential names something that is no header.")
                             .with_source(cause)
                     })?;
-                    Arc::new(Header::named(header, Arc::new(from.clone())))
+                    Arc::new(Header::named(header, secrets.supply(from)?))
                 }
                 Way::OAuth2 { token_url, client_id, client_secret, style, scope, audience } => {
                     let endpoint = TokenEndpoint {
@@ -190,21 +190,23 @@ impl Access {
                         scope: scope.clone(),
                         audience: audience.clone(),
                     };
-                    let (id, secret) = (Arc::new(client_id.clone()), Arc::new(client_secret.clone()));
+                    let (id, secret) = (secrets.supply(client_id)?, secrets.supply(client_secret)?);
                     let made = ClientCredentials::new(name, endpoint, id, secret, egress, Arc::clone(clock))?;
                     Arc::new(made.counting_in(around.logins.clone()))
                 }
             })
         };
-        match self.ways() {
-            [] => Ok(Arc::new(Open)),
-            [way] => one(way),
+        let made: Arc<dyn Credentials> = match self.ways() {
+            [] => Arc::new(Open),
+            [way] => one(way)?,
             ways => {
                 let ways = ways.iter().map(one).collect::<Result<Vec<_>>>()?;
                 let none = "None of the credentials that this connector can use is there";
-                Ok(Arc::new(FirstReady::new(ways, none)))
+                Arc::new(FirstReady::new(ways, none))
             }
-        }
+        };
+        secrets.signs(&made);
+        Ok(made)
     }
 }
 

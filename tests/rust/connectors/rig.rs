@@ -28,6 +28,7 @@ pub(crate) const TOKEN: &str = "a-token-that-nobody-may-see-4711";
 
 pub(crate) fn surroundings(egress: bartizan::http::Config) -> Surroundings {
     Surroundings {
+        secrets: Default::default(),
         logins: None,
         egress,
         redactor: Redactor::new(&redaction::Config::default()).unwrap(),

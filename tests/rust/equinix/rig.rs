@@ -41,6 +41,7 @@ impl Tools {
         let redactor = Redactor::new(&redaction::Config::default()).unwrap();
         let clock = SystemClock::shared();
         let surroundings = Surroundings {
+            secrets: Default::default(),
             logins: None,
             egress: egress.clone(),
             redactor: redactor.clone(),

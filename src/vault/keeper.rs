@@ -1,0 +1,244 @@
+//! Whoever reads the secrets of one configuration.
+//!
+//! Owns [`Keeper`] and `[secrets]`. The idea: a reference alone can say where a secret is, but not what runs or what is
+//! asked for it; that is declared in the configuration, and so all that one configuration reads goes through one keeper,
+//! which also tells when it finds another secret than before, or none.
+//!
+//! Must not: hand a secret to whoever hears of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Program;
+use super::hashicorp::{self, Hashicorp};
+use super::{Reference, is_label, variable};
+use crate::clock::{SharedClock, SystemClock};
+use crate::error::{Error, Kind, Result};
+use crate::http::{self, Credentials, Supply};
+use crate::redaction::Redactor;
+use crate::secret::Secret;
+
+/// `[secrets]`: what is behind `command:` and `vault:`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Seconds after which a program is run again and the Vault is asked again. Files are looked at before each use.
+    pub refresh_seconds: u64,
+    /// Programs that print a secret, by the name that `command:NAME` uses.
+    pub commands: BTreeMap<String, Program>,
+    /// The Vault that `vault:` means.
+    pub vault: Option<hashicorp::Config>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { refresh_seconds: 300, commands: BTreeMap::new(), vault: None }
+    }
+}
+
+/// What became of reading a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Where it is.
+    pub reference: String,
+    /// `loaded`, `replaced` or `failed`.
+    pub what: &'static str,
+    /// Its keyed fingerprint, where it has one.
+    pub fingerprint: Option<String>,
+}
+
+type Witness = dyn Fn(&Told) + Send + Sync;
+
+/// Reads secrets. Cheap to clone; clones are the same keeper.
+#[derive(Clone)]
+pub struct Keeper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    redactor: Option<Redactor>,
+    clock: SharedClock,
+    vault: Option<Hashicorp>,
+    witness: Option<Arc<Witness>>,
+    /// How each was found last: its fingerprint, or nothing where it could not be read.
+    found: Mutex<BTreeMap<String, Option<String>>>,
+    signers: Mutex<Vec<Weak<dyn Credentials>>>,
+}
+
+impl Default for Keeper {
+    /// One without `[secrets]`, whom nobody hears.
+    fn default() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                config: Config::default(),
+                redactor: None,
+                clock: SystemClock::shared(),
+                vault: None,
+                witness: None,
+                found: Mutex::default(),
+                signers: Mutex::default(),
+            }),
+        }
+    }
+}
+
+impl Keeper {
+    /// The keeper of a configuration. Nothing is read.
+    pub fn open(
+        config: &Config,
+        egress: &http::Config,
+        redactor: &Redactor,
+        clock: &SharedClock,
+    ) -> Result<Self> {
+        if config.refresh_seconds == 0 {
+            return Err(Error::new(Kind::BadConfig, "[secrets]: `refresh_seconds` is at least 1."));
+        }
+        for (name, program) in &config.commands {
+            if !is_label(name) {
+                return Err(Error::new(
+                    Kind::BadConfig,
+                    "[secrets.commands]: a name is made of letters, digits, - and _.",
+                ));
+            }
+            program.check(name)?;
+        }
+        let refresh = Duration::from_secs(config.refresh_seconds);
+        let vault = config.vault.as_ref();
+        let vault =
+            vault.map(|vault| Hashicorp::new(vault, egress, refresh, redactor.clone(), Arc::clone(clock)));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config: config.clone(),
+                redactor: Some(redactor.clone()),
+                clock: Arc::clone(clock),
+                vault: vault.transpose()?,
+                witness: None,
+                found: Mutex::default(),
+                signers: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The same, with somebody who hears of each secret that is found for the first time, replaced or not found.
+    #[must_use]
+    pub fn heard_by(mut self, witness: impl Fn(&Told) + Send + Sync + 'static) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.witness = Some(Arc::new(witness));
+        }
+        self
+    }
+
+    /// Whether a reference leads to something that is declared.
+    pub fn check(&self, reference: &Reference) -> Result<()> {
+        let missing = |what: String| Err(Error::new(Kind::BadConfig, what));
+        match reference {
+            Reference::Command(name) if !self.inner.config.commands.contains_key(name) => missing(format!(
+                "{reference} needs a program under [secrets.commands.{name}] in the configuration"
+            )),
+            Reference::Vault(_) if self.inner.vault.is_none() => {
+                missing(format!("{reference} needs [secrets.vault] in the configuration"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a secret. Blocks.
+    pub fn resolve(&self, reference: &Reference) -> Result<Secret> {
+        let found = self.read(reference);
+        self.tell(reference, &found);
+        found
+    }
+
+    fn read(&self, reference: &Reference) -> Result<Secret> {
+        self.check(reference)?;
+        let inner = &*self.inner;
+        match (reference, &inner.vault) {
+            (Reference::Command(name), _) => {
+                let Some(program) = inner.config.commands.get(name) else { return reference.resolve() };
+                let mut kept = BTreeMap::new();
+                for name in &program.keep {
+                    if let Some(value) = variable(name)? {
+                        kept.insert(name.clone(), value.expose().to_owned());
+                    }
+                }
+                program.run(name, &kept, &*inner.clock)
+            }
+            (Reference::Vault(spot), Some(vault)) => vault.secret(spot, &|own| self.resolve(own)),
+            _ => reference.resolve(),
+        }
+    }
+
+    fn tell(&self, reference: &Reference, found: &Result<Secret>) {
+        let (Some(witness), Some(redactor)) = (&self.inner.witness, &self.inner.redactor) else { return };
+        let reference = reference.to_string();
+        let print = found.as_ref().ok().map(|secret| {
+            // even a short one has to be told from another one; this never leaves the process
+            redactor.keyed_digest(secret.expose().as_bytes()).map(|digest| digest.hex()).unwrap_or_default()
+        });
+        let before = {
+            let mut all = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(reference.clone(), print.clone())
+        };
+        let what = match (&before, &print) {
+            (Some(old), new) if old == new => return,
+            (_, None) => "failed",
+            (None | Some(None), Some(_)) => "loaded",
+            (Some(Some(_)), Some(_)) => "replaced",
+        };
+        let fingerprint = found.as_ref().ok().and_then(|secret| redactor.fingerprint(secret.expose()));
+        witness(&Told { reference, what, fingerprint });
+    }
+
+    /// The secret behind a reference, for those who sign.
+    pub fn supply(&self, reference: &Reference) -> Result<Arc<dyn Supply>> {
+        self.check(reference)?;
+        Ok(Arc::new(Kept { keeper: self.clone(), reference: reference.clone() }))
+    }
+
+    /// Remembers who signs, for [`Keeper::forget`].
+    pub fn signs(&self, credentials: &Arc<dyn Credentials>) {
+        let mut signers = self.inner.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        signers.retain(|one| one.strong_count() > 0);
+        signers.push(Arc::downgrade(credentials));
+    }
+
+    /// Forgets every secret and every token that can be had again.
+    pub fn forget(&self) {
+        let signers = self.inner.signers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        signers.iter().filter_map(Weak::upgrade).for_each(|one| one.forget());
+        if let Some(vault) = &self.inner.vault {
+            vault.forget();
+        }
+    }
+}
+
+/// A reference and who reads it.
+struct Kept {
+    keeper: Keeper,
+    reference: Reference,
+}
+
+impl Supply for Kept {
+    fn secret(&self) -> Result<Secret> {
+        self.keeper.resolve(&self.reference)
+    }
+
+    fn reference(&self) -> String {
+        self.reference.to_string()
+    }
+
+    fn stamp(&self) -> Option<u64> {
+        match &self.reference {
+            // nothing tells that these have changed: they are asked again after a while
+            Reference::Command(_) | Reference::Vault(_) => {
+                let inner = &self.keeper.inner;
+                Some(inner.clock.monotonic().as_secs() / inner.config.refresh_seconds.max(1))
+            }
+            reference => reference.stamp(),
+        }
+    }
+}

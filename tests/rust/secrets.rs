@@ -1,0 +1,445 @@
+//! Where credentials come from, and what happens when they change.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bartizan::app::{App, Extra};
+use bartizan::clock::{ManualClock, SharedClock, SystemClock};
+use bartizan::config::Config;
+use bartizan::error::Kind;
+use bartizan::http::credentials::{Basic, Header};
+use bartizan::http::oauth::{ClientCredentials, Style, TokenEndpoint};
+use bartizan::http::{Client, Credentials, Method, Request, Settings};
+use bartizan::json::{Map, json};
+use bartizan::redaction::{self, Redactor};
+use bartizan::secret::Secret;
+use bartizan::vault::{self, Keeper, Reference, Told};
+
+use crate::loopback::{Act, Seen, Upstream, answer};
+
+fn redactor() -> Redactor {
+    let key = Some(Secret::new("fingerprints of the tests, 32 byte"));
+    Redactor::new(&redaction::Config { fingerprint_key: key, ..redaction::Config::default() }).unwrap()
+}
+
+fn write(path: &Path, text: &str) {
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::rename(&fresh, path).unwrap();
+}
+
+fn client(upstream: &Upstream, credentials: Arc<dyn Credentials>) -> Client {
+    let settings = Settings::new("acme", upstream.base(), &upstream.egress());
+    Client::new(settings, credentials, redactor(), SystemClock::shared()).unwrap()
+}
+
+async fn status(client: &Client, upstream: &Upstream) -> u16 {
+    client.send(Request::new(Method::GET, upstream.url("/"))).await.unwrap().status
+}
+
+/// An upstream that accepts these headers and nothing else.
+async fn lock(accepted: &Arc<Mutex<Vec<String>>>) -> Upstream {
+    let accepted = accepted.clone();
+    Upstream::start(move |seen, _| {
+        let shown = seen.header("authorization").unwrap_or_default().to_owned();
+        let known = accepted.lock().unwrap().contains(&shown);
+        answer(if known { 200 } else { 401 }, "{}")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_replaced_file_is_picked_up_without_a_restart_and_without_a_failed_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    write(&path, "the-first-token-4711");
+    let accepted = Arc::new(Mutex::new(vec![String::from("Bearer the-first-token-4711")]));
+    let upstream = lock(&accepted).await;
+    let reference = Reference::parse(&format!("file:{}", path.display())).unwrap();
+    let client = client(&upstream, Arc::new(Header::bearer(Arc::new(reference))));
+    assert_eq!(status(&client, &upstream).await, 200);
+
+    accepted.lock().unwrap().push(String::from("Bearer the-second-token-4712"));
+    write(&path, "the-second-token-4712");
+    assert_eq!(status(&client, &upstream).await, 200);
+    assert_eq!(upstream.seen().last().unwrap().header("authorization"), Some("Bearer the-second-token-4712"));
+    accepted.lock().unwrap().remove(0);
+    assert_eq!(status(&client, &upstream).await, 200);
+
+    // what cannot be used leaves the one before in use: open to others, empty, gone
+    let before = upstream.seen().len();
+    std::fs::write(folder.path().join("x"), "the-third-token-4713").unwrap();
+    std::fs::set_permissions(folder.path().join("x"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::rename(folder.path().join("x"), &path).unwrap();
+    assert_eq!(status(&client, &upstream).await, 200);
+    write(&path, "");
+    assert_eq!(status(&client, &upstream).await, 200);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(status(&client, &upstream).await, 200);
+    assert!(
+        upstream.seen()[before..].iter().all(|seen| seen.header("authorization").unwrap().ends_with("-4712"))
+    );
+}
+
+#[tokio::test]
+async fn a_401_reads_the_secret_again_and_tries_once_more_only_with_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (user, path) = (folder.path().join("user"), folder.path().join("password"));
+    write(&user, "ann");
+    write(&path, "first-password-1");
+    let known = |password: &str| {
+        use base64::Engine as _;
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("ann:{password}"));
+        format!("Basic {pair}")
+    };
+    let accepted = Arc::new(Mutex::new(vec![known("first-password-1")]));
+    let upstream = lock(&accepted).await;
+    // a supply that does not tell that it has changed
+    struct Still(Reference);
+    impl bartizan::http::Supply for Still {
+        fn secret(&self) -> bartizan::error::Result<Secret> {
+            self.0.resolve()
+        }
+        fn reference(&self) -> String {
+            self.0.to_string()
+        }
+    }
+    let of = |path: &Path| Arc::new(Still(Reference::parse(&format!("file:{}", path.display())).unwrap()));
+    let client = client(&upstream, Arc::new(Basic::new(of(&user), of(&path))));
+    assert_eq!(status(&client, &upstream).await, 200);
+    *accepted.lock().unwrap() = vec![known("second-password-2")];
+    assert_eq!(status(&client, &upstream).await, 401);
+    assert_eq!(upstream.seen().len(), 2, "the same one is not sent twice");
+    write(&path, "second-password-2");
+    assert_eq!(status(&client, &upstream).await, 200);
+    assert_eq!(upstream.seen().len(), 4);
+    *accepted.lock().unwrap() = Vec::new();
+    write(&path, "third-password-3");
+    assert_eq!(status(&client, &upstream).await, 401);
+    assert_eq!(upstream.seen().len(), 6, "and never a third time");
+}
+
+#[tokio::test]
+async fn a_client_secret_that_was_replaced_by_rubbish_stays_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let (id, secret) = (folder.path().join("id"), folder.path().join("secret"));
+    write(&id, "client-4711");
+    write(&secret, "the-client-secret-4711");
+    let tokens = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |seen, _| match seen.path() {
+        "/token" => {
+            assert!(String::from_utf8_lossy(&seen.body).contains("the-client-secret-4711"));
+            let number = tokens.fetch_add(1, Ordering::SeqCst);
+            answer(200, json!({"access_token": format!("token-{number}-abcdef"), "expires_in": 3600}))
+        }
+        _ => answer(200, "{}"),
+    })
+    .await;
+    let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
+    let endpoint =
+        TokenEndpoint { url: upstream.url("/token"), style: Style::Form, scope: None, audience: None };
+    let of = |path: &Path| Arc::new(Reference::parse(&format!("file:{}", path.display())).unwrap());
+    let oauth =
+        ClientCredentials::new("acme", endpoint, of(&id), of(&secret), &upstream.egress(), clock.clone());
+    let credentials: Arc<dyn Credentials> = Arc::new(oauth.unwrap());
+    let client = client(&upstream, credentials.clone());
+    assert_eq!(status(&client, &upstream).await, 200);
+    write(&secret, "");
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(status(&client, &upstream).await, 200);
+    assert_eq!(upstream.count("/token"), 2);
+    write(&secret, "the-client-secret-4711");
+    // a freeze forgets tokens; the next call fetches one
+    credentials.forget();
+    assert_eq!(status(&client, &upstream).await, 200);
+    assert_eq!(upstream.count("/token"), 3);
+}
+
+/// A HashiCorp Vault, as far as its documentation says what it does with these requests.
+struct Stand {
+    upstream: Upstream,
+    logins: Arc<AtomicUsize>,
+    /// Tokens that are good.
+    good: Arc<Mutex<Vec<String>>>,
+    away: Arc<std::sync::atomic::AtomicBool>,
+}
+
+async fn stand() -> Stand {
+    let (logins, good, away) =
+        (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default(), Arc::default());
+    let (count, known): (_, Arc<Mutex<Vec<String>>>) = (logins.clone(), good.clone());
+    let gone: Arc<std::sync::atomic::AtomicBool> = Arc::clone(&away);
+    let upstream = Upstream::start(move |seen: &Seen, _| -> Act {
+        if gone.load(Ordering::SeqCst) {
+            return answer(503, json!({"errors": ["Vault is sealed"]}));
+        }
+        assert_eq!(seen.header("x-vault-namespace"), Some("team/one"));
+        assert_eq!(seen.header("x-vault-request"), Some("true"));
+        if seen.target == "/v1/auth/approle/login" {
+            assert_eq!((seen.method.as_str(), seen.header("x-vault-token")), ("POST", None));
+            if seen.json() != json!({"role_id": "role-4711", "secret_id": "the-secret-id-4711"}) {
+                return answer(400, json!({"errors": ["invalid role or secret ID"]}));
+            }
+            let token = format!("hvs.token-number-{}", count.fetch_add(1, Ordering::SeqCst));
+            known.lock().unwrap().push(token.clone());
+            let auth = json!({"client_token": token, "lease_duration": 900, "renewable": true});
+            return answer(200, json!({"auth": auth}));
+        }
+        let token = seen.header("x-vault-token").unwrap_or_default().to_owned();
+        if !known.lock().unwrap().contains(&token) {
+            return answer(403, json!({"errors": ["permission denied"]}));
+        }
+        match (seen.method.as_str(), seen.target.as_str()) {
+            ("POST", "/v1/auth/token/renew-self") => {
+                let auth = json!({"client_token": token, "lease_duration": 900, "renewable": true});
+                answer(200, json!({"auth": auth}))
+            }
+            ("GET", "/v1/auth/token/lookup-self") => {
+                answer(200, json!({"data": {"ttl": 0, "renewable": false}}))
+            }
+            ("GET", "/v1/secret/data/equinix/prod") => answer(
+                200,
+                json!({"data": {
+                    "data": {"client_secret": "newest-secret-4711", "number": 42, "list": []},
+                    "metadata": {"version": 2}
+                }}),
+            ),
+            ("GET", "/v1/secret/data/equinix/prod?version=1") => {
+                answer(200, json!({"data": {"data": {"client_secret": "oldest-secret-4711"}}}))
+            }
+            ("GET", "/v1/kv1/data/x") => answer(200, json!({"data": {"value": "x"}})),
+            _ => answer(404, json!({"errors": []})),
+        }
+    })
+    .await;
+    Stand { upstream, logins, good, away }
+}
+
+fn keeper(stand: &Stand, opens: &str, clock: &SharedClock) -> Keeper {
+    let text =
+        format!("[vault]\naddress = 'http://{}'\nnamespace = 'team/one'\n{opens}", stand.upstream.address);
+    let config: vault::Config = toml::from_str(&text).unwrap();
+    Keeper::open(&config, &bartizan::http::Config::default(), &redactor(), clock).unwrap()
+}
+
+async fn read(keeper: &Keeper, reference: &str) -> bartizan::error::Result<String> {
+    let (keeper, reference) = (keeper.clone(), Reference::parse(reference).unwrap());
+    let read = tokio::task::spawn_blocking(move || keeper.resolve(&reference)).await.unwrap();
+    read.map(|secret| secret.expose().to_owned())
+}
+
+#[tokio::test]
+async fn a_vault_is_logged_in_to_and_asked_as_its_api_says() {
+    let stand = stand().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (role, secret) = (folder.path().join("role"), folder.path().join("secret"));
+    write(&role, "role-4711");
+    write(&secret, "the-secret-id-4711");
+    let opens = format!(
+        "approle = {{ role_id = 'file:{}', secret_id = 'file:{}' }}",
+        role.display(),
+        secret.display()
+    );
+    let manual = ManualClock::at(Duration::from_secs(1_800_000_000));
+    let clock: SharedClock = manual.clone();
+    let keeper = keeper(&stand, &opens, &clock);
+    assert_eq!(read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap(), "newest-secret-4711");
+    assert_eq!(read(&keeper, "vault:secret/equinix/prod#number").await.unwrap(), "42");
+    assert_eq!(stand.upstream.count("/v1/secret/data/equinix/prod"), 1, "one request serves all its fields");
+    assert_eq!(
+        read(&keeper, "vault:secret/equinix/prod#client_secret@1").await.unwrap(),
+        "oldest-secret-4711"
+    );
+    assert_eq!(stand.logins.load(Ordering::SeqCst), 1);
+    for (reference, word) in [
+        ("vault:secret/equinix/prod#nothing", "no such value"),
+        ("vault:secret/equinix/prod#list", "no such value"),
+        ("vault:secret/elsewhere#x", "has nothing"),
+        ("vault:kv1/x#value", "KV version 2"),
+    ] {
+        let error = read(&keeper, reference).await.unwrap_err();
+        assert!(error.message().contains(word) && !error.message().contains("4711"), "{error}");
+    }
+
+    // after two thirds of its life the token is renewed, and when it was taken back another one is fetched
+    manual.advance(Duration::from_secs(700));
+    read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap();
+    assert_eq!(stand.upstream.count("/v1/auth/token/renew-self"), 1);
+    assert_eq!(stand.logins.load(Ordering::SeqCst), 1);
+    stand.good.lock().unwrap().clear();
+    manual.advance(Duration::from_secs(400));
+    read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap();
+    assert_eq!(stand.logins.load(Ordering::SeqCst), 2);
+
+    // a Vault that is away costs nothing for a while, then it is said
+    stand.away.store(true, Ordering::SeqCst);
+    assert_eq!(read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap(), "newest-secret-4711");
+    manual.advance(Duration::from_secs(301));
+    let error = read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap_err();
+    assert!(error.message().contains("sealed"), "{error}");
+    stand.away.store(false, Ordering::SeqCst);
+    write(&secret, "the-wrong-secret-id");
+    stand.good.lock().unwrap().clear();
+    let error = read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap_err();
+    assert!(
+        error.message().contains("refused the login") && !error.message().contains("wrong-secret"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_vaults_token_comes_by_reference_and_may_change() {
+    let stand = stand().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    write(&path, "hvs.the-first-token");
+    stand.good.lock().unwrap().push(String::from("hvs.the-first-token"));
+    let manual = ManualClock::at(Duration::from_secs(1_800_000_000));
+    let clock: SharedClock = manual.clone();
+    let keeper = keeper(&stand, &format!("token = 'file:{}'", path.display()), &clock);
+    read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap();
+    *stand.good.lock().unwrap() = vec![String::from("hvs.the-second-token")];
+    write(&path, "hvs.the-second-token");
+    manual.advance(Duration::from_secs(301));
+    read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap();
+    stand.good.lock().unwrap().clear();
+    manual.advance(Duration::from_secs(301));
+    let error = read(&keeper, "vault:secret/equinix/prod#client_secret").await.unwrap_err();
+    assert!(error.message().contains("does not let this token"), "{error}");
+}
+
+#[test]
+fn a_vault_that_cannot_be_right_is_refused_at_the_start() {
+    let open = |text: &str| {
+        let config: vault::Config = toml::from_str(&format!("[vault]\n{text}")).unwrap();
+        Keeper::open(&config, &bartizan::http::Config::default(), &redactor(), &SystemClock::shared())
+    };
+    for (text, word) in [
+        ("address = 'http://vault.example.com:8200'\ntoken = 'env:X'", "https"),
+        ("address = 'https://vault.example.com:8200'", "either"),
+        (
+            "address = 'https://v:8200'\ntoken = 'env:X'\napprole = { role_id = 'env:A', secret_id = 'env:B' }",
+            "either",
+        ),
+        ("address = 'https://v:8200'\ntoken = 'vault:a/b#c'", "cannot be in it"),
+        (
+            "address = 'https://v:8200'\napprole = { mount = '../sys', role_id = 'env:A', secret_id = 'env:B' }",
+            "`mount`",
+        ),
+    ] {
+        let error = open(text).err().unwrap();
+        assert_eq!(error.kind(), Kind::BadConfig);
+        assert!(error.message().contains(word), "{error}");
+    }
+    assert!(
+        toml::from_str::<vault::Config>("[vault]\naddress = 'https://v'\ntoken = 'hvs.literal'").is_err()
+    );
+    let keeper = Keeper::default();
+    for undeclared in ["command:x", "vault:a/b#c"] {
+        let error = keeper.resolve(&Reference::parse(undeclared).unwrap()).unwrap_err();
+        assert!(error.message().contains("[secrets."), "{error}");
+    }
+}
+
+#[test]
+fn whoever_listens_hears_what_was_found_once_and_never_the_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let heard: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let ear = heard.clone();
+    let keeper = Keeper::open(
+        &vault::Config::default(),
+        &bartizan::http::Config::default(),
+        &redactor(),
+        &SystemClock::shared(),
+    )
+    .unwrap()
+    .heard_by(move |told| ear.lock().unwrap().push(told.clone()));
+    let supply = keeper.supply(&Reference::parse(&format!("file:{}", path.display())).unwrap()).unwrap();
+    let mut whats = Vec::new();
+    for text in [
+        None,
+        Some("first-secret-of-all-4711"),
+        Some("first-secret-of-all-4711"),
+        Some("other-secret-4712"),
+        None,
+    ] {
+        match text {
+            Some(text) => write(&path, text),
+            None => drop(std::fs::remove_file(&path)),
+        }
+        let _ = supply.secret();
+        whats.push(heard.lock().unwrap().len());
+    }
+    assert_eq!(whats, [1, 2, 2, 3, 4]);
+    let all = heard.lock().unwrap();
+    assert_eq!(
+        all.iter().map(|told| told.what).collect::<Vec<_>>(),
+        ["failed", "loaded", "replaced", "failed"]
+    );
+    assert_ne!(all[1].fingerprint, all[2].fingerprint);
+    assert!(!format!("{all:?}").contains("471"));
+}
+
+const DOCUMENT: &str = r#"{
+  "openapi": "3.1.0", "info": {"title": "acme", "version": "1"},
+  "paths": {"/widgets": {"get": {"operationId": "list_widgets", "responses": {"200": {"description": "fine"}}}}}
+}"#;
+
+#[tokio::test]
+async fn a_server_reads_what_a_program_prints_and_writes_down_that_it_did() {
+    let accepted = Arc::new(Mutex::new(vec![String::from("Bearer printed-by-a-program-4711")]));
+    let upstream = lock(&accepted).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("acme.json"), DOCUMENT).unwrap();
+    let path = folder.path().join("bartizan.toml");
+    let text = format!(
+        "state_dir = 'state'\n[egress]\nallow_private = ['{0}']\n\
+         [secrets.commands.acme]\nargv = ['/bin/echo', 'printed-by-a-program-4711']\n\
+         [[openapi]]\nfile = 'acme.json'\nbase_url = 'http://{0}'\nauth = 'bearer:command:acme'\n",
+        upstream.address
+    );
+    std::fs::write(&path, &text).unwrap();
+    let app = App::build(Config::load(&path).unwrap(), Extra::default()).await.unwrap();
+    app.call("list_widgets", Map::new(), &app.context()).await.unwrap();
+    assert_eq!(upstream.seen().len(), 1);
+    let audited = std::fs::read_to_string(app.audit().path()).unwrap();
+    assert!(audited.contains("secret loaded") && audited.contains("command:acme"), "{audited}");
+    assert!(!audited.contains("4711"));
+    app.close().await.unwrap();
+
+    let broken = text.replace("[secrets.commands.acme]", "[secrets.commands.other]");
+    std::fs::write(&path, broken).unwrap();
+    let error = App::build(Config::load(&path).unwrap(), Extra::default()).await.err().unwrap();
+    assert!(error.message().contains("[secrets.commands.acme]"), "{error}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_others_can_change_is_refused_with_the_way_to_mend_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bartizan.toml");
+    let set =
+        |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::write(&path, "state_dir = 'state'\n[policy]\nfiles = ['mine.cedar']\n").unwrap();
+    let policy = folder.path().join("mine.cedar");
+    std::fs::write(&policy, "").unwrap();
+    for mode in [0o664, 0o646, 0o666] {
+        set(&path, mode);
+        let error = Config::load(&path).unwrap_err();
+        assert!(error.message().contains("chmod go-w"), "{mode:o}: {error}");
+    }
+    set(&path, 0o644);
+    set(folder.path(), 0o775);
+    assert!(Config::load(&path).unwrap_err().message().contains("chmod go-w"));
+    set(folder.path(), 0o755);
+    let config = Config::load(&path).unwrap();
+    set(&policy, 0o666);
+    let error = App::build(config.clone(), Extra::default()).await.err().unwrap();
+    assert!(error.message().contains("mine.cedar") && error.message().contains("chmod go-w"), "{error}");
+    set(&policy, 0o644);
+    App::build(config, Extra::default()).await.unwrap().close().await.unwrap();
+}
