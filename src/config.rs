@@ -240,6 +240,11 @@ impl Config {
         config.approvals.operators = config.approvals.operators.take().map(|inner| folder.join(inner));
         config.audit.path = config.audit.path.take().map(|inner| folder.join(inner));
         config.store.ca_file = config.store.ca_file.take().map(|inner| folder.join(inner));
+        if let Some(tls) = &mut config.http.tls {
+            tls.certificate = folder.join(&tls.certificate);
+            tls.key = folder.join(&tls.key);
+            tls.client_ca = tls.client_ca.take().map(|inner| folder.join(inner));
+        }
         config.egress.ca_file = config.egress.ca_file.take().map(|inner| folder.join(inner));
         if let Some(vault) = &mut config.secrets.vault {
             vault.ca_file = vault.ca_file.take().map(|inner| folder.join(inner));

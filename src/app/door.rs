@@ -6,7 +6,7 @@
 //! Must not: know a request.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::trust::{Refusals, Trusting};
 use super::{App, user};
 use crate::audit::Event;
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::identity::keys::{Ages, Grant, KeyStore, State};
-use crate::identity::{Callers, NoAuth};
+use crate::identity::{Callers, Certificates, NoAuth};
 use crate::json::json;
 use crate::transport::auth::Authenticator;
 
@@ -30,6 +30,10 @@ const COUNTED: Duration = Duration::from_secs(10);
 pub struct Reachable {
     /// The address that was bound.
     pub address: SocketAddr,
+    /// The socket in the file system, if it is one and no port.
+    pub socket: Option<PathBuf>,
+    /// Whether connections are encrypted.
+    pub secure: bool,
     /// The file with the key that was minted for it, if one was.
     pub key_file: Option<PathBuf>,
     /// Whether everybody is let in.
@@ -39,7 +43,11 @@ pub struct Reachable {
 impl Reachable {
     /// The address of the endpoint.
     pub fn url(&self) -> String {
-        format!("http://{}/mcp", self.address)
+        match (&self.socket, self.secure) {
+            (Some(path), _) => format!("unix:{} (path /mcp)", path.display()),
+            (None, true) => format!("https://{}/mcp", self.address),
+            (None, false) => format!("http://{}/mcp", self.address),
+        }
     }
 }
 
@@ -63,9 +71,8 @@ impl App {
         self.note_configuration().await?;
         let config = self.config();
         let listener = crate::transport::http::bind(&config.http, no_auth).await?;
-        let address = listener.local_addr().map_err(|error| {
-            Error::new(Kind::Internal, "The address that was bound cannot be read back.").with_source(error)
-        })?;
+        let address = listener.local_addr()?;
+        let (socket, secure) = (listener.socket().map(Path::to_path_buf), config.http.tls.is_some());
         let door = self.door(no_auth, &config).await?;
         let (catalog, first) = (self.catalog.clone(), self.line());
         let limiter = move || catalog.now().line().unwrap_or(&first).limiter().clone();
@@ -75,7 +82,7 @@ impl App {
         let endpoint = crate::transport::http::Endpoint::new(self.handler(), door.authenticator, http)
             .watched_by(watch)
             .timed_by(self.clock.clone());
-        ready(&Reachable { address, key_file: door.key_file, open: no_auth });
+        ready(&Reachable { address, socket, secure, key_file: door.key_file, open: no_auth });
         // subscriptions end in order when connections do, not when the last of them is cut
         let stop = async {
             shutdown.cancelled().await;
@@ -114,7 +121,9 @@ impl App {
             key_file = Some(path);
         }
         self.tell_of_old(&keys, &config.keys);
-        let callers = Callers::with_keys(keys.clone()).and_tokens(self.tokens(config)?);
+        let certificates = Certificates::new(&config.http.certificate, self.clock.clone())?;
+        let callers =
+            Callers::with_keys(keys.clone()).and_certificates(certificates).and_tokens(self.tokens(config)?);
         let authenticator = Arc::new(Trusting::new(Arc::new(callers), &config.approvals.trust_clients));
         Ok(Door { authenticator, keys: Some(keys), key_file, _held: held })
     }

@@ -371,6 +371,9 @@ impl App {
         if config.http.compress_from > 0 {
             found.push(json!({"setting": "http.compress_from", "value": config.http.compress_from}));
         }
+        if !config.http.trusted_proxies.is_empty() {
+            found.push(json!({"setting": "http.trusted_proxies", "value": config.http.trusted_proxies}));
+        }
         if config.http.insecure_plaintext {
             found.push(json!({"setting": "http.insecure_plaintext", "value": true}));
         }
@@ -393,6 +396,7 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
     config.audit.state = state.path().to_path_buf();
     config.profile.name().clone_into(&mut config.approvals.profile);
     config.limits.check()?;
+    config.http.check()?;
     config.approvals.check()?;
     config.oauth.vet()?;
     if config.tasks.ttl_seconds <= config.calls.longest_task_seconds {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::brake::Brake;
 use crate::audit::{Audit, Event};
 use crate::clock::SharedClock;
+use crate::error::Error;
 use crate::json::json;
 use crate::limits::{Decision, Limiter, Quota, decide};
 use crate::principal::Principal;
@@ -164,6 +165,13 @@ impl Watch for Refusals {
         let wait = (self.limiter)().weigh(principal, reads)?;
         self.brake.count(principal, "too many large bodies");
         Some(wait)
+    }
+
+    fn renewed(&self, outcome: Result<(), &Error>) {
+        match outcome {
+            Ok(()) => self.audit.note(Event::CertificateReloaded, &json!({})),
+            Err(error) => self.audit.note(Event::CertificateFailed, &json!({"reason": error.message()})),
+        }
     }
 
     fn refused(&self, what: &'static str, peer: &str) {

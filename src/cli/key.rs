@@ -18,9 +18,10 @@ use crate::approvals::{Approvals, visible};
 use crate::clock::{SharedClock, SystemClock, rfc3339};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::identity::keys::{About, Ages, Grant, KeyStore, Minted, State, is_name, ranges};
+use crate::identity::keys::{About, Ages, Grant, KeyStore, Minted, State, is_name};
 use crate::json::{Value, json};
 use crate::state::StateDir;
+use crate::transport::addresses::ranges;
 
 const DAY: u64 = 86_400;
 /// The longest that a key may live, in days.

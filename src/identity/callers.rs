@@ -10,19 +10,28 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::certificates::Certificates;
 use super::keys::KeyStore;
 use crate::transport::auth::{Authenticator, Lease, Presented, Verdict};
 
 /// The ways in: keys, and those that the configuration adds.
 pub struct Callers {
     keys: Arc<KeyStore>,
+    certificates: Option<Certificates>,
     tokens: Option<Arc<dyn Authenticator>>,
 }
 
 impl Callers {
     /// Those who have a key.
     pub fn with_keys(keys: Arc<KeyStore>) -> Self {
-        Self { keys, tokens: None }
+        Self { keys, certificates: None, tokens: None }
+    }
+
+    /// And those who have a client certificate and show nothing else.
+    #[must_use]
+    pub fn and_certificates(mut self, certificates: Option<Certificates>) -> Self {
+        self.certificates = certificates;
+        self
     }
 
     /// And those who have an access token that somebody else issued.
@@ -34,6 +43,12 @@ impl Callers {
 
     /// Whoever is asked about this. Who presents nothing is told the way that leads further: to a token.
     fn asked(&self, presented: &Presented<'_>) -> &dyn Authenticator {
+        let nothing_else = || !presented.headers.contains_key(AUTHORIZATION);
+        if let (Some(certificates), Some(_)) = (&self.certificates, presented.certificate)
+            && nothing_else()
+        {
+            return certificates;
+        }
         match &self.tokens {
             Some(tokens) if !shows_key(presented.headers) => &**tokens,
             _ => &*self.keys,

@@ -154,18 +154,6 @@ fn is_shared(owner: &str) -> bool {
     owner.contains([',', ';', '&', '|']) || owner.contains(" and ") || SHARED.contains(&&*owner)
 }
 
-/// Reads addresses and ranges of them; a mapped address is the one it maps.
-pub fn ranges(texts: &[String]) -> Result<Vec<IpNet>> {
-    let read = |text: &String| {
-        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        net.map_err(|_| {
-            let said = "An address range here is none; write 10.0.0.0/8, 2001:db8::/32 or a single address.";
-            Error::new(Kind::BadConfig, said)
-        })
-    };
-    texts.iter().map(read).collect()
-}
-
 /// A new key: the only time it can be seen.
 #[derive(Debug, Clone)]
 pub struct Minted {
@@ -260,6 +248,7 @@ impl Ages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::addresses::ranges;
 
     #[test]
     fn a_key_of_nobody_or_of_many_is_not_issued() {

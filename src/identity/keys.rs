@@ -22,7 +22,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::file::{KeyFile, Stamp, Stored};
-pub use super::grant::{About, Ages, Grant, Minted, State, is_name, ranges};
+pub use super::grant::{About, Ages, Grant, Minted, State, is_name};
 pub use super::usage::Used;
 use super::usage::{Book, Counter};
 use crate::clock::SharedClock;

@@ -6,6 +6,7 @@
 //! Must not: decide what a caller may do; that is policy's.
 
 mod callers;
+mod certificates;
 mod file;
 mod grant;
 pub mod keys;
@@ -16,4 +17,5 @@ mod tests;
 mod usage;
 
 pub use callers::Callers;
+pub use certificates::Certificates;
 pub use open::NoAuth;

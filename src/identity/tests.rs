@@ -7,9 +7,10 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::keys::{Ages, Grant, KeyStore, Minted, State, Used, bearer, ranges};
+use super::keys::{Ages, Grant, KeyStore, Minted, State, Used, bearer};
 use crate::clock::ManualClock;
 use crate::principal::Principal;
+use crate::transport::addresses::ranges;
 use crate::transport::auth::{Certificate, Refusal};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
-    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode};
 
@@ -128,12 +129,41 @@ pub(super) fn turned_away(away: TurnedAway) -> Response<Reply> {
     response
 }
 
+/// What every answer carries: it is kept by nobody, taken for nothing but what it says it is, and shown in no frame; and
+/// browsers that were here by `https` do not come by `http` again.
+pub(super) fn dress(headers: &mut HeaderMap, only_https: bool) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if only_https {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+}
+
+/// Headers that pages of allowed origins may send, besides those that begin with `mcp-`.
+const SENT: &[&str] =
+    &["accept", "authorization", "content-type", "dpop", "last-event-id", "traceparent", "tracestate"];
+
+/// The answer to a browser that asks whether a page of an allowed origin may.
 pub(super) fn preflight(asked: &HeaderMap) -> Response<Reply> {
     let mut response = empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, DELETE"));
-    if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    headers.append(VARY, HeaderValue::from_static("access-control-request-headers"));
+    let wanted = asked.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    let names = wanted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let granted: Vec<String> = names
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| SENT.contains(&&**name) || name.starts_with("mcp-"))
+        .collect();
+    if let Ok(granted) = HeaderValue::from_str(&granted.join(", "))
+        && !granted.is_empty()
+    {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, granted);
     }
     response
 }

@@ -53,6 +53,8 @@ pub(super) struct Guard {
     origins: Vec<String>,
     hosts: Vec<String>,
     local: SocketAddr,
+    /// What addresses of this endpoint begin with.
+    scheme: &'static str,
     body_limit: usize,
 }
 
@@ -63,6 +65,7 @@ impl Guard {
             origins: config.allowed_origins.iter().map(lower).collect(),
             hosts: config.allowed_hosts.iter().map(lower).collect(),
             local,
+            scheme: if config.tls.is_some() { "https://" } else { "http://" },
             body_limit: config.body_limit,
         }
     }
@@ -72,6 +75,9 @@ impl Guard {
         let Parts { method, uri, headers, .. } = head;
         self.check_host(head.version, uri, headers)?;
         let has_origin = self.check_origin(headers)?;
+        if uri.query().is_some_and(holds_a_credential) {
+            return refused(StatusCode::BAD_REQUEST, "credential in the query string");
+        }
         let route = match (uri.path(), method) {
             ("/mcp", &Method::POST) => Route::Message,
             ("/mcp", &Method::GET) => Route::Listen,
@@ -86,9 +92,6 @@ impl Guard {
             }
             _ => return refused(StatusCode::NOT_FOUND, "no such path"),
         };
-        if uri.query().is_some_and(holds_a_credential) {
-            return refused(StatusCode::BAD_REQUEST, "credential in the query string");
-        }
         match route {
             Route::Message => self.check_message(headers)?,
             Route::Listen if !accepts(headers.get_all(ACCEPT)).events => {
@@ -148,12 +151,13 @@ impl Guard {
 
     /// A page that this very endpoint could have served, on loopback.
     fn is_own(&self, origin: &str) -> bool {
-        let Some((host, port)) = origin.strip_prefix("http://").and_then(split_authority) else {
+        let Some((host, port)) = origin.strip_prefix(self.scheme).and_then(split_authority) else {
             return false;
         };
         let loopback = host.eq_ignore_ascii_case("localhost")
             || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        loopback && port.unwrap_or(80) == self.local.port()
+        let usual = if self.scheme == "https://" { 443 } else { 80 };
+        loopback && port.unwrap_or(usual) == self.local.port()
     }
 
     fn check_message(&self, headers: &HeaderMap) -> Result<(), Refused> {
@@ -294,17 +298,18 @@ pub(super) fn facts(headers: &HeaderMap) -> HeaderFacts {
 }
 
 /// Refuses to serve beyond loopback without authentication, or in plain text unless that was asked for.
-pub(super) fn may_listen(address: SocketAddr, open: bool, insecure_plaintext: bool) -> Result<()> {
+pub(super) fn may_listen(address: SocketAddr, open: bool, config: &Config) -> Result<()> {
     if address.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     let said = if open {
         "Without authentication this server listens on loopback only; use 127.0.0.1, or leave out --no-auth."
-    } else if insecure_plaintext {
+    } else if config.tls.is_some() || config.insecure_plaintext {
         return Ok(());
     } else {
         "This address can be reached from other machines, and this endpoint speaks plain HTTP: keys would cross the \
-         network readable. Listen on 127.0.0.1 behind a TLS proxy, or set `insecure_plaintext = true` under `[http]`."
+         network readable. Name a certificate under `[http.tls]`, listen on 127.0.0.1 behind a TLS proxy, or set \
+         `insecure_plaintext = true` under `[http]`."
     };
     Err(Error::new(Kind::BadConfig, said))
 }
@@ -420,9 +425,11 @@ mod tests {
     #[test]
     fn plain_text_beyond_loopback_needs_a_word() {
         let away = "0.0.0.0:80".parse().unwrap();
-        assert!(may_listen(away, true, true).is_err());
-        assert!(may_listen(away, false, false).is_err());
-        assert!(may_listen(away, false, true).is_ok());
-        assert!(may_listen("[::1]:80".parse().unwrap(), true, false).is_ok());
+        let (plain, said) = (Config::default(), Config { insecure_plaintext: true, ..Config::default() });
+        let tls: Config = toml::from_str("[tls]\ncertificate = 'a'\nkey = 'b'").unwrap();
+        assert!(may_listen(away, true, &said).is_err() && may_listen(away, true, &tls).is_err());
+        assert!(may_listen(away, false, &plain).is_err());
+        assert!(may_listen(away, false, &said).is_ok() && may_listen(away, false, &tls).is_ok());
+        assert!(may_listen("[::1]:80".parse().unwrap(), true, &plain).is_ok());
     }
 }

@@ -1,14 +1,13 @@
 //! One HTTP endpoint.
 //!
-//! Owns the listener, its connections, and the path of a request: guard, credentials, body, handler, answer. The idea:
+//! Owns [`Endpoint`] and the path of a request: address, guard, credentials, body, handler, answer. The idea:
 //! one function per request and no layers, so the order of the checks is the order of the lines; an answer is one JSON
 //! body unless the handler sent something first, which makes it an event stream.
 //!
 //! Must not: know what a message means.
 
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -16,33 +15,32 @@ use std::time::Duration;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONNECTION, CONTENT_TYPE,
-    HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
+    HeaderMap, HeaderName, HeaderValue, ORIGIN, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::addresses::Addresses;
 use super::answers::{
-    SESSION, answer, document, empty, plain, preflight, refused_answer, shrink, turned_away, wait_for,
+    SESSION, answer, document, dress, empty, plain, preflight, refused_answer, shrink, turned_away, wait_for,
 };
 use super::auth::{Attempts, Authenticator, Presented, Refusal, Right, Verdict};
 use super::body::{Bodies, Whole};
-use super::crowd::{Crowd, Place};
+use super::connection::{Caller, converse};
+use super::crowd::Crowd;
 use super::exchange::{Afterlife, Exchange, First, Guarded};
 use super::guard::{self, Guard, Refused, Route};
 use super::lanes::Lanes;
 use super::leases::Leases;
+pub use super::listen::{Listener, bind};
 use super::queue::Queue;
 use super::sse::{EventStream, Reply};
-use super::stall::Stall;
-use super::{Answer, Channel, Config, Delivery, Handler, HeaderFacts, Outlet, Peer, Watch, multiplex, stdio};
+use super::tls::Tower;
+use super::{Answer, Channel, Config, Delivery, Handler, HeaderFacts, Outlet, Peer, Watch, stdio};
 use crate::clock::{SharedClock, SystemClock};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::principal::Principal;
 
 const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -79,9 +77,13 @@ impl Endpoint {
 
     /// Serves until `shutdown` fires. Then it says for `config.drain_delay` that it is not ready, so that a balancer
     /// sends nothing more, and gives what runs `config.drain` to finish.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-        let local = listener.local_addr().map_err(|error| cannot_listen(&error, None))?;
-        guard::may_listen(local, self.authenticator.is_open(), self.config.insecure_plaintext)?;
+    pub async fn serve(self, listener: impl Into<Listener>, shutdown: CancellationToken) -> Result<()> {
+        let listener: Listener = listener.into();
+        let local = listener.local_addr()?;
+        self.config.check()?;
+        guard::may_listen(local, self.authenticator.is_open(), &self.config)?;
+        let tls = self.config.tls.as_ref();
+        let tower = tls.map(|tls| Tower::open(tls, self.clock.clone())).transpose()?;
         let crowd = Crowd::new(self.config.connections);
         let connections = TaskTracker::new();
         let (leaving, over) = (CancellationToken::new(), CancellationToken::new());
@@ -92,6 +94,8 @@ impl Endpoint {
                 drain: self.config.drain,
             },
             guard: Guard::new(&self.config, local),
+            addresses: Addresses::new(&self.config),
+            tower,
             attempts: Attempts::new(self.config.failures_per_minute, self.clock),
             leases: Arc::default(),
             bodies: Bodies::new(&self.config),
@@ -108,14 +112,17 @@ impl Endpoint {
         let accept = async {
             loop {
                 match listener.accept().await {
-                    Ok((stream, remote)) => {
+                    Ok(None) => {}
+                    Ok(Some((_, remote))) if !shared.addresses.may_connect(remote.ip()) => {
+                        shared.tell("address not allowed", remote);
+                    }
+                    Ok(Some((stream, remote))) => {
                         let Some(place) = crowd.enter(&over).await else { return };
-                        let shared = shared.clone();
-                        // A stream that cannot change its lane is closed: the descriptor has gone.
-                        let Ok(stream) = stream.into_std() else { continue };
+                        let caller = Caller { remote, place, shared: shared.clone(), certificate: None };
                         lanes.spawn(&connections, move || async move {
-                            if let Ok(stream) = TcpStream::from_std(stream) {
-                                converse(stream, Caller { remote, place, shared }).await;
+                            // A stream that cannot change its lane is closed: the descriptor has gone.
+                            if let Ok(socket) = stream.here() {
+                                converse(socket, caller).await;
                             }
                         });
                     }
@@ -129,10 +136,17 @@ impl Endpoint {
             shared.draining.store(true, Ordering::Relaxed);
             tokio::time::sleep(shared.config.drain_delay).await;
         };
+        let renewal = async {
+            match &shared.tower {
+                Some(tower) => tower.watch(shared.watch.as_deref()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = accept => {}
             () = told => {}
             () = shared.leases.watch(&*shared.authenticator) => {}
+            () = renewal => {}
         }
         drop(listener);
         leaving.cancel();
@@ -144,7 +158,7 @@ impl Endpoint {
 
 /// Serves `handler` on `listener` until `shutdown` fires.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     handler: Arc<dyn Handler>,
     authenticator: Arc<dyn Authenticator>,
     config: Config,
@@ -153,41 +167,11 @@ pub async fn serve(
     Endpoint::new(handler, authenticator, config).serve(listener, shutdown).await
 }
 
-/// Opens the address that `config.listen` names. `open` says that everybody will be let in (no authentication).
-pub async fn bind(config: &Config, open: bool) -> Result<TcpListener> {
-    let named = config.listen.as_deref().unwrap_or("127.0.0.1:8000");
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(named)
-        .await
-        .map_err(|error| {
-            let said = format!("Cannot listen on {named:?}: it is not HOST:PORT, or the host is not known.");
-            Error::new(Kind::BadConfig, said).with_source(error)
-        })?
-        .collect();
-    for address in &addresses {
-        guard::may_listen(*address, open, config.insecure_plaintext)?;
-    }
-    TcpListener::bind(addresses.as_slice()).await.map_err(|error| cannot_listen(&error, Some(named)))
-}
-
-fn cannot_listen(error: &io::Error, named: Option<&str>) -> Error {
-    let place = named.unwrap_or("the address");
-    let said = match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "Cannot listen on {place}: another program uses that port. Stop it, or choose another port (`[http] listen`)."
-        ),
-        io::ErrorKind::PermissionDenied => {
-            format!("Cannot listen on {place}: this user may not open that port. Choose a port above 1023.")
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            format!("Cannot listen on {place}: this machine has no such address.")
-        }
-        _ => format!("Cannot listen on {place}: the operating system refused."),
-    };
-    Error::new(Kind::BadConfig, said)
-}
-
-struct Shared {
+/// What all connections of an endpoint share.
+pub(super) struct Shared {
     guard: Guard,
+    addresses: Addresses,
+    pub(super) tower: Option<Tower>,
     attempts: Attempts,
     handler: Arc<dyn Handler>,
     authenticator: Arc<dyn Authenticator>,
@@ -195,83 +179,50 @@ struct Shared {
     /// Set once a balancer should send nothing more.
     draining: AtomicBool,
     /// Fires when connections end.
-    leaving: CancellationToken,
+    pub(super) leaving: CancellationToken,
     afterlife: Afterlife,
     leases: Arc<Leases>,
     bodies: Arc<Bodies>,
-    config: Config,
+    pub(super) config: Config,
 }
 
-/// Whose connection it is.
-struct Caller {
-    remote: SocketAddr,
-    place: Arc<Place>,
-    shared: Arc<Shared>,
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+struct From {
+    /// The other end of the connection.
+    socket: SocketAddr,
+    /// The caller's: another one behind a proxy.
+    address: IpAddr,
 }
 
-async fn converse(stream: TcpStream, caller: Caller) {
-    let _ = stream.set_nodelay(true);
-    let caller = Arc::new(caller);
-    let Caller { remote, place, shared } = &*caller;
-    let config = &shared.config;
-    let begins = tokio::select! {
-        begins = multiplex::begins(&stream, config.header_timeout) => begins,
-        () = shared.leaving.cancelled() => return,
-        () = place.over.cancelled() => return,
-    };
-    match begins {
-        Some(false) => {}
-        Some(true) => {
-            let respond = |request| {
-                let caller = caller.clone();
-                async move { caller.shared.respond(request, &caller).await }
-            };
-            let served = multiplex::serve(stream, config, &shared.leaving, respond);
-            tokio::select! {
-                () = served => {}
-                () = place.over.cancelled() => {}
-            }
-            return;
-        }
-        None => return,
-    }
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
-        .max_headers(config.header_count)
-        .max_header_size(config.header_bytes);
-    let service = service_fn(|request| {
-        let caller = caller.clone();
-        async move { Ok::<_, std::convert::Infallible>(caller.shared.respond(request, &caller).await) }
-    });
-    let mut connection = std::pin::pin!(
-        builder.serve_connection(TokioIo::new(Stall::new(stream, config.write_timeout)), service)
-    );
-    tokio::select! {
-        ended = connection.as_mut() => {
-            // hyper has answered already (400 or 431), so this is only told.
-            if ended.is_err_and(|error| error.is_parse()) && let Some(watch) = &shared.watch {
-                watch.refused("unreadable or oversized head", &remote.to_string());
-            }
-        }
-        () = place.over.cancelled() => {}
-        () = shared.leaving.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                _ = tokio::time::timeout(config.drain, connection) => {}
-                () = place.over.cancelled() => {}
-            }
+impl std::fmt::Display for From {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.address == self.socket.ip().to_canonical() {
+            self.socket.fmt(out)
+        } else {
+            write!(out, "{} by {}", self.address, self.socket)
         }
     }
 }
 
 impl Shared {
-    async fn respond(&self, request: Request<Incoming>, caller: &Caller) -> Response<Reply> {
-        let remote = caller.remote;
+    /// Tells whoever watches that a connection was refused.
+    pub(super) fn tell(&self, what: &'static str, remote: SocketAddr) {
+        if let Some(watch) = &self.watch {
+            watch.refused(what, &remote.to_string());
+        }
+    }
+
+    /// The whole way of a request.
+    pub(super) async fn respond(&self, request: Request<Incoming>, caller: &Caller) -> Response<Reply> {
+        let socket = caller.remote;
+        let mut from = From { socket, address: socket.ip().to_canonical() };
         let (head, body) = request.into_parts();
+        let address = self.addresses.of(socket.ip(), &head.headers);
+        from.address = *address.as_ref().unwrap_or(&from.address);
         let draining = self.draining.load(Ordering::Relaxed);
-        let mut response = match self.guard.check(&head) {
+        let may = address.and_then(|address| self.addresses.check(address));
+        let mut response = match may.and_then(|()| self.guard.check(&head)) {
             Ok(Route::Health) => plain(StatusCode::OK, "ok\n"),
             Ok(Route::Ready) if draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             Ok(Route::Ready) => match self.watch.as_ref().and_then(|watch| watch.unready()) {
@@ -288,13 +239,13 @@ impl Shared {
                     headers: &head.headers,
                     method: &head.method,
                     path: head.uri.path(),
-                    address: remote.ip(),
-                    certificate: None,
+                    address: from.address,
+                    certificate: caller.certificate.as_ref(),
                 };
-                match self.admit(&presented, remote).await {
+                match self.admit(&presented, from).await {
                     Ok(principal) => {
                         caller.place.is_known();
-                        let mut response = self.serve_route(route, &presented, body, principal, remote).await;
+                        let mut response = self.serve_route(route, &presented, body, principal, from).await;
                         let nonce = self.authenticator.next_nonce(&presented);
                         say(&mut response, &NONCE, nonce.as_deref());
                         response
@@ -302,7 +253,7 @@ impl Shared {
                     Err(response) => response,
                 }
             }
-            Err(refusal) => self.refuse(refusal, remote),
+            Err(refusal) => self.refuse(refusal, from),
         };
         if let Some(origin) = head.headers.get(ORIGIN)
             && response.status() != StatusCode::FORBIDDEN
@@ -315,7 +266,10 @@ impl Shared {
             );
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
-        if draining && head.version != Version::HTTP_2 {
+        dress(response.headers_mut(), self.tower.is_some() || self.config.tls_proxy);
+        // what follows a body whose end two could see differently is not taken for a request
+        let unsure = head.headers.contains_key(TRANSFER_ENCODING);
+        if (draining || unsure) && head.version != Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -323,38 +277,34 @@ impl Shared {
 
     /// Who is it? An address that keeps guessing is told to wait. What can be checked at once is checked all the same,
     /// or one guesser would shut out everybody who shares its address: behind a proxy that is everybody.
-    async fn admit(
-        &self,
-        presented: &Presented<'_>,
-        remote: SocketAddr,
-    ) -> Result<Arc<Principal>, Response<Reply>> {
+    async fn admit(&self, presented: &Presented<'_>, from: From) -> Result<Arc<Principal>, Response<Reply>> {
         let verdict = match self.authenticator.authenticate(presented) {
             Verdict::Now(Ok(principal)) => return Ok(principal),
             verdict => verdict,
         };
-        if let Some(wait) = self.attempts.wait(remote.ip()) {
+        if let Some(wait) = self.attempts.wait(from.address) {
             let refusal =
                 Refused { status: StatusCode::TOO_MANY_REQUESTS, what: "too many refused credentials" };
-            return Err(wait_for(self.refuse(refusal, remote), wait));
+            return Err(wait_for(self.refuse(refusal, from), wait));
         }
         let verdict = match verdict {
             Verdict::Now(verdict) => verdict,
             Verdict::Later(verdict) => verdict.await,
         };
-        verdict.map_err(|refusal| self.challenge(&refusal, remote))
+        verdict.map_err(|refusal| self.challenge(&refusal, from))
     }
 
-    fn challenge(&self, refusal: &Refusal, remote: SocketAddr) -> Response<Reply> {
+    fn challenge(&self, refusal: &Refusal, from: From) -> Response<Reply> {
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::UNAUTHORIZED);
         let refused = Refused { status, what: refusal.what };
         let mut response = if refusal.presented {
-            self.attempts.count(remote.ip());
+            self.attempts.count(from.address);
             if let Some(watch) = &self.watch {
-                watch.unauthenticated(refusal.what, &remote.to_string());
+                watch.unauthenticated(refusal.what, &from.to_string());
             }
             refused_answer(&refused)
         } else {
-            self.refuse(refused, remote)
+            self.refuse(refused, from)
         };
         for challenge in &refusal.challenges {
             say(&mut response, &WWW_AUTHENTICATE, Some(challenge));
@@ -366,9 +316,9 @@ impl Shared {
         }
     }
 
-    fn refuse(&self, refusal: Refused, remote: SocketAddr) -> Response<Reply> {
+    fn refuse(&self, refusal: Refused, from: From) -> Response<Reply> {
         if let Some(watch) = &self.watch {
-            watch.refused(refusal.what, &remote.to_string());
+            watch.refused(refusal.what, &from.to_string());
         }
         refused_answer(&refusal)
     }
@@ -379,14 +329,14 @@ impl Shared {
         presented: &Presented<'_>,
         body: Incoming,
         principal: Arc<Principal>,
-        remote: SocketAddr,
+        from: From,
     ) -> Response<Reply> {
         let gone = CancellationToken::new();
         let headers = presented.headers;
         let peer = Peer {
             principal,
             channel: Channel::Http,
-            address: Some(remote.ip()),
+            address: Some(from.address),
             connection: stdio::next_connection(),
             headers: facts(headers),
             gone: gone.clone(),
@@ -404,7 +354,7 @@ impl Shared {
                 }
                 let whole = match self.bodies.read(body, &peer.principal.id).await {
                     Ok(whole) => whole,
-                    Err(refusal) => return self.refuse(refusal, remote),
+                    Err(refusal) => return self.refuse(refusal, from),
                 };
                 let weight = whole.weight();
                 if weight > 0
@@ -482,7 +432,7 @@ impl Shared {
         let mut response = Response::new(Reply::Events(Box::new(events)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, EVENTS);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
         if let Some(Ok(session)) = session {
             headers.insert(SESSION, session);

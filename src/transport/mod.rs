@@ -5,11 +5,13 @@
 //!
 //! Must not: know the server.
 
+pub mod addresses;
 mod answers;
 pub mod auth;
 mod body;
 mod compress;
 mod config;
+mod connection;
 mod crowd;
 mod exchange;
 mod guard;
@@ -17,14 +19,17 @@ pub mod http;
 mod lanes;
 mod leases;
 mod lines;
+mod listen;
 mod multiplex;
 mod queue;
 mod sse;
 mod stall;
 pub mod stdio;
+mod tls;
 pub mod wire;
 
-pub use config::Config;
+pub use config::{Config, Holder};
+pub use tls::{ClientCertificates, Tls};
 
 use std::sync::Arc;
 
@@ -189,6 +194,9 @@ pub struct TurnedAway {
 pub trait Watch: Send + Sync + 'static {
     /// `what` names the reason in a few words of ours, `peer` the address it came from.
     fn refused(&self, what: &'static str, peer: &str);
+
+    /// The files with the endpoint's certificate have changed; the new one is in use, or cannot be.
+    fn renewed(&self, _outcome: Result<(), &Error>) {}
 
     /// A credential was shown and is not accepted: told in place of [`Watch::refused`].
     fn unauthenticated(&self, what: &'static str, peer: &str) {

@@ -21,6 +21,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
@@ -184,12 +185,13 @@ impl Body for Counted {
 }
 
 /// Serves one connection until it ends, is idle for too long, or `leaving` fires.
-pub(super) async fn serve<F>(
-    stream: TcpStream,
+pub(super) async fn serve<S, F>(
+    stream: S,
     config: &Config,
     leaving: &CancellationToken,
     respond: impl Fn(Request<Incoming>) -> F + Clone,
 ) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Response<Reply>> + Send + 'static,
 {
     let mut builder = http2::Builder::new(Patience(config.write_timeout));

@@ -67,7 +67,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "state",
         ],
     ),
-    ("transport", &["error", "json", "secret", "clock", "principal", "protocol", "telemetry"]),
+    ("transport", &["error", "json", "secret", "clock", "principal", "protocol", "telemetry", "ownership"]),
     ("practice", &["error", "json", "clock", "schema", "connectors", "transport", "policy"]),
     (
         "identity",
