@@ -27,6 +27,7 @@ mod factor;
 mod operator;
 mod record;
 mod second;
+mod sheet;
 mod shelf;
 mod terms;
 
@@ -39,6 +40,7 @@ pub use factor::Proven;
 pub use operator::{Decision, Operator, Testimony};
 pub use record::{Destination, Record, Seen, Shown, Status, Whole, Wish, render, visible};
 pub use second::{Begun, Kept, Opens};
+pub use sheet::{Row, line, sheet};
 pub use terms::Way;
 pub(crate) use terms::nobody;
 
@@ -211,7 +213,7 @@ impl Approvals {
             if !self.is_open(&record) {
                 continue;
             }
-            let same = record.shown == shown;
+            let same = record.shown.is_still(&shown);
             match self.decision(&record, &binding, now, &terms)? {
                 Said::Decided(Decision::Refuse, _) => return Ok(Answer::Refused(record.id)),
                 Said::Decided(Decision::Approve, by) if same => {
@@ -256,6 +258,13 @@ impl Approvals {
         })?;
         self.learn(&record);
         Ok(Answer::Pending(Box::new(record)))
+    }
+
+    /// Whether an approval for exactly this call waits, decided or not.
+    pub fn waits(&self, wish: &Wish<'_>) -> Result<bool> {
+        let (_, _, binding) = self.weigh(wish);
+        let names = self.files.names()?;
+        Ok(names.iter().filter_map(|file| named(file)).any(|one| one.binding == binding && one.state == "pending"))
     }
 
     /// Refuses what would take more places than are free, or than are the caller's.
@@ -337,7 +346,7 @@ impl Approvals {
         }
         let one = Named { id, binding: &binding, state: from };
         match self.record(&one)? {
-            Some(record) if self.is_open(&record) && record.shown == shown => {}
+            Some(record) if self.is_open(&record) && record.shown.is_still(&shown) => {}
             _ => return Err(gone()),
         }
         self.take(id, &binding, from, by.to_owned())?.ok_or_else(gone)

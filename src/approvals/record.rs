@@ -40,6 +40,10 @@ pub struct Wish<'a> {
     pub upstream: Option<&'a Destination>,
     /// What the call would change, as it is now, where that was read.
     pub state: Option<&'a Seen>,
+    /// Method and address of the request that it would send, redacted.
+    pub request: Option<&'a str>,
+    /// What a dry run said, redacted.
+    pub rehearsed: Option<&'a str>,
 }
 
 /// Where a call goes, and with which credential.
@@ -73,6 +77,9 @@ pub struct Shown {
     pub effect: String,
     /// Method and address template of an upstream operation.
     pub target: Option<String>,
+    /// Method and address of the request that it would send.
+    #[serde(default)]
+    pub request: Option<String>,
     /// The base address and the reference of the credential.
     #[serde(default)]
     pub upstream: Option<String>,
@@ -90,6 +97,9 @@ pub struct Shown {
     /// The keyed digest of that state.
     #[serde(default)]
     pub version: Option<String>,
+    /// What a dry run said when the approval was asked for. It is signed with the rest, and no later call repeats it.
+    #[serde(default)]
+    pub rehearsed: Option<String>,
 }
 
 /// Arguments that are too long for a record.
@@ -122,12 +132,14 @@ impl Shown {
             source: visible(wish.source),
             effect: wish.effect.to_owned(),
             target: wish.target.map(visible),
+            request: wish.request.map(visible),
             upstream: wish.upstream.map(|upstream| visible(&upstream.shown)),
             arguments,
             unseen,
             whole: known,
             state: wish.state.map(|state| state.summary.clone()),
             version: wish.state.map(|state| state.version.clone()),
+            rehearsed: wish.rehearsed.map(visible),
         };
         (shown, whole)
     }
@@ -135,15 +147,20 @@ impl Shown {
     /// The digest that is signed.
     pub fn digest(&self) -> Digest {
         digest(&json!({
-            "call": self.call().hex(), "state": self.state, "version": self.version
+            "call": self.call().hex(), "state": self.state, "version": self.version, "rehearsed": self.rehearsed
         }))
+    }
+
+    /// Whether a call that comes later is what was shown here.
+    pub(super) fn is_still(&self, later: &Self) -> bool {
+        self.state == later.state && self.version == later.version && self.call() == later.call()
     }
 
     /// The digest of everything but the state, which may change while nobody decides.
     fn call(&self) -> Digest {
         digest(&json!({
             "principal": self.principal, "tool": self.tool, "source": self.source, "effect": self.effect,
-            "target": self.target, "upstream": self.upstream, "arguments": self.arguments,
+            "target": self.target, "request": self.request, "upstream": self.upstream, "arguments": self.arguments,
             "unseen": self.unseen, "whole": self.whole.as_ref().map(|whole| &whole.digest)
         }))
     }
@@ -370,6 +387,8 @@ mod tests {
             policy,
             upstream: None,
             state: None,
+            request: None,
+            rehearsed: None,
         };
         let binding =
             |key: &[u8; 32], profile: &str, wish: &Wish<'_>| binding(key, profile, wish, &Shown::of(wish).0);

@@ -12,7 +12,7 @@ use super::factor;
 use super::operator::{Log, operator, passphrase, second_factor};
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::approvals::{Approvals, Decision, Listed, Status, visible};
+use crate::approvals::{Approvals, Decision, Listed, Status, line as plain, sheet, visible};
 use crate::clock::{SystemClock, rfc3339};
 use crate::error::Result;
 use crate::json::{Value, json};
@@ -70,12 +70,7 @@ fn list(approvals: &Approvals, as_json: bool, screen: Screen) -> Result<()> {
     Ok(())
 }
 
-/// A text of a record in one line: whoever could write the record cannot write to the terminal.
-fn plain(text: &str) -> String {
-    visible(text).replace('\n', "<U+000A>")
-}
-
-/// The same for every text of a JSON document.
+/// What hides, made visible in every text of a JSON document.
 fn readable(mut value: Value) -> Value {
     fn walk(value: &mut Value) {
         match value {
@@ -102,41 +97,28 @@ fn show(one: &Listed, as_json: bool, screen: Screen) {
         screen.json(&readable(serde_json::to_value(one).unwrap_or(Value::Null)));
         return;
     }
-    let shown = &one.record.shown;
     let row = |name: &str, value: &str| {
-        screen.line(&format!("{} {}", screen.paint(Tone::Note, &format!("{name:<10}")), plain(value)));
+        screen.line(&format!("{} {value}", screen.paint(Tone::Note, &format!("{name:<10}"))));
     };
-    row("id", &one.record.id);
+    row("id", &plain(&one.record.id));
     row("status", one.status.name());
-    row("asked by", &shown.principal);
-    row("tool", &format!("{} ({}, from {})", shown.tool, shown.effect, shown.source));
-    if let Some(target) = &shown.target {
-        row("sends", target);
-    }
-    if let Some(upstream) = &shown.upstream {
-        row("as", upstream);
-    }
     row("until", &rfc3339(Duration::from_millis(one.record.expires)));
-    row("policy", &one.record.policy);
+    row("policy", &plain(&one.record.policy));
     if let Some(by) = &one.by {
         let beside = one.factor.map(|factor| format!(" (second factor: {})", factor.name()));
-        row("decided by", &format!("{by}{}", beside.unwrap_or_default()));
+        row("decided by", &format!("{}{}", plain(by), beside.unwrap_or_default()));
     }
-    if !shown.unseen.is_empty() {
-        row(
-            "unseen",
-            &format!("{} (redacted: you would agree to it without seeing it)", shown.unseen.join(", ")),
-        );
+    for one_row in sheet(&one.record, one.arguments.as_deref()) {
+        if one_row.long {
+            screen.line(&screen.paint(Tone::Note, &format!("{}:", one_row.name)));
+            screen.line(&one_row.text);
+        } else if one_row.warns {
+            row(one_row.name, &screen.paint(Tone::Bad, &one_row.text));
+        } else {
+            row(one_row.name, &one_row.text);
+        }
     }
-    if let Some(state) = &shown.state {
-        screen.line(&screen.paint(Tone::Note, "what it would change, as it was when this was asked:"));
-        screen.line(&visible(state));
-    }
-    screen.line(&screen.paint(Tone::Note, "arguments:"));
-    if let Some(all) = &one.arguments {
-        screen.line(&visible(all));
-    } else {
-        screen.line(&visible(&shown.arguments));
+    if one.arguments.is_none() {
         screen.line(
             &screen.paint(Tone::Bad, "The rest is missing or was changed, so this can only be refused."),
         );

@@ -14,7 +14,7 @@ use super::response;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, HeaderValue, Method, Request, Response};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Approved, BoxFuture, Context, Destination, Halt, Reply, Tool, ToolSpec};
+use crate::pipeline::{Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec};
 use crate::policy::Effect;
 use crate::principal::Principal;
 use crate::protocol::types::{ToolAnnotations, ToolResult};
@@ -69,11 +69,45 @@ pub struct Recipe {
     pub run: for<'a> fn(Run<'a>) -> BoxFuture<'a, Outcome>,
 }
 
+/// The argument that makes a dry run of a flow that changes something: a flow that has it changes nothing when it is
+/// true, and what the API then says is shown to whoever has to agree.
+const DRY_RUN: &str = "dry_run";
+
 /// A recipe bound to an upstream: a tool.
 pub struct Flow {
     spec: ToolSpec,
     run: for<'a> fn(Run<'a>) -> BoxFuture<'a, Outcome>,
     upstream: Arc<Upstream>,
+    dry: Option<Arc<dyn Tool>>,
+}
+
+/// A flow that only rehearses: by its author's word, reading.
+struct DryRun {
+    spec: ToolSpec,
+    run: for<'a> fn(Run<'a>) -> BoxFuture<'a, Outcome>,
+    upstream: Arc<Upstream>,
+}
+
+impl Tool for DryRun {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
+        Box::pin(async move {
+            let arguments = Arguments(call.arguments());
+            let run = Run { upstream: &self.upstream, arguments, principal: &context.principal };
+            let (status, body) = match (self.run)(run).await {
+                Ok(value) => (json!(200), value),
+                Err(Stop::Refused(result)) => {
+                    let status = result.meta.as_ref().and_then(|meta| meta.get(super::FAILURE)?.get("status"));
+                    (status.cloned().unwrap_or_default(), result.structured_content.unwrap_or_default())
+                }
+                Err(Stop::Error(error)) => return Err(Halt::Error(error)),
+            };
+            Ok(Reply::Tool(ToolResult::structured(json!({"status": status, "body": body}))))
+        })
+    }
 }
 
 impl Flow {
@@ -100,8 +134,26 @@ impl Flow {
             idempotent_hint: (recipe.effect == Effect::Read).then_some(true),
             open_world_hint: Some(true),
         };
-        Self { spec, run: recipe.run, upstream }
+        let dry = rehearses(&spec).then(|| {
+            let spec = ToolSpec {
+                effect: Effect::Read,
+                input: LazySchema::new(spec.input.source().as_ref().clone()),
+                toolset: spec.toolset.clone(),
+                source: spec.source.clone(),
+                target: spec.target.clone(),
+                redact: spec.redact.clone(),
+                meta: spec.meta.clone(),
+                ..ToolSpec::new(spec.name.clone())
+            };
+            Arc::new(DryRun { spec, run: recipe.run, upstream: Arc::clone(&upstream) }) as Arc<dyn Tool>
+        });
+        Self { spec, run: recipe.run, upstream, dry }
     }
+}
+
+/// Whether a flow that changes something can be rehearsed.
+fn rehearses(spec: &ToolSpec) -> bool {
+    spec.effect != Effect::Read && spec.input.source()["properties"].get(DRY_RUN).is_some()
 }
 
 /// `POST /a/b` at `https://host` is `POST https://host/a/b`.
@@ -119,6 +171,13 @@ impl Tool for Flow {
 
     fn destination(&self) -> BoxFuture<'_, Option<Destination>> {
         Box::pin(async { Some(super::destination(&self.upstream.client).await) })
+    }
+
+    fn rehearsal(&self, arguments: &Map<String, Value>) -> Option<Sight> {
+        let dry = self.dry.as_ref().filter(|_| arguments.get(DRY_RUN) != Some(&Value::Bool(true)))?;
+        let mut arguments = arguments.clone();
+        arguments.insert(DRY_RUN.to_owned(), Value::Bool(true));
+        Some(Sight { tool: Arc::clone(dry), arguments, proposed: None, replaces: false })
     }
 
     fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::{Aim, Context, LineParts, Notes, Permitted, Proposed, Question, Tool, sight};
 use crate::approvals::{
-    Answer, Approvals, Channel, Destination, Grant, Record, Seen, Way, Wish, nobody, visible,
+    Answer, Approvals, Channel, Destination, Grant, Record, Seen, Way, Wish, nobody, sheet, visible,
 };
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
@@ -106,7 +106,7 @@ pub(super) async fn approve(
     // What it would change is read now, each time: just before the grant is taken too.
     let looked = sight::look(&call, &approvals, parts, context).await?;
     let tag = looked.as_ref().and_then(|looked| looked.tag.clone());
-    let desk = Desk::new(&call, looked.map(|looked| looked.seen), parts, context).await;
+    let mut desk = Desk::new(&call, looked.map(|looked| looked.seen), parts, context).await;
     let state = context.answers.state.as_ref();
     let kept = |key: &str| state.and_then(|state| state.get(key)?.as_str().map(String::from));
     let asks_client = way.client;
@@ -127,6 +127,13 @@ pub(super) async fn approve(
         }
         desk.ask(approvals, move |approvals, wish| approvals.declined_by_client(&id, wish)).await?;
         return Err(declined());
+    }
+    // Once, before anybody sees it: whoever comes back for a decision rehearses nothing.
+    if approvals.shows_state()
+        && call.tool.rehearsal(&call.arguments).is_some()
+        && !desk.clone().ask(Arc::clone(&approvals), |approvals, wish| approvals.waits(wish)).await?
+    {
+        desk.rehearsed = sight::rehearse(&call, parts, context).await;
     }
     match desk.ask(approvals, Approvals::settle).await? {
         Answer::Taken(grant) => {
@@ -168,6 +175,7 @@ pub(super) fn stamp(call: Proposed, grant: Option<Grant>, tag: Option<String>) -
 }
 
 /// What the files are asked about, in a form that can go to a blocking thread.
+#[derive(Clone)]
 struct Desk {
     tool: Arc<dyn Tool>,
     principal: Arc<Principal>,
@@ -176,6 +184,8 @@ struct Desk {
     policy: String,
     destination: Option<Destination>,
     seen: Option<Seen>,
+    request: Option<String>,
+    rehearsed: Option<String>,
 }
 
 impl Desk {
@@ -192,6 +202,8 @@ impl Desk {
             policy: parts.policy.version().to_owned(),
             destination: call.tool.destination().await,
             seen,
+            request: call.tool.request_line(&call.arguments).map(|line| parts.redactor.text(&line).into_owned()),
+            rehearsed: None,
         }
     }
 
@@ -216,6 +228,8 @@ impl Desk {
                     policy: &self.policy,
                     upstream: self.destination.as_ref(),
                     state: self.seen.as_ref(),
+                    request: self.request.as_deref(),
+                    rehearsed: self.rehearsed.as_deref(),
                 },
             )
         };
@@ -272,31 +286,10 @@ fn awaited(record: &Record, channel: Channel) -> Error {
 }
 
 fn question(record: &Record) -> Question {
-    let shown = &record.shown;
-    let mut message =
-        format!("May this run once?\n\ntool: {} ({}, {})\n", shown.tool, shown.source, shown.effect);
-    if let Some(target) = &shown.target {
-        message.push_str("request: ");
-        message.push_str(target);
-        message.push('\n');
-    }
-    if let Some(upstream) = &shown.upstream {
-        message.push_str("as: ");
-        message.push_str(upstream);
-        message.push('\n');
-    }
-    for part in ["caller: ", &shown.principal, "\narguments: ", &shown.arguments, "\n"] {
-        message.push_str(part);
-    }
-    if !shown.unseen.is_empty() {
-        message.push_str("unseen, because redacted: ");
-        message.push_str(&shown.unseen.join(", "));
-        message.push('\n');
-    }
-    if let Some(state) = &shown.state {
-        message.push_str("what it would change: ");
-        message.push_str(state);
-        message.push('\n');
+    let mut message = String::from("May this run once?\n\n");
+    for row in sheet(record, None) {
+        let text = if row.long { format!("{}:\n{}\n", row.name, row.text) } else { format!("{}: {}\n", row.name, row.text) };
+        message.push_str(&text);
     }
     let schema = json!({
         "type": "object",

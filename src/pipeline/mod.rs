@@ -11,6 +11,7 @@ mod approve;
 mod asking;
 pub mod call;
 mod cut;
+mod diff;
 mod execute;
 mod gate;
 mod permit;

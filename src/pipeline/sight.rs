@@ -8,19 +8,22 @@
 
 use std::sync::Arc;
 
-use super::approve::{reveal, stamp};
+use super::approve::stamp;
+use super::diff::{self, Eyes};
 use super::{Aim, Context, LineParts, Notes, Proposed, Reply, Sight, record, redact};
 use super::{admit, execute, permit, validate};
 use crate::approvals::{Approvals, Seen, render};
 use crate::audit::{Event, Finish, Step};
 use crate::error::{Error, Kind, Result};
-use crate::json::{Map, Value, canonical, json};
+use crate::json::{Value, canonical, json};
 use crate::policy::Verdict;
 use crate::redaction::Redactor;
 use crate::telemetry::facts::Facts;
 
 /// The method that the audit names for such a read.
 const METHOD: &str = "bartizan/state";
+/// The method that the audit names for a dry run.
+const REHEARSAL: &str = "bartizan/rehearsal";
 /// How much of a state a person is shown.
 const LONGEST: usize = 4_000;
 
@@ -81,6 +84,21 @@ pub(super) async fn look(
             .with_detail(json!({"status": status})));
         }
     }))
+}
+
+/// What the API says to a dry run of the call, where the tool has one. Whatever it says, the person decides.
+pub(super) async fn rehearse(call: &Proposed, parts: &LineParts, context: &Context) -> Option<String> {
+    let Sight { tool, arguments, .. } = call.tool.rehearsal(&call.arguments)?;
+    let pointers = tool.spec().redact.clone();
+    let dry = Proposed { tool, arguments, method: REHEARSAL };
+    let answer = match walk(dry, parts, context).await {
+        Ok(answer) => answer,
+        Err(error) => return Some(format!("It could not be made: {}", error.message())),
+    };
+    let status = answer["status"].as_u64().unwrap_or_default();
+    let body = summary(&answer["body"], None, false, &pointers, &parts.redactor);
+    let said = if (200..300).contains(&status) { "It would be accepted" } else { "It would be REFUSED" };
+    Some(format!("{said}, status {status}:\n{body}"))
 }
 
 fn unread(approvals: &Approvals, why: &str) -> Looked {
@@ -154,44 +172,19 @@ fn summary(
     pointers: &[String],
     redactor: &Redactor,
 ) -> String {
-    let clean = |value: &Value, pointers: &[String]| {
-        let mut value = value.clone();
-        reveal(&mut value, redactor);
-        redact::value(&mut value, pointers, redactor);
-        value
-    };
-    let now = clean(body, pointers);
-    let shown = match (body, proposed) {
-        (Value::Object(old), Some(Value::Object(new))) => {
-            let (now, then) = (members(&now), clean(&Value::Object(new.clone()), pointers));
-            let changed = |name: &&String| old.get(*name) != new.get(*name);
-            let names = new.keys().chain(old.keys().filter(|name| replaces && !new.contains_key(*name)));
-            let names: Vec<&String> = names.filter(changed).collect();
-            let only = |from: &Map<String, Value>| -> Map<String, Value> {
-                let known = names.iter().filter_map(|name| Some(((*name).clone(), from.get(*name)?.clone())));
-                known.collect()
-            };
-            json!({"now": only(&now), "then": only(&members(&then))})
-        }
+    let eyes = Eyes { pointers, redactor };
+    let text = match (body, proposed) {
+        (Value::Object(old), Some(Value::Object(new))) => diff::members(old, new, replaces, &eyes),
         (_, Some(Value::Array(steps))) if steps.iter().all(|step| step["path"].is_string()) => {
-            let at = |step: &Value| {
-                let path = step["path"].as_str().unwrap_or_default();
-                (path.to_owned(), now.pointer(path).cloned().unwrap_or_default())
-            };
-            json!({"now": steps.iter().map(at).collect::<Map<String, Value>>()})
+            diff::patch(body, steps, &eyes)
         }
-        _ => json!({"now": now}),
+        _ => render(&eyes.clean(body)),
     };
-    let text = render(&shown);
     let end = text.floor_char_boundary(LONGEST);
     match text.len() - end {
         0 => text,
-        cut => format!("{}\n[cut: {cut} more bytes of the present state are not shown]", &text[..end]),
+        cut => format!("{}\n[cut: {cut} more bytes of this are unseen]", &text[..end]),
     }
-}
-
-fn members(value: &Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -200,20 +193,12 @@ mod tests {
     use crate::redaction::Config;
 
     #[test]
-    fn a_person_reads_what_would_differ_and_no_secret() {
+    fn a_long_state_is_cut_and_says_so() {
         let redactor = Redactor::new(&Config::default()).unwrap();
-        let old = json!({"name": "web", "size": 2, "password": "hunter2hunter2", "gone": 1});
-        let new = json!({"name": "web", "size": 3, "password": "hunter3hunter3"});
-        let text = summary(&old, Some(&new), false, &[], &redactor);
-        assert!(text.contains("\"size\": 2") && text.contains("\"size\": 3"), "{text}");
-        assert!(!text.contains("hunter") && text.contains("[redacted:"), "{text}");
-        assert!(!text.contains("web") && !text.contains("gone"), "{text}");
-        assert!(summary(&old, Some(&new), true, &[], &redactor).contains("gone"));
-        let steps = json!([{"op": "replace", "path": "/size", "value": 9}]);
-        let text = summary(&old, Some(&steps), false, &[], &redactor);
-        assert!(text.contains("\"/size\": 2") && !text.contains("web"), "{text}");
         let long = json!({"list": vec!["x".repeat(100); 100]});
         let text = summary(&long, None, false, &[], &redactor);
-        assert!(text.len() < LONGEST + 100 && text.contains("are not shown"), "{text}");
+        assert!(text.len() < LONGEST + 100 && text.contains("are unseen"), "{text}");
+        let steps = json!([{"op": "replace", "path": "/size", "value": 9}]);
+        assert_eq!(summary(&json!({"size": 2}), Some(&steps), false, &[], &redactor), "/size: 2 -> 9");
     }
 }

@@ -196,6 +196,17 @@ pub trait Tool: Send + Sync + 'static {
         None
     }
 
+    /// The same call as a dry run, which changes nothing: a tool of its own whose effect is reading, and which answers as
+    /// the read of a [`Sight`] does. None unless overridden.
+    fn rehearsal(&self, _arguments: &Map<String, Value>) -> Option<Sight> {
+        None
+    }
+
+    /// The request that a call with these arguments would send, for people: method and address, not yet redacted.
+    fn request_line(&self, _arguments: &Map<String, Value>) -> Option<String> {
+        None
+    }
+
     /// Suggestions for an argument of a prompt or a template (`completion/complete`); none unless overridden.
     /// `known` holds the arguments already chosen.
     fn complete<'a>(

@@ -99,6 +99,8 @@ impl Case {
             policy: self.policy,
             upstream: self.upstream.as_ref(),
             state: self.state.as_ref(),
+            request: None,
+            rehearsed: None,
         }
     }
 }

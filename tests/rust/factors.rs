@@ -172,6 +172,8 @@ impl Case {
             policy: "v1",
             upstream: None,
             state: None,
+            request: None,
+            rehearsed: None,
         }
     }
 }

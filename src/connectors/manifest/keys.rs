@@ -35,6 +35,7 @@ const OPERATION: &[&str] = &[
     "idempotent",
     "output",
     "scopes",
+    "dry_run",
 ];
 const PAGES: &[&str] = &["style", "cursor", "send", "items", "limit", "most"];
 const QUOTA: &[&str] = &["per_minute", "burst"];

@@ -82,6 +82,9 @@ pub struct Override {
     pub output: bool,
     /// Scopes a principal needs beyond those of the effect.
     pub scopes: Vec<String>,
+    /// The argument that makes a dry run of it when it is true: what the API says to that is shown to whoever has to
+    /// agree. Name it only where the API then changes nothing.
+    pub dry_run: Option<String>,
 }
 
 /// How the pages of an answer follow each other.

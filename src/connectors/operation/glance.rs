@@ -12,12 +12,13 @@ use std::sync::Arc;
 use super::Call;
 use crate::connectors::document::{Operation, Place};
 use crate::connectors::response;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::http::{HeaderName, HeaderValue, Request};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply, Sight, Tool, ToolSpec};
 use crate::policy::Effect;
 use crate::protocol::types::ToolResult;
+use crate::schema::LazySchema;
 
 /// Which read shows what an operation would change, and how its arguments come from that operation's.
 pub(super) struct Glance {
@@ -67,6 +68,58 @@ impl Tool for Read {
     fn call<'a>(&'a self, call: &'a Approved, _context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
         Box::pin(async move { Ok(Reply::Tool(self.run(call.arguments()).await?)) })
     }
+}
+
+/// The call itself with the argument set that makes it a dry run: by our opinion of the API, reading.
+struct DryRun {
+    call: std::sync::Weak<Call>,
+    spec: ToolSpec,
+}
+
+impl Tool for DryRun {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(&'a self, call: &'a Approved, _context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
+        Box::pin(async move {
+            let gone = || Error::new(Kind::ToolFailed, "The operation is not offered any more.");
+            let own = self.call.upgrade().ok_or_else(gone)?;
+            Ok(Reply::Tool(Read(own).run(call.arguments()).await?))
+        })
+    }
+}
+
+/// Tells a call which argument makes a dry run of it, where our opinion names one.
+pub(super) fn rehearsed(call: Arc<Call>, argument: Option<&str>) -> Result<Arc<Call>> {
+    let Some(argument) = argument else { return Ok(call) };
+    let known = call.plan.operation().parameters.iter().any(|it| it.fixed.is_none() && it.argument == argument);
+    if !known || call.spec.effect == Effect::Read {
+        return Err(Error::new(
+            Kind::BadConfig,
+            "`dry_run` has to name an argument of an operation that changes something",
+        ));
+    }
+    let spec = ToolSpec {
+        effect: Effect::Read,
+        input: LazySchema::new(call.spec.input.source().as_ref().clone()),
+        source: call.spec.source.clone(),
+        toolset: call.spec.toolset.clone(),
+        target: call.spec.target.clone(),
+        redact: call.spec.redact.clone(),
+        scopes: call.spec.scopes.clone(),
+        ..ToolSpec::new(call.spec.name.clone())
+    };
+    let dry = DryRun { call: Arc::downgrade(&call), spec };
+    let _ = call.dry_run.set((argument.to_owned(), Arc::new(dry)));
+    Ok(call)
+}
+
+/// The dry run of a call with these arguments.
+pub(super) fn rehearsal(tool: &Arc<dyn Tool>, argument: &str, given: &Map<String, Value>) -> Sight {
+    let mut arguments = given.clone();
+    arguments.insert(argument.to_owned(), Value::Bool(true));
+    Sight { tool: Arc::clone(tool), arguments, proposed: None, replaces: false }
 }
 
 /// Tells every write of a read on the same path.

@@ -55,6 +55,8 @@ pub(super) struct Call {
     expects_json: bool,
     /// Set once every operation is known: the read of what this one would change.
     glance: OnceLock<Glance>,
+    /// The argument that makes a dry run of it, and what runs that.
+    dry_run: OnceLock<(String, Arc<dyn Tool>)>,
 }
 
 impl Call {
@@ -88,8 +90,8 @@ impl Call {
             .and_then(|opinion| opinion.idempotent)
             .unwrap_or(plan.idempotent || spec.effect == Effect::Read);
         let pages = opinion.and_then(|opinion| opinion.pages.clone());
-        let glance = OnceLock::new();
-        Ok(Self { spec, plan, client: shared.client.clone(), pages, expects_json, glance })
+        let (glance, dry_run) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { spec, plan, client: shared.client.clone(), pages, expects_json, glance, dry_run })
     }
 
     async fn run(&self, arguments: &Map<String, Value>, tag: Option<&str>) -> Result<ToolResult> {
@@ -136,6 +138,16 @@ impl Tool for Call {
     fn sight(&self, arguments: &Map<String, Value>) -> Option<Sight> {
         self.glance.get().map(|glance| glance.sight(arguments))
     }
+
+    fn rehearsal(&self, arguments: &Map<String, Value>) -> Option<Sight> {
+        let name = self.dry_run.get().filter(|(name, _)| arguments.get(name) != Some(&Value::Bool(true)));
+        name.map(|(name, tool)| glance::rehearsal(tool, name, arguments))
+    }
+
+    fn request_line(&self, arguments: &Map<String, Value>) -> Option<String> {
+        let request = self.plan.request(arguments).ok()?;
+        Some(format!("{} {}", request.method, request.url))
+    }
 }
 
 /// Every operation as a tool, in the document's order; and why some are none.
@@ -156,10 +168,13 @@ pub(super) fn tools(
         }
         let place = format!("{} {}", operation.method, operation.path);
         let budget = if spent < SCHEMAS { SCHEMA } else { LEAN };
-        match Call::new(operation, opinion.as_ref(), shared, budget) {
+        let dry_run = opinion.as_ref().and_then(|opinion| opinion.dry_run.clone());
+        let made = Call::new(operation, opinion.as_ref(), shared, budget)
+            .and_then(|call| glance::rehearsed(Arc::new(call), dry_run.as_deref()));
+        match made {
             Ok(call) => {
                 spent += measure(call.spec.input.source()).0;
-                calls.push(Arc::new(call));
+                calls.push(call);
             }
             Err(error) => refused.push(Refusal { place, reason: error.message().to_owned() }),
         }

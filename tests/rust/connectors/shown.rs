@@ -104,7 +104,7 @@ async fn what_would_change_is_shown_and_checked_again() {
     let id = waits(rig.call("set_widget", change()).await);
     let shown = rig.approvals.show(&id).unwrap().record.shown;
     let seen = shown.state.unwrap();
-    assert!(seen.contains("\"size\": 2") && seen.contains("\"size\": 3"), "{seen}");
+    assert!(seen.contains("size: 2 -> 3"), "{seen}");
     assert!(!seen.contains("tr0ub4dor"), "{seen}");
     assert!(shown.upstream.unwrap().contains(&rig.upstream.address.to_string()));
     assert!(writes(&rig).is_empty());
