@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::desk::Desk;
 use super::trust::{Refusals, Trusting};
 use super::{App, user};
 use crate::audit::Event;
@@ -21,6 +22,7 @@ use crate::identity::keys::{Ages, Grant, KeyStore, State};
 use crate::identity::{Callers, Certificates, NoAuth};
 use crate::json::json;
 use crate::transport::auth::Authenticator;
+use crate::transport::pages::Pages;
 
 /// How often what was counted is written down.
 const COUNTED: Duration = Duration::from_secs(10);
@@ -77,10 +79,14 @@ impl App {
         let (catalog, first) = (self.catalog.clone(), self.line());
         let limiter = move || catalog.now().line().unwrap_or(&first).limiter().clone();
         let watch = Arc::new(Refusals::new(self.audit.clone(), limiter, self.clock.clone()));
+        let pages = self.pages(&config);
         let mut http = config.http.clone();
         http.allowed_hosts.extend(config.oauth.host());
+        http.allowed_hosts
+            .extend(pages.as_ref().and_then(|(_, origin)| Some(origin.split_once("://")?.1.to_owned())));
         let endpoint = crate::transport::http::Endpoint::new(self.handler(), door.authenticator, http)
             .watched_by(watch)
+            .with_pages(pages)
             .timed_by(self.clock.clone());
         ready(&Reachable { address, socket, secure, key_file: door.key_file, open: no_auth });
         // subscriptions end in order when connections do, not when the last of them is cut
@@ -100,6 +106,13 @@ impl App {
             note(&keys);
         }
         served
+    }
+
+    /// The approval page, where it is configured.
+    fn pages(&self, config: &Config) -> Option<(Arc<dyn Pages>, String)> {
+        let webhook = config.approvals.webhook.as_ref().filter(|_| config.approvals.has_page())?;
+        let desk = Desk { approvals: self.approvals.clone(), audit: self.audit.clone() };
+        Some((Arc::new(desk), webhook.origin()?.to_owned()))
     }
 
     /// Who may come in. Without a key there is one afterwards.

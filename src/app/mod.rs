@@ -6,9 +6,11 @@
 //! Must not: decide anything a setting should decide.
 
 mod brake;
+mod desk;
 mod door;
 mod halt;
 mod keeping;
+mod herald;
 mod reload;
 mod sources;
 mod tokens;
@@ -102,6 +104,9 @@ pub struct App {
     handles: Handles,
     freeze: Arc<Freeze>,
     secrets: ArcSwap<Keeper>,
+    approvals: Arc<Approvals>,
+    /// Ends with the server.
+    _herald: Option<herald::Herald>,
     stands: ArcSwap<Vec<Arc<Stand>>>,
     reloading: tokio::sync::Mutex<reload::Former>,
 }
@@ -147,6 +152,7 @@ impl App {
         catalog.add(extra.tools)?;
         fit(&policy, &catalog)?;
 
+        let herald = herald::Herald::begin(&config, &approvals, &audit, &redactor, &clock)?;
         let line = Line::new(LineParts {
             audit: audit.clone(),
             limiter,
@@ -154,7 +160,7 @@ impl App {
             filter: config.offer.clone(),
             guards: extra.guards,
             redactor: own,
-            approvals: Some(approvals),
+            approvals: Some(approvals.clone()),
             clock: clock.clone(),
             profile: config.profile.name(),
             config: config.calls.clone(),
@@ -192,6 +198,8 @@ impl App {
             handles,
             freeze,
             secrets: ArcSwap::from_pointee(secrets),
+            approvals,
+            _herald: herald,
             stands: ArcSwap::from_pointee(made.stands.into_iter().map(Arc::new).collect()),
             reloading: tokio::sync::Mutex::new(former),
         });

@@ -205,6 +205,10 @@ impl Factor {
         self.wrong >= MOST_WRONG
     }
 
+    pub(super) fn tries_left(&self) -> u8 {
+        MOST_WRONG.saturating_sub(self.wrong)
+    }
+
     pub(super) fn recovery_left(&self) -> usize {
         self.recovery.len()
     }
@@ -293,7 +297,7 @@ impl Factor {
             Kind::Unauthenticated,
             format!(
                 "That is not the code of this second factor now; {} more tries before it locks.",
-                MOST_WRONG - self.wrong
+                self.tries_left()
             ),
         )
     }

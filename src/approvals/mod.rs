@@ -25,6 +25,7 @@ mod config;
 mod desk;
 mod factor;
 mod operator;
+mod page;
 mod record;
 mod second;
 mod sheet;
@@ -32,7 +33,7 @@ mod shelf;
 mod terms;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use config::{Channel, Config, SecondFactor, Webhook};
 pub use desk::{Enrolled, Listed};
@@ -62,7 +63,11 @@ pub struct Approvals {
     instance: [u8; 32],
     clock: SharedClock,
     shelf: Shelf,
+    herald: OnceLock<Herald>,
 }
+
+/// What hears of every approval that is asked for.
+type Herald = Box<dyn Fn(&Record) + Send + Sync>;
 
 /// What became of a wish.
 #[derive(Debug)]
@@ -173,6 +178,7 @@ impl Approvals {
             instance: state.key("instance.key")?,
             clock,
             shelf: Shelf::default(),
+            herald: OnceLock::new(),
         }))
     }
 
@@ -257,6 +263,9 @@ impl Approvals {
             let _ = beside.as_deref().map(|beside| self.files.remove(beside));
         })?;
         self.learn(&record);
+        if let Some(herald) = self.herald.get() {
+            herald(&record);
+        }
         Ok(Answer::Pending(Box::new(record)))
     }
 
@@ -264,7 +273,10 @@ impl Approvals {
     pub fn waits(&self, wish: &Wish<'_>) -> Result<bool> {
         let (_, _, binding) = self.weigh(wish);
         let names = self.files.names()?;
-        Ok(names.iter().filter_map(|file| named(file)).any(|one| one.binding == binding && one.state == "pending"))
+        Ok(names
+            .iter()
+            .filter_map(|file| named(file))
+            .any(|one| one.binding == binding && one.state == "pending"))
     }
 
     /// Refuses what would take more places than are free, or than are the caller's.

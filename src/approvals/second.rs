@@ -44,6 +44,8 @@ pub struct Kept {
     pub needs_passphrase: bool,
     /// Whether five wrong codes have locked it.
     pub locked: bool,
+    /// How many wrong codes it bears before it locks.
+    pub tries_left: u8,
     /// How many recovery codes are left.
     pub recovery_left: usize,
 }
@@ -168,6 +170,7 @@ fn kept(factor: Factor) -> Kept {
         enrolled: factor.enrolled,
         needs_passphrase: factor.needs_passphrase(),
         locked: factor.is_locked(),
+        tries_left: factor.tries_left(),
         recovery_left: factor.recovery_left(),
         name: factor.name,
     }

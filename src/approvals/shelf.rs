@@ -147,6 +147,7 @@ impl Approvals {
     fn forget(&self, one: &Named<'_>) -> Result<()> {
         self.files.remove(&name(one.id, one.binding, one.state))?;
         self.files.remove(&format!("{}.decision", one.id))?;
+        self.files.remove(&format!("{}.told", one.id))?;
         self.files.remove(&format!("{}.arguments", one.id))
     }
 
@@ -216,6 +217,7 @@ impl Approvals {
 
 /// The id that a file beside a record is named after.
 fn beside(file: &str) -> Option<&str> {
-    let id = file.strip_suffix(".arguments").or_else(|| file.strip_suffix(".decision"))?;
+    let ends = [".arguments", ".decision", ".told"];
+    let id = ends.iter().find_map(|end| file.strip_suffix(end))?;
     is_id(id).then_some(id)
 }

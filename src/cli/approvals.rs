@@ -154,7 +154,7 @@ fn decide(
     let unlocked = approvals.operator(&name, None, &passphrase);
     let operator = log.noting(act, &detail, unlocked)?;
     let due = decision == Decision::Approve && approvals.needs_factor(record);
-    let shown_factor = second_factor(approvals, &name, &passphrase, flags, due);
+    let shown_factor = second_factor(approvals, log, (&name, &passphrase), flags, due);
     let factor = log.noting(act, &detail, shown_factor)?;
     if let Some(factor) = factor {
         detail["factor"] = json!(factor.name());

@@ -162,7 +162,7 @@ fn remove(approvals: &Approvals, log: &Log, name: &str, flags: &OperatorFlags) -
     } else {
         crate::secret::Secret::new("")
     };
-    log.noting(act, &detail, second_factor(approvals, name, &passphrase, flags, true))?;
+    log.noting(act, &detail, second_factor(approvals, log, (name, &passphrase), flags, true))?;
     log.act(act, &detail, || approvals.remove_factor(name))
 }
 
@@ -180,6 +180,6 @@ fn unlock(approvals: &Approvals, log: &Log, name: &str, flags: &OperatorFlags) -
     let passphrase = passphrase(flags, &format!("Passphrase of operator {other}: "), false)?;
     log.noting(act, &detail, approvals.operator(&other, None, &passphrase))?;
     let due = approvals.second_factor(&other)?.is_some();
-    log.noting(act, &detail, second_factor(approvals, &other, &passphrase, flags, due))?;
+    log.noting(act, &detail, second_factor(approvals, log, (&other, &passphrase), flags, due))?;
     log.act(act, &detail, || approvals.unlock_factor(name))
 }

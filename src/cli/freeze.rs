@@ -76,7 +76,7 @@ pub(super) fn unfreeze(typed: &Unfreeze, screen: Screen) -> Result<()> {
     let notice = log.act("unfrozen", &detail, || {
         let key = approvals.operator(&name, None, &secret)?;
         let due = approvals.factor_for_acts()?;
-        let factor = second_factor(&approvals, &name, &secret, &typed.key, due)?;
+        let factor = second_factor(&approvals, &log, (&name, &secret), &typed.key, due)?;
         freeze.lift(&key.with_factor(factor))
     })?;
     if typed.state.json {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::args::OperatorFlags;
 use super::hushed::Hushed;
 use crate::approvals::{Approvals, Proven};
-use crate::audit::Audit;
+use crate::audit::{Audit, Event};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -36,7 +36,7 @@ impl Log {
         Ok(Self(Audit::open(&config.audit, redactor, SystemClock::shared())?))
     }
 
-    pub(super) fn event(&self, kind: &'static str, detail: &Value) -> Result<()> {
+    pub(super) fn event(&self, kind: impl Into<&'static str>, detail: &Value) -> Result<()> {
         super::block_on(self.0.event(kind, detail))
     }
 
@@ -79,15 +79,15 @@ pub(super) fn authorise(
     let detail = json!({"operator": name, "about": detail});
     let operator = log.noting(act, &detail, unlocked)?;
     let due = approvals.factor_for_acts()?;
-    log.noting(act, &detail, second_factor(approvals, &name, &passphrase, flags, due))?;
+    log.noting(act, &detail, second_factor(approvals, log, (&name, &passphrase), flags, due))?;
     Ok(Some(operator.name().to_owned()))
 }
 
 /// Asks for the code of a second factor where one is due, and looks at one that was given anyway.
 pub(super) fn second_factor(
     approvals: &Approvals,
-    name: &str,
-    passphrase: &Secret,
+    log: &Log,
+    (name, passphrase): (&str, &Secret),
     flags: &OperatorFlags,
     due: bool,
 ) -> Result<Option<Proven>> {
@@ -104,7 +104,15 @@ pub(super) fn second_factor(
         Some(code) => Secret::new(code.clone()),
         None => code(&format!("Code of {name}'s second factor (or a recovery code): "))?,
     };
-    approvals.check_factor(name, Some(passphrase), code.expose()).map(Some)
+    let shown = approvals.check_factor(name, Some(passphrase), code.expose());
+    if let Err(error) = &shown
+        && error.kind() == Kind::Unauthenticated
+        && let Some(kept) = approvals.second_factor(name)?
+    {
+        let event = if kept.locked { Event::FactorLocked } else { Event::FactorFailed };
+        log.event(event, &json!({"who": name, "left": kept.tries_left}))?;
+    }
+    shown.map(Some)
 }
 
 /// A code, typed at the terminal, or the next line of standard input.

@@ -100,7 +100,8 @@ impl Tool for DryRun {
             let (status, body) = match (self.run)(run).await {
                 Ok(value) => (json!(200), value),
                 Err(Stop::Refused(result)) => {
-                    let status = result.meta.as_ref().and_then(|meta| meta.get(super::FAILURE)?.get("status"));
+                    let status =
+                        result.meta.as_ref().and_then(|meta| meta.get(super::FAILURE)?.get("status"));
                     (status.cloned().unwrap_or_default(), result.structured_content.unwrap_or_default())
                 }
                 Err(Stop::Error(error)) => return Err(Halt::Error(error)),

@@ -10,6 +10,7 @@ mod account;
 pub mod credentials;
 mod egress;
 mod failed;
+pub mod hook;
 mod message;
 pub mod oauth;
 mod pace;

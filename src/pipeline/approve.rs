@@ -202,7 +202,10 @@ impl Desk {
             policy: parts.policy.version().to_owned(),
             destination: call.tool.destination().await,
             seen,
-            request: call.tool.request_line(&call.arguments).map(|line| parts.redactor.text(&line).into_owned()),
+            request: call
+                .tool
+                .request_line(&call.arguments)
+                .map(|line| parts.redactor.text(&line).into_owned()),
             rehearsed: None,
         }
     }
@@ -288,7 +291,11 @@ fn awaited(record: &Record, channel: Channel) -> Error {
 fn question(record: &Record) -> Question {
     let mut message = String::from("May this run once?\n\n");
     for row in sheet(record, None) {
-        let text = if row.long { format!("{}:\n{}\n", row.name, row.text) } else { format!("{}: {}\n", row.name, row.text) };
+        let text = if row.long {
+            format!("{}:\n{}\n", row.name, row.text)
+        } else {
+            format!("{}: {}\n", row.name, row.text)
+        };
         message.push_str(&text);
     }
     let schema = json!({

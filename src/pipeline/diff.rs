@@ -112,7 +112,9 @@ fn walk(
     for (name, value) in new {
         match (old.get(name), value) {
             (Some(before), after) if before == after => {}
-            (Some(Value::Object(before)), Value::Object(after)) if now[name].is_object() && then[name].is_object() => {
+            (Some(Value::Object(before)), Value::Object(after))
+                if now[name].is_object() && then[name].is_object() =>
+            {
                 walk(&named(name), (before, after), (&now[name], &then[name]), replaces, lines);
             }
             (before, _) => {
@@ -276,7 +278,10 @@ mod tests {
             "owner": {"team": "y"}});
         let text = diff(&old, &new, false);
         assert!(text.contains("size: 2 -> 3") && text.contains("fresh: (nothing) -> null"), "{text}");
-        assert!(text.contains("owner.team: \"x\" -> \"y\"") && text.contains("owner: 1 more members"), "{text}");
+        assert!(
+            text.contains("owner.team: \"x\" -> \"y\"") && text.contains("owner: 1 more members"),
+            "{text}"
+        );
         assert!(text.contains("password: \"[redacted:") && text.contains("(changes, unseen)"), "{text}");
         assert!(!text.contains("hunter") && !text.contains("web") && !text.contains("gone"), "{text}");
         let text = diff(&old, &new, true);

@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{Method, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 
-use super::{Config, HeaderFacts};
+use super::{Config, HeaderFacts, pages};
 use crate::error::{Error, Kind, Result};
 
 /// A refusal: the status, and the reason in a few words of ours.
@@ -36,6 +36,8 @@ pub(super) enum Route {
     Message,
     /// GET: a stream.
     Listen,
+    /// GET, POST: a page for people.
+    Page,
     /// DELETE: the end of a session.
     Close,
     /// OPTIONS from an allowed origin: a browser asks whether it may.
@@ -56,6 +58,8 @@ pub(super) struct Guard {
     /// What addresses of this endpoint begin with.
     scheme: &'static str,
     body_limit: usize,
+    /// The origin of pages, if there are any.
+    page: Option<String>,
 }
 
 impl Guard {
@@ -67,14 +71,25 @@ impl Guard {
             local,
             scheme: if config.tls.is_some() { "https://" } else { "http://" },
             body_limit: config.body_limit,
+            page: None,
         }
+    }
+
+    /// Lets requests for pages pass; their forms come from that origin.
+    pub(super) fn with_pages(mut self, origin: Option<&str>) -> Self {
+        self.page = origin.map(str::to_ascii_lowercase);
+        self
     }
 
     /// Everything that can be said without a credential.
     pub(super) fn check(&self, head: &Parts) -> Result<Route, Refused> {
         let Parts { method, uri, headers, .. } = head;
         self.check_host(head.version, uri, headers)?;
-        let has_origin = self.check_origin(headers)?;
+        let page = self.page.as_deref().filter(|_| pages::is_page(uri.path()));
+        let has_origin = match page {
+            Some(page) => self.check_page_origin(page, headers)?,
+            None => self.check_origin(headers)?,
+        };
         if uri.query().is_some_and(holds_a_credential) {
             return refused(StatusCode::BAD_REQUEST, "credential in the query string");
         }
@@ -85,6 +100,8 @@ impl Guard {
             ("/mcp", &Method::OPTIONS) if has_origin => Route::Preflight,
             ("/healthz", &(Method::GET | Method::HEAD)) => Route::Health,
             ("/readyz", &(Method::GET | Method::HEAD)) => Route::Ready,
+            (_, &(Method::GET | Method::HEAD | Method::POST)) if page.is_some() => Route::Page,
+            (_, _) if page.is_some() => return refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
             (path, &(Method::GET | Method::HEAD)) if is_document(path) => Route::Document,
             (path, &Method::OPTIONS) if is_document(path) && has_origin => Route::Preflight,
             (path, _) if is_document(path) || matches!(path, "/mcp" | "/healthz" | "/readyz") => {
@@ -98,6 +115,7 @@ impl Guard {
                 return refused(StatusCode::NOT_ACCEPTABLE, "Accept must list text/event-stream");
             }
             Route::Listen
+            | Route::Page
             | Route::Close
             | Route::Preflight
             | Route::Health
@@ -147,6 +165,19 @@ impl Guard {
             self.origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) || self.is_own(origin)
         });
         if allowed { Ok(true) } else { refused(StatusCode::FORBIDDEN, "Origin not allowed") }
+    }
+
+    /// What other origins may ask of the endpoint they may not ask of its pages.
+    fn check_page_origin(&self, page: &str, headers: &HeaderMap) -> Result<bool, Refused> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return Ok(false) };
+        let own =
+            origin.to_str().is_ok_and(|origin| origin.eq_ignore_ascii_case(page) || self.is_own(origin));
+        if own && origins.next().is_none() {
+            Ok(true)
+        } else {
+            refused(StatusCode::FORBIDDEN, "Origin not allowed")
+        }
     }
 
     /// A page that this very endpoint could have served, on loopback.

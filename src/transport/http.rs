@@ -35,6 +35,7 @@ use super::guard::{self, Guard, Refused, Route};
 use super::lanes::Lanes;
 use super::leases::Leases;
 pub use super::listen::{Listener, bind};
+use super::pages::{self, Pages};
 use super::queue::Queue;
 use super::sse::{EventStream, Reply};
 use super::tls::Tower;
@@ -52,19 +53,27 @@ pub struct Endpoint {
     authenticator: Arc<dyn Authenticator>,
     config: Config,
     watch: Option<Arc<dyn Watch>>,
+    pages: Option<(Arc<dyn Pages>, String)>,
     clock: SharedClock,
 }
 
 impl Endpoint {
     /// An endpoint; nothing happens until [`Endpoint::serve`].
     pub fn new(handler: Arc<dyn Handler>, authenticator: Arc<dyn Authenticator>, config: Config) -> Self {
-        Self { handler, authenticator, config, watch: None, clock: SystemClock::shared() }
+        Self { handler, authenticator, config, watch: None, pages: None, clock: SystemClock::shared() }
     }
 
     /// Tells `watch` of every refusal.
     #[must_use]
     pub fn watched_by(mut self, watch: Arc<dyn Watch>) -> Self {
         self.watch = Some(watch);
+        self
+    }
+
+    /// Serves pages beside it, whose forms come from that origin.
+    #[must_use]
+    pub fn with_pages(mut self, pages: Option<(Arc<dyn Pages>, String)>) -> Self {
+        self.pages = pages;
         self
     }
 
@@ -93,9 +102,11 @@ impl Endpoint {
                 shutdown: leaving.clone(),
                 drain: self.config.drain,
             },
-            guard: Guard::new(&self.config, local),
             addresses: Addresses::new(&self.config),
             tower,
+            guard: Guard::new(&self.config, local)
+                .with_pages(self.pages.as_ref().map(|(_, origin)| origin.as_str())),
+            pages: self.pages.map(|(pages, _)| pages),
             attempts: Attempts::new(self.config.failures_per_minute, self.clock),
             leases: Arc::default(),
             bodies: Bodies::new(&self.config),
@@ -172,6 +183,7 @@ pub(super) struct Shared {
     guard: Guard,
     addresses: Addresses,
     pub(super) tower: Option<Tower>,
+    pages: Option<Arc<dyn Pages>>,
     attempts: Attempts,
     handler: Arc<dyn Handler>,
     authenticator: Arc<dyn Authenticator>,
@@ -236,7 +248,7 @@ impl Shared {
             },
             Ok(route) => {
                 let presented = Presented {
-                    headers: &head.headers,
+                    headers: &pages::readable(head.uri.path(), &head.headers),
                     method: &head.method,
                     path: head.uri.path(),
                     address: from.address,
@@ -250,13 +262,14 @@ impl Shared {
                         say(&mut response, &NONCE, nonce.as_deref());
                         response
                     }
-                    Err(response) => response,
+                    Err(response) => pages::prompted(head.uri.path(), response),
                 }
             }
             Err(refusal) => self.refuse(refusal, from),
         };
         if let Some(origin) = head.headers.get(ORIGIN)
             && response.status() != StatusCode::FORBIDDEN
+            && !pages::is_page(head.uri.path())
         {
             let headers = response.headers_mut();
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -331,6 +344,10 @@ impl Shared {
         principal: Arc<Principal>,
         from: From,
     ) -> Response<Reply> {
+        if let (Route::Page, Some(pages)) = (route, &self.pages) {
+            let served = pages::serve(&**pages, presented, principal, &self.bodies, body).await;
+            return served.unwrap_or_else(|refusal| self.refuse(refusal, from));
+        }
         let gone = CancellationToken::new();
         let headers = presented.headers;
         let peer = Peer {
@@ -385,7 +402,7 @@ impl Shared {
                 self.listen(Exchange::new(Guarded::owned(work, None), queue, gone), presented).await
             }
             Route::Close => answer(handler.close(peer).await),
-            Route::Preflight | Route::Health | Route::Ready | Route::Document => {
+            Route::Preflight | Route::Health | Route::Ready | Route::Document | Route::Page => {
                 empty(StatusCode::NO_CONTENT)
             }
         }

@@ -21,6 +21,7 @@ mod leases;
 mod lines;
 mod listen;
 mod multiplex;
+pub mod pages;
 mod queue;
 mod sse;
 mod stall;

@@ -44,6 +44,7 @@ mod lists;
 mod loopback;
 mod matrix;
 mod oauth;
+mod page;
 mod pipeline;
 mod policy;
 mod practice;

@@ -93,7 +93,8 @@ impl Tool for DryRun {
 /// Tells a call which argument makes a dry run of it, where our opinion names one.
 pub(super) fn rehearsed(call: Arc<Call>, argument: Option<&str>) -> Result<Arc<Call>> {
     let Some(argument) = argument else { return Ok(call) };
-    let known = call.plan.operation().parameters.iter().any(|it| it.fixed.is_none() && it.argument == argument);
+    let known =
+        call.plan.operation().parameters.iter().any(|it| it.fixed.is_none() && it.argument == argument);
     if !known || call.spec.effect == Effect::Read {
         return Err(Error::new(
             Kind::BadConfig,

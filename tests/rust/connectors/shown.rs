@@ -28,6 +28,8 @@ fn document() -> Value {
             "get": {"operationId": "getWidget"},
             "put": {"operationId": "setWidget", "requestBody": body},
             "delete": {"operationId": "deleteWidget"}},
+        "/widgets": {"post": {"operationId": "createWidget", "requestBody": body, "parameters": [
+            {"name": "dryRun", "in": "query", "schema": {"type": "boolean"}}]}},
         "/widgets/{id}/blind": {"parameters": [id], "put": {"operationId": "blindWidget", "requestBody": body}}
     }})
 }
@@ -43,6 +45,12 @@ async fn rig(parts: Parts) -> (Rig, World) {
     let state = Arc::clone(&world);
     let upstream = Upstream::start(move |seen: &Seen, _| {
         let (tag, body) = state.lock().unwrap().clone();
+        if seen.target.contains("dryRun=true") {
+            return answer(
+                if tag == Some("full") { 409 } else { 200 },
+                json!({"price": 12, "password": "hunter2hunter2"}),
+            );
+        }
         if seen.method != "GET" {
             let stale = seen.header("if-match").is_some_and(|wanted| Some(wanted) != tag);
             return answer(if stale { 412 } else { 200 }, json!({"changed": !stale}));
@@ -58,7 +66,8 @@ async fn rig(parts: Parts) -> (Rig, World) {
     .await;
     let base = upstream.base();
     let document = openapi::load(document().to_string().as_bytes(), None).unwrap();
-    let rig = Rig::made(document, "", upstream, base, parts);
+    let manifest = "[[operation]]\nid = 'createWidget'\ndry_run = 'dryRun'";
+    let rig = Rig::made(document, manifest, upstream, base, parts);
     rig.approvals.enrol("alice", &Secret::new(PASSPHRASE), None).unwrap();
     (rig, world)
 }
@@ -126,6 +135,48 @@ async fn what_would_change_is_shown_and_checked_again() {
     let sent = writes(&rig);
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].header("if-match"), Some("\"v2\""), "the upstream checks it once more");
+}
+
+// proves: dry-run-shown
+#[tokio::test]
+async fn a_dry_run_is_shown_once_and_is_no_run() {
+    let (rig, world) = rig(asking()).await;
+    let new = || json!({"body": {"name": "web\u{200b}"}});
+    let id = waits(rig.call("create_widget", new()).await);
+    let shown = rig.approvals.show(&id).unwrap().record.shown;
+    let said = shown.rehearsed.unwrap();
+    assert!(said.contains("would be accepted, status 200") && said.contains("\"price\": 12"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+    assert_eq!(shown.request.unwrap(), format!("POST {}widgets", rig.upstream.base()));
+    let dry = |seen: &Seen| seen.target.contains("dryRun=true");
+    assert_eq!(waits(rig.call("create_widget", new()).await), id, "it waits");
+    approve(&rig, &id);
+    world.lock().unwrap().0 = Some("full");
+    rig.call("create_widget", new()).await.unwrap();
+    let sent = writes(&rig);
+    assert_eq!(sent.iter().filter(|seen| dry(seen)).count(), 1, "rehearsed once, when it was asked for");
+    assert_eq!(sent.iter().filter(|seen| !dry(seen)).count(), 1);
+    let audit = fs::read_to_string(&rig.audit).unwrap();
+    assert_eq!(audit.lines().filter(|line| line.contains("bartizan/rehearsal")).count(), 2, "{audit}");
+
+    let id = waits(rig.call("create_widget", new()).await);
+    let said = rig.approvals.show(&id).unwrap().record.shown.rehearsed.unwrap();
+    assert!(said.contains("REFUSED, status 409"), "{said}");
+    // a dry run that the caller asks for is what it is, and is not rehearsed
+    let id = waits(rig.call("create_widget", json!({"dryRun": true})).await);
+    assert_eq!(rig.approvals.show(&id).unwrap().record.shown.rehearsed, None);
+    // What was shown is signed: who alters it afterwards has altered the approval.
+    approve(&rig, &id);
+    let folder = rig.folder.path().join("state/approvals");
+    let path = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let path = path
+        .filter(|path| path.extension().is_some_and(|end| end == "pending"))
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&id))
+        .unwrap();
+    let text =
+        fs::read_to_string(&path).unwrap().replace("\"rehearsed\": null", "\"rehearsed\": \"It is free.\"");
+    fs::write(&path, text).unwrap();
+    assert_eq!(waits(rig.call("create_widget", json!({"dryRun": true})).await), id);
 }
 
 #[tokio::test]

@@ -1,0 +1,91 @@
+//! What the approval page needs of approvals.
+//!
+//! Owns who may decide there, and the token of its form. The idea: the page is one approval, shown to one approver, for a
+//! while; the token says exactly that, and nothing else can be sent in its place.
+//!
+//! Must not: draw the page, or let anybody in.
+
+use subtle::ConstantTimeEq;
+
+use super::desk::Listed;
+use super::{Approvals, record};
+use crate::error::Result;
+use crate::json::{canonical, json};
+use crate::principal::Principal;
+
+/// How long a form that was shown can be sent, in milliseconds.
+const LASTS: u64 = 15 * 60 * 1000;
+/// The role that lets a principal decide.
+const ROLE: &str = "approver";
+
+impl Approvals {
+    /// Whether the configuration, or a role, lets this principal decide on the page.
+    pub fn is_approver(&self, principal: &Principal) -> bool {
+        self.config.has_page()
+            && (principal.roles.contains(ROLE)
+                || self.config.approvers.iter().any(|known| **known == *principal.id))
+    }
+
+    /// Whether this principal is one of those who asked.
+    pub fn asked_by(&self, listed: &Listed, principal: &Principal) -> bool {
+        let terms = self.terms_of(&listed.record);
+        self.names_of(principal).iter().any(|name| self.is_one_of(&terms.people, name))
+    }
+
+    /// Whose second factor a principal shows.
+    pub fn factor_name(&self, principal: &Principal) -> String {
+        self.person(principal)
+    }
+
+    /// The token of a form that shows this approval to this principal.
+    pub fn form_token(&self, listed: &Listed, principal: &Principal) -> String {
+        let until = self.now().saturating_add(LASTS);
+        format!("{until}.{}", self.form_mac(listed, principal, until))
+    }
+
+    /// Whether that is the token of a form that showed exactly this approval to this principal, lately.
+    pub fn is_form_token(&self, token: &str, listed: &Listed, principal: &Principal) -> bool {
+        let Some((until, mac)) = token.split_once('.') else { return false };
+        let Ok(until) = until.parse::<u64>() else { return false };
+        let now = self.now();
+        let expected = self.form_mac(listed, principal, until);
+        until > now
+            && until <= now.saturating_add(LASTS)
+            && bool::from(expected.as_bytes().ct_eq(mac.as_bytes()))
+    }
+
+    fn form_mac(&self, listed: &Listed, principal: &Principal, until: u64) -> String {
+        let record = &listed.record;
+        let body = json!({
+            "id": record.id, "binding": record.binding, "shown": record.shown.digest().hex(), "until": until,
+            "status": listed.status, "principal": {
+                "id": &*principal.id, "kind": principal.kind, "tenant": principal.tenant, "issuer": principal.issuer
+            }
+        });
+        record::keyed(&self.instance, format!("bartizan approval form v1\n{}", canonical(&body)).as_bytes())
+    }
+
+    /// Those that wait and that nobody was told of, oldest first: a server that was killed told nobody.
+    pub fn untold(&self) -> Result<Vec<super::Record>> {
+        let mut all = Vec::new();
+        for listed in self.list()? {
+            let told = self.files.read(&format!("{}.told", listed.record.id))?.is_some();
+            if listed.status == super::Status::Pending && !told {
+                all.push(listed.record);
+            }
+        }
+        all.reverse();
+        Ok(all)
+    }
+
+    /// Remembers that somebody was told, for as long as the approval is kept.
+    pub fn told(&self, id: &str) -> Result<()> {
+        self.files.write(&format!("{id}.told"), b"")
+    }
+
+    /// Has this heard of every approval that is asked for from now on; what hears must not block.
+    pub fn heard_by(&self, herald: impl Fn(&super::Record) + Send + Sync + 'static) {
+        // set once, when the server is put together
+        let _ = self.herald.set(Box::new(herald));
+    }
+}
