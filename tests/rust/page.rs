@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use bartizan::approvals::{Decision, Listed, Opens, Status};
-use bartizan::clock::{Clock as _, SystemClock};
+use bartizan::clock::SystemClock;
 use bartizan::identity::keys::Grant;
 use bartizan::json::{Value, json};
 use bartizan::secret::Secret;
