@@ -68,6 +68,8 @@ pub struct Config {
     pub egress: crate::http::Config,
     /// What is behind `command:` and `vault:`.
     pub secrets: crate::vault::Config,
+    /// What somebody should look at, and who is told.
+    pub alerts: crate::alerts::Config,
     /// Logs on standard error.
     pub log: crate::telemetry::logs::Config,
 }
@@ -248,6 +250,10 @@ impl Config {
         config.egress.ca_file = config.egress.ca_file.take().map(|inner| folder.join(inner));
         if let Some(vault) = &mut config.secrets.vault {
             vault.ca_file = vault.ca_file.take().map(|inner| folder.join(inner));
+        }
+        let places = config.alerts.to.iter_mut().chain(&mut config.audit.anchor.to);
+        for file in places.filter_map(crate::telemetry::Destination::file) {
+            *file = folder.join(&file);
         }
         for file in &mut config.policy.files {
             *file = folder.join(&file);

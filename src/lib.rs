@@ -7,8 +7,8 @@
 //!             app                                               composition root
 //!            config
 //!            server                                             two doors, one room
-//! identity  transport  catalog  search  connectors  diagnostics  practice  client    what comes in; what can be called
-//!        pipeline        vault                                  the line; where credentials come from
+//! identity  transport  catalog  search  connectors  diagnostics  practice  client  alerts    what comes in; what can be called
+//!        pipeline        vault     relay                        the line; where credentials come from; telling others
 //!                        http                                   the way out
 //!             approvals  tasks  freeze                          what outlives a request, durable; the switch
 //! policy   limits   redaction   audit   telemetry               engines
@@ -45,8 +45,10 @@ pub mod http;
 pub mod tasks;
 
 pub mod pipeline;
+pub mod relay;
 pub mod vault;
 
+pub mod alerts;
 pub mod catalog;
 pub mod client;
 pub mod connectors;

@@ -9,13 +9,14 @@ mod brake;
 mod desk;
 mod door;
 mod halt;
-mod keeping;
 mod herald;
+mod keeping;
 mod reload;
 mod sources;
 mod tokens;
 mod trust;
 mod watch;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -98,6 +99,7 @@ pub struct App {
     /// The process's own: logs and audit hold it, and it follows the configuration.
     redactor: Redactor,
     audit: Arc<Audit>,
+    witnesses: witness::Witnesses,
     first_line: Arc<Line>,
     catalog: Arc<Catalog>,
     server: Arc<Server>,
@@ -121,6 +123,7 @@ impl App {
         let redactor = Redactor::new(&config.redaction)?;
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
         extra.sinks.into_iter().for_each(|sink| audit.copy_to(sink));
+        let witnesses = witness::Witnesses::open(&config, &audit, &redactor, &clock)?;
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
         let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
         let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
@@ -192,6 +195,7 @@ impl App {
             shared,
             redactor,
             audit,
+            witnesses,
             first_line: line,
             catalog,
             server,
@@ -338,6 +342,7 @@ impl App {
         self.reloading.lock().await.end(None).await;
         self.audit.close();
         self.audit.end_copies(LAST_COPIES).await;
+        self.witnesses.end(LAST_COPIES).await;
         Ok(())
     }
 

@@ -36,6 +36,7 @@ const FIXED: &[&str] = &[
     "practice",
     "approvals",
     "audit",
+    "alerts",
     "http",
     "oauth",
     "tasks",

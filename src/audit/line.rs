@@ -177,6 +177,7 @@ pub(super) fn outcome(
     for (name, text) in texts {
         line.foreign(name, text.unwrap_or_default(), redactor);
     }
+    line.foreign("upstream", finish.upstream.unwrap_or_default(), redactor);
     if let Some(status) = finish.upstream_status {
         line.number("upstream_status", status);
     }

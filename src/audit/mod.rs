@@ -7,6 +7,7 @@
 //!
 //! Must not: be optional; without a line there is no call.
 
+mod anchors;
 mod chain;
 mod checkpoint;
 mod copies;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use anchors::{Anchors, Known};
 pub use copies::Sink;
 pub use events::Event;
 pub use export::{Exported, Form, export};
@@ -41,12 +43,13 @@ pub use moment::moment;
 pub use query::{Filter, query, tail};
 pub use record::{Finish, Record, Step};
 pub use report::{Asked, Count, Refusal, Row, Summary, summarize};
-pub use verify::{Fault, FaultKind, Known, Report, verify};
+pub use verify::{Fault, FaultKind, Report, verify};
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::Value;
 use crate::redaction::Redactor;
+use crate::telemetry::Destination;
 use line::Members;
 use queue::Queue;
 
@@ -72,9 +75,29 @@ pub struct Config {
     pub sync: bool,
     /// How many seconds a line waits for another process that holds the file; then the call is refused. 0: not at all.
     pub lock_timeout: u32,
+    /// Who outside gets the checkpoints.
+    pub anchor: AnchorConfig,
     /// The state directory, set by the program: the default place of the file, and the place of the signing key.
     #[serde(skip)]
     pub state: PathBuf,
+}
+
+/// The `[audit.anchor]` table of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnchorConfig {
+    /// Who is sent each signed checkpoint.
+    pub to: Vec<Destination>,
+    /// Whether each line is sent, too.
+    pub lines: bool,
+    /// A checkpoint is signed after so many seconds, if anything was written.
+    pub seconds: u32,
+}
+
+impl Default for AnchorConfig {
+    fn default() -> Self {
+        Self { to: Vec::new(), lines: false, seconds: 60 }
+    }
 }
 
 impl Default for Config {
@@ -88,6 +111,7 @@ impl Default for Config {
             keep: 0,
             sync: false,
             lock_timeout: 5,
+            anchor: AnchorConfig::default(),
             state: PathBuf::new(),
         }
     }
@@ -185,6 +209,11 @@ impl Audit {
     /// The same for callers that cannot wait; a failure is logged.
     pub fn note(&self, event: impl Into<&'static str>, detail: &Value) {
         self.queue.leave(self.event_line(event.into(), detail));
+    }
+
+    /// Writes what is queued and a signed checkpoint, if anything was written since the last. May block for a moment.
+    pub fn checkpoint(&self) {
+        self.queue.close();
     }
 
     /// Writes what is queued and a signed checkpoint. Done on drop too.

@@ -107,6 +107,8 @@ pub struct Finish<'a> {
     pub approval: Option<&'a str>,
     /// Who agreed: an operator, or the client's own user.
     pub approver: Option<&'a str>,
+    /// What the operator calls the upstream.
+    pub upstream: Option<&'a str>,
     /// The upstream's HTTP status.
     pub upstream_status: Option<u16>,
     /// The id that the upstream gave the request.

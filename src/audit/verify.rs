@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::anchors::{Anchors, Known};
 use super::chain::{Hash, Head, Link, hash_of, text};
 use super::checkpoint::{Verifier, kept};
 use super::query::unreadable;
@@ -59,6 +60,8 @@ pub struct Report {
     pub open_calls: u64,
     /// Checkpoints with a good signature.
     pub checkpoints: u64,
+    /// Lines that are as somebody outside keeps them.
+    pub anchored: u64,
     /// Torn tails that were sealed after a crash.
     pub sealed: u64,
     /// The hash of the last good line; note it elsewhere and give it back as `head`.
@@ -99,21 +102,6 @@ struct Said<'a> {
     last_hash: Option<&'a str>,
 }
 
-/// What whoever verifies knows beside the file.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Known<'a> {
-    /// The hash of a line noted earlier: if it is in the file, nothing before it was cut off.
-    pub head: Option<&'a str>,
-    /// It is a part of an audit, and may begin anywhere.
-    pub part: bool,
-}
-
-impl<'a> From<Option<&'a str>> for Known<'a> {
-    fn from(head: Option<&'a str>) -> Self {
-        Self { head, ..Self::default() }
-    }
-}
-
 /// Checks an audit: the file, and the full ones before it.
 pub fn verify<'a>(path: &Path, known: impl Into<Known<'a>>) -> Result<Report> {
     let known = known.into();
@@ -130,6 +118,8 @@ pub fn verify<'a>(path: &Path, known: impl Into<Known<'a>>) -> Result<Report> {
         path,
         wanted: known.head.map(str::to_lowercase),
         part: known.part,
+        anchors: known.anchors,
+        anchored_at: None,
         began: None,
         wanted_at: None,
         verifier: Verifier::beside(path),
@@ -185,6 +175,9 @@ struct Check<'a> {
     wanted: Option<String>,
     /// The first line may be any.
     part: bool,
+    anchors: Option<&'a Anchors>,
+    /// The last line that is as somebody outside knows it.
+    anchored_at: Option<Spot>,
     /// Which line it was, if not the first of all.
     began: Option<u64>,
     wanted_at: Option<Spot>,
@@ -340,6 +333,17 @@ impl Check<'_> {
                 format!("{before} was edited: {place} was written after another one."),
             ));
         }
+        if let Some(kept) = self.anchors.and_then(|anchors| anchors.at(link.seq)) {
+            if *kept != link.hash {
+                return Some(self.fault(
+                    FaultKind::Edited,
+                    number,
+                    format!("{} is another line than the one that was sent outside.", self.place(number)),
+                ));
+            }
+            self.report.anchored += 1;
+            self.anchored_at = Some(Spot { name: self.name.clone(), line: number });
+        }
         if let Some(fault) = self.take(&said, link) {
             return Some(fault);
         }
@@ -427,6 +431,11 @@ impl Check<'_> {
                     self.line,
                     "The file was cut off: the line with the given head is not in it.",
                 ));
+            } else if self.anchors.and_then(Anchors::last).is_some_and(|last| last > self.head.seq) {
+                self.report.fault = Some(truncated(
+                    self.line,
+                    "The file was cut off: somebody outside has a checkpoint of a later line.",
+                ));
             } else if kept.is_some_and(|kept| kept.seq > self.head.seq) {
                 self.report.fault = Some(truncated(
                     self.line,
@@ -436,11 +445,17 @@ impl Check<'_> {
         }
         let mut unproven = Vec::new();
         let at_end = |spot: &Spot| spot.name == self.name && spot.line == self.line;
-        let at_end = self.wanted_at.as_ref().is_some_and(at_end);
+        let anchored_to_end = self.anchored_at.as_ref().is_some_and(at_end);
+        let at_end = anchored_to_end || self.wanted_at.as_ref().is_some_and(at_end);
         match &self.wanted_at {
             Some(_) if at_end => {}
             Some(spot) => unproven.push(format!(
                 "That nothing was cut off after {}, which has the given head: note the head again.",
+                self.say(spot)
+            )),
+            None if anchored_to_end => {}
+            None if let Some(spot) = &self.anchored_at => unproven.push(format!(
+                "That nothing was cut off after {}, the last that was sent outside.",
                 self.say(spot)
             )),
             None if self.wanted.is_none() => {
@@ -467,7 +482,7 @@ impl Check<'_> {
                 "That the checkpoints are ours: the public key beside the file is missing or another one.",
             ));
         }
-        if !at_end {
+        if !at_end && self.anchored_at.is_none() {
             unproven.push(String::from(
                 "That the file was not rewritten as a whole by somebody who holds the signing key: \
                  only a head or checkpoint kept elsewhere shows that.",

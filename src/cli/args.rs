@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::alerts::Alerts;
 use super::audit_args::Audit;
 use super::policy_args::Policy;
 
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Policy(Policy),
     /// Verify and read the audit log.
     Audit(Audit),
+    /// Try the way to whoever is told of alerts, and play the log back to the detectors.
+    Alerts(Alerts),
     /// Stop writes or everything, at once, in every process of the state directory.
     Freeze(Freeze),
     /// End a freeze, with an operator key.
@@ -397,6 +400,7 @@ impl Command {
             Self::Key(typed) => typed.state.json,
             Self::Policy(typed) => typed.is_json(),
             Self::Audit(typed) => typed.state.json,
+            Self::Alerts(typed) => typed.state.json,
             Self::Freeze(typed) => typed.state.json,
             Self::Unfreeze(typed) => typed.state.json,
         }

@@ -31,8 +31,10 @@ pub(super) fn run(typed: &Audit, screen: Screen) -> Result<()> {
     };
     let as_json = typed.state.json;
     match &typed.action {
-        AuditAction::Verify { head, part } => {
-            return verify(&path, Known { head: head.as_deref(), part: *part }, as_json, screen);
+        AuditAction::Verify { head, anchor, part } => {
+            let anchors = anchor.as_deref().map(audit::Anchors::read).transpose()?;
+            let known = Known { head: head.as_deref(), part: *part, anchors: anchors.as_ref() };
+            return verify(&path, known, as_json, screen);
         }
         AuditAction::Tail { lines, follow } => {
             // opened first, so that nothing falls between what was and what comes

@@ -85,6 +85,9 @@ pub(crate) enum AuditAction {
         /// The hash of a line known from elsewhere: proves that nothing was cut off after it.
         #[arg(long, value_name = "HASH")]
         head: Option<String>,
+        /// What an anchor was sent, one message a line: proves that nothing before it was rewritten or cut off.
+        #[arg(long, value_name = "FILE")]
+        anchor: Option<PathBuf>,
         /// It is a part, as `export` writes it, and may begin anywhere.
         #[arg(long)]
         part: bool,

@@ -5,6 +5,7 @@
 //!
 //! Must not: hold a rule that a server without a command line would lack.
 
+mod alerts;
 mod approvals;
 mod args;
 mod audit;
@@ -106,6 +107,7 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Key(typed) => key::run(&typed, screen),
         Command::Policy(typed) => block_on(unless_stopped(policy::run(&typed, loader, screen))),
         Command::Audit(typed) => audit::run(&typed, screen),
+        Command::Alerts(typed) => block_on(unless_stopped(alerts::run(&typed, screen))),
         Command::Freeze(typed) => freeze::freeze(&typed, screen),
         Command::Unfreeze(typed) => freeze::unfreeze(&typed, screen),
         Command::Completions { shell } => {

@@ -92,7 +92,7 @@ impl Wire {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let named = facts::REQUEST_IDS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
-        facts::answered(status, named);
+        facts::answered(&self.name, status, named);
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(lasting(self.too_long(limit)));
         }

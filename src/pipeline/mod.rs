@@ -261,6 +261,7 @@ impl Line {
             policy: policy.as_deref(),
             approval: notes.approval.as_deref(),
             approver: notes.approver.as_deref(),
+            upstream: upstream.as_ref().map(|seen| &*seen.name),
             upstream_status: upstream.as_ref().map(|seen| seen.status).or(told),
             upstream_request: upstream.as_ref().and_then(|seen| seen.request.as_deref()),
             bytes: notes.bytes,

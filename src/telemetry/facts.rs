@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The upstream's last answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upstream {
+    /// What the operator calls it.
+    pub name: Box<str>,
     /// Its HTTP status.
     pub status: u16,
     /// The id it gave the request, if it said one; words from outside.
@@ -62,10 +64,11 @@ impl Facts {
 }
 
 /// Notes an upstream's answer in the call that runs, if one does.
-pub fn answered(status: u16, request: Option<&str>) {
+pub fn answered(name: &str, status: u16, request: Option<&str>) {
     let _ = CALL.try_with(|facts| {
         let request = request.filter(|id| !id.is_empty() && id.len() <= LONGEST).map(Box::from);
-        *facts.upstream.lock().unwrap_or_else(PoisonError::into_inner) = Some(Upstream { status, request });
+        *facts.upstream.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Upstream { name: name.into(), status, request });
     });
 }
 
@@ -80,13 +83,13 @@ mod tests {
 
     #[tokio::test]
     async fn each_call_has_its_own_facts() {
-        answered(200, Some("nobody's"));
+        answered("x", 200, Some("nobody's"));
         assert!(!egress_refused());
         let (outer, inner) = (Arc::new(Facts::default()), Arc::new(Facts::default()));
         outer
             .during(async {
-                answered(201, Some("outer"));
-                inner.during(async { answered(503, Some(&"x".repeat(LONGEST + 1))) }).await;
+                answered("x", 201, Some("outer"));
+                inner.during(async { answered("x", 503, Some(&"x".repeat(LONGEST + 1))) }).await;
                 assert!(egress_refused());
             })
             .await;

@@ -19,7 +19,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("policy", &["error", "json", "principal"]),
     ("limits", &["error", "clock", "state"]),
     ("redaction", &["error", "json", "secret"]),
-    ("audit", &["error", "json", "clock", "redaction", "ownership"]),
+    ("audit", &["error", "json", "clock", "redaction", "ownership", "telemetry"]),
     ("telemetry", &["error", "redaction"]),
     ("state", &["error", "json", "secret", "clock", "ownership"]),
     ("approvals", &["error", "json", "secret", "clock", "state", "principal", "ownership"]),
@@ -27,6 +27,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("freeze", &["error", "json", "clock", "state", "approvals"]),
     ("http", &["error", "json", "secret", "clock", "limits", "redaction", "state", "audit", "telemetry"]),
     ("vault", &["error", "json", "secret", "clock", "state", "http", "ownership", "audit", "redaction"]),
+    ("relay", &["error", "json", "secret", "clock", "redaction", "audit", "telemetry", "http", "vault"]),
+    ("alerts", &["error", "json", "clock", "audit", "telemetry", "relay"]),
     (
         "pipeline",
         &[
@@ -129,6 +131,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "vault",
             "connectors",
             "telemetry",
+            "alerts",
             "server",
             "protocol",
             "identity",

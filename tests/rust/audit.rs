@@ -117,6 +117,7 @@ async fn a_call_leaves_an_intent_and_an_outcome() {
         policy: Some("standard/reads"),
         approval: Some("ap_1"),
         approver: Some("ann"),
+        upstream: Some("equinix"),
         upstream_status: Some(200),
         upstream_request: Some("req-7"),
         bytes: Some(512),

@@ -15,6 +15,7 @@
     reason = "tests fail by panicking, and read better when they are short"
 )]
 
+mod alerts;
 mod approvals;
 mod architecture;
 mod audit;
