@@ -313,8 +313,10 @@ impl Job {
         let link = &self.link;
         link.become_task(ran).await?;
         let live = self.live()?;
-        let message =
-            format!("Waiting for a person: an operator runs `bartizan approvals approve {approval}`.");
+        let message = format!(
+            "Waiting for a person: an operator runs `bartizan approvals approve {approval}`, or an approver decides on \
+             the approval page."
+        );
         *lock(&live.awaited) = Some(approval.to_owned());
         link.tasks
             .change(live, |record| {
