@@ -45,21 +45,6 @@ pub(crate) fn exposure(_facts: &Metadata) -> Option<Exposure> {
     Some(Exposure::Unknown)
 }
 
-/// Whether anybody but us (and root, who sees everything) can read or write a secret that somebody else put there.
-#[cfg(unix)]
-pub(crate) fn is_exposed(facts: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    // of root's own files a group may be given to read: that is how secrets are mounted
-    let wrong = if facts.uid() == 0 && exposure(facts) == Some(Exposure::Foreign) { 0o027 } else { 0o077 };
-    let owner = facts.uid() == 0 || facts.uid() == rustix::process::geteuid().as_raw();
-    !owner || facts.mode() & wrong != 0
-}
-
-#[cfg(not(unix))]
-pub(crate) fn is_exposed(_facts: &Metadata) -> bool {
-    true
-}
-
 /// Options for a new file that only its owner can read.
 pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]

@@ -29,7 +29,7 @@ use crate::approvals::{Approvals, SecondFactor};
 use crate::audit::{Audit, Event, Sink};
 use crate::catalog::{Catalog, List};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Config, Introduction, environment};
+use crate::config::{Config, Introduction, Profile, environment};
 use crate::connectors::handles::Handles;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
@@ -410,6 +410,14 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
     config.profile.name().clone_into(&mut config.approvals.profile);
     config.limits.check()?;
     config.http.check()?;
+    let plain = config.http.insecure_plaintext && config.http.tls.is_none() && !config.http.tls_proxy;
+    if plain && config.profile == Profile::Production {
+        return Err(Error::new(
+            Kind::BadConfig,
+            "In production, plain HTTP beyond loopback needs a proxy that encrypts: say so with `tls_proxy = true` \
+             beside `insecure_plaintext` under [http], name a certificate under [http.tls], or choose another profile.",
+        ));
+    }
     config.approvals.check()?;
     config.oauth.vet()?;
     if config.tasks.ttl_seconds <= config.calls.longest_task_seconds {

@@ -14,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::connectors::manifest::{Access, Way};
 use crate::connectors::unchecked;
 use crate::error::{Error, Kind, Result};
+use crate::identity::Certificates;
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
 use crate::vault::{Keeper, Reference};
@@ -33,6 +34,10 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
             findings.extend(missing(&access, &secrets).map(|what| (true, format!("{source}: {what}"))));
         }
     }
+    let certificate = config.http.probe();
+    let holders = Certificates::new(&config.http.certificate, SystemClock::shared()).map(drop);
+    let wrong = [certificate, holders].into_iter().filter_map(Result::err);
+    findings.extend(wrong.map(|error| (true, error.message().to_owned())));
     let app = settings::app(config, loader).await?;
     if let Some(problem) = app.shared().and_then(|shared| shared.problem()) {
         findings.push((true, String::from(problem.sentence())));

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::BoxFuture;
 use crate::clock::SharedClock;
@@ -140,28 +140,17 @@ pub trait Authenticator: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Right {
     authenticator: Arc<dyn Authenticator>,
-    headers: HeaderMap,
-    method: Method,
-    path: Box<str>,
+    authorization: Option<HeaderValue>,
     address: IpAddr,
     certificate: Option<Arc<Certificate>>,
 }
 
-/// The headers that credentials come in.
-const CARRIERS: [HeaderName; 2] = [AUTHORIZATION, HeaderName::from_static("dpop")];
-
 impl Right {
     /// What this opens.
     pub fn new(authenticator: Arc<dyn Authenticator>, presented: &Presented<'_>) -> Self {
-        let carried = CARRIERS.into_iter().filter_map(|name| {
-            let value: HeaderValue = presented.headers.get(&name)?.clone();
-            Some((name, value))
-        });
         Self {
             authenticator,
-            headers: carried.collect(),
-            method: presented.method.clone(),
-            path: presented.path.into(),
+            authorization: presented.headers.get(AUTHORIZATION).cloned(),
             address: presented.address,
             certificate: presented.certificate.cloned(),
         }
@@ -169,10 +158,12 @@ impl Right {
 
     /// A lease that finds out by itself what has changed.
     pub fn lease(&self) -> Option<Lease> {
+        let mut headers = HeaderMap::new();
+        headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
         let presented = Presented {
-            headers: &self.headers,
-            method: &self.method,
-            path: &self.path,
+            headers: &headers,
+            method: &Method::POST,
+            path: "/mcp",
             address: self.address,
             certificate: self.certificate.as_ref(),
         };

@@ -125,6 +125,12 @@ impl Config {
         Bounds { size: self.body_limit, depth: self.depth_limit }
     }
 
+    /// Whether a start would take the certificate, as the files are now.
+    pub fn probe(&self) -> Result<()> {
+        self.check()?;
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.load().map(drop))
+    }
+
     /// Whether the settings mean something together.
     pub fn check(&self) -> Result<()> {
         let bad = |said| Err(Error::new(Kind::BadConfig, said));

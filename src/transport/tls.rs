@@ -6,7 +6,6 @@
 //!
 //! Must not: know who a certificate stands for.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +28,7 @@ use super::Watch;
 use super::auth::Certificate;
 use crate::clock::{SharedClock, rfc3339};
 use crate::error::{Error, Kind, Result};
-use crate::ownership;
+use crate::ownership::{self, Care, Flaw};
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -98,7 +97,7 @@ impl Tls {
     /// Reads the files.
     pub(super) fn load(&self) -> Result<ServerConfig> {
         let certificates = certificates(&self.certificate)?;
-        let key = read(&self.key, true)?;
+        let key = read(&self.key, Care::Secret)?;
         let key = PrivateKeyDer::from_pem_slice(&key)
             .map_err(|error| bad(&self.key, "holds no private key", error))?;
         let provider = Arc::new(default_provider());
@@ -137,7 +136,7 @@ fn bad(path: &Path, what: &str, source: impl Into<Box<dyn std::error::Error + Se
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let bytes = read(path, false)?;
+    let bytes = read(path, Care::Trusted)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let all = all.map_err(|error| bad(path, "is not PEM", error))?;
     if all.is_empty() {
@@ -146,16 +145,14 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     Ok(all)
 }
 
-fn read(path: &Path, secret: bool) -> Result<Vec<u8>> {
+fn read(path: &Path, care: Care) -> Result<Vec<u8>> {
     let unreadable = |error: io::Error| bad(path, "cannot be read", error);
-    let mut file = File::open(path).map_err(unreadable)?;
-    if secret && ownership::is_exposed(&file.metadata().map_err(unreadable)?) {
-        let said = format!(
-            "{} can be read by others; let it belong to the user of the server (or to root), and run `chmod 600` on it.",
-            path.display()
-        );
-        return Err(Error::new(Kind::BadConfig, said));
-    }
+    let mut file = ownership::open(path, care).map_err(|flaw| match flaw {
+        Flaw::Io(error) => unreadable(error),
+        Flaw::Said(said) => {
+            Error::new(Kind::BadConfig, format!("{} (`[http.tls]`) {said}.", path.display()))
+        }
+    })?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)

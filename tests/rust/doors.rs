@@ -252,3 +252,21 @@ async fn the_first_key_belongs_to_whoever_started_the_server() {
     assert!(server.audited().contains("\"key issued\"") && !server.audited().contains(key.trim()));
     server.ended().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_production_nothing_crosses_a_network_in_plain_http_unless_a_proxy_encrypts() {
+    let build = async |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bartizan.toml");
+        std::fs::write(&path, format!("state_dir = 'state'\n{text}")).unwrap();
+        let built = App::build(Config::load(&path).unwrap(), Extra::default()).await;
+        match built {
+            Ok(app) => app.close().await.map(|()| String::new()).unwrap(),
+            Err(error) => error.message().to_owned(),
+        }
+    };
+    assert!(build("[http]\ninsecure_plaintext = true\n").await.contains("tls_proxy"));
+    assert_eq!(build("[http]\ninsecure_plaintext = true\ntls_proxy = true\n").await, "");
+    assert_eq!(build("profile = 'staging'\n[http]\ninsecure_plaintext = true\n").await, "");
+    assert!(build("[http]\nallowed_origins = ['*']\n").await.contains("allowed_origins"));
+}

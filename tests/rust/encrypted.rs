@@ -226,6 +226,17 @@ async fn http_2_is_spoken_where_the_client_offers_it() {
     site.end().await;
 }
 
+/// One exchange on a connection that stays open.
+async fn turn(stream: &mut TlsStream<TcpStream>, request: &str) {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (mut seen, mut piece) = (String::new(), [0; 4096]);
+    while !seen.contains("anonymous") {
+        let count = soon(stream.read(&mut piece)).await.unwrap();
+        assert!(count > 0, "{seen}");
+        seen.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_used_without_a_break_and_a_broken_one_is_not() {
     let (ours, next) = (Authority::new("ours"), Authority::new("next"));
@@ -233,15 +244,6 @@ async fn a_new_certificate_is_used_without_a_break_and_a_broken_one_is_not() {
     let site = open(files.config("", "")).await;
     let mut kept = Client::of(&ours).connect(&site).await.unwrap();
     let request = post("/mcp", &[], "who", json!({})).replace("Connection: close", "Connection: keep-alive");
-    async fn turn(stream: &mut TlsStream<TcpStream>, request: &str) {
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let (mut seen, mut piece) = (String::new(), [0; 4096]);
-        while !seen.contains("anonymous") {
-            let count = soon(stream.read(&mut piece)).await.unwrap();
-            assert!(count > 0, "{seen}");
-            seen.push_str(&String::from_utf8_lossy(&piece[..count]));
-        }
-    }
     turn(&mut kept, &request).await;
 
     files.put(&next.server());
