@@ -46,6 +46,7 @@ mod loopback;
 mod matrix;
 mod oauth;
 mod page;
+mod oauth_http;
 mod pipeline;
 mod policy;
 mod practice;

@@ -35,8 +35,10 @@ impl Words {
     /// What a token's words grant. `read`, `write` and `admin` come from the map alone.
     fn granted(&self, words: &BTreeSet<String>) -> BTreeSet<String> {
         let has = |word: &String| words.contains(word);
+        let ours = |word: &&String| [READ, WRITE, ADMIN].contains(&word.as_str());
+        let mapped = |word: &&String| self.grants.values().flatten().any(|named| named == *word);
         let mut all: BTreeSet<String> =
-            words.iter().filter(|word| ![READ, WRITE, ADMIN].contains(&word.as_str())).cloned().collect();
+            words.iter().filter(|word| !ours(word) && !mapped(word)).cloned().collect();
         let mapped = self.grants.iter().filter(|(_, named)| named.iter().any(has));
         all.extend(mapped.map(|(scope, _)| scope.clone()));
         for (broad, narrow) in [(ADMIN, WRITE), (WRITE, READ)] {
@@ -144,11 +146,17 @@ impl Issuer {
         if ["at_hash", "c_hash", "s_hash"].iter().any(|name| claims.contains_key(*name)) {
             return Err("an ID token is not an access token");
         }
-        let subject =
-            at(claims, &self.principal_claim).and_then(Value::as_str).ok_or("token without subject")?;
-        if subject.is_empty() || subject.len() > 255 || subject.chars().any(|letter| letter.is_control()) {
-            return Err("token with an unusable subject");
-        }
+        let client = ["client_id", "azp", "appid"].iter().find_map(|name| claims.get(*name)?.as_str());
+        let client = client.filter(|id| is_usable(id));
+        let id = match (at(claims, &self.principal_claim), client) {
+            (Some(Value::String(subject)), _) if is_usable(subject) => {
+                format!("oauth:{}:{subject}", self.name)
+            }
+            (Some(Value::String(_)), _) => return Err("token with an unusable subject"),
+            // a machine that speaks for nobody
+            (None, Some(client)) => format!("oauth-client:{}:{client}", self.name),
+            _ => return Err("token without subject"),
+        };
         let tenant = at(claims, &self.tenant_claim).and_then(Value::as_str).map(str::to_owned);
         if !self.tenants.is_empty() && !tenant.as_ref().is_some_and(|tenant| self.tenants.contains(tenant)) {
             return Err("token of another tenant");
@@ -159,9 +167,6 @@ impl Issuer {
             .into_iter()
             .map(|word| word.strip_prefix(words.prefix.as_str()).map(str::to_owned).unwrap_or(word))
             .collect();
-        let client = ["client_id", "azp", "appid"].iter().find_map(|name| claims.get(*name)?.as_str());
-        let client = client.filter(|id| !id.is_empty() && id.len() <= 512);
-        let id = format!("oauth:{}:{subject}", self.name);
         let principal = Principal {
             scopes: words.granted(&unprefixed),
             roles: texts(at(claims, &self.roles_claim)).take(MOST).collect(),
@@ -172,6 +177,11 @@ impl Issuer {
         };
         Ok(Facts { principal, ends, binding: binding(claims)? })
     }
+}
+
+/// Whether a text can name a caller.
+fn is_usable(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control)
 }
 
 /// What a token is bound to. One that is bound to something we do not know is bound all the same.
@@ -265,7 +275,7 @@ mod tests {
     fn words_become_scopes_through_the_map_alone() {
         let facts = read(&issuer(|_| {}), &good()).unwrap();
         let scopes: Vec<&str> = facts.principal.scopes.iter().map(String::as_str).collect();
-        assert_eq!(scopes, ["files:tag", "mcp:write", "read", "write"], "a foreign `admin` grants nothing");
+        assert_eq!(scopes, ["files:tag", "read", "write"], "a foreign `admin` grants nothing");
         assert_eq!(&*facts.principal.id, "oauth:login.example.com:anna");
         assert_eq!(facts.principal.bearer.as_deref(), Some("ide"));
         assert_eq!(facts.principal.roles.iter().collect::<Vec<_>>(), ["ops"]);
@@ -303,6 +313,12 @@ mod tests {
         let mut endless = good();
         endless.as_object_mut().unwrap().remove("exp");
         assert_eq!(read(&issuer, &endless).map(|_| ()).unwrap_err(), "token without end");
+        let mut machine = good();
+        machine.as_object_mut().unwrap().remove("sub");
+        let principal = read(&issuer, &machine).unwrap().principal;
+        assert_eq!(&*principal.id, "oauth-client:login.example.com:ide", "never a person of that name");
+        machine.as_object_mut().unwrap().remove("client_id");
+        assert_eq!(read(&issuer, &machine).map(|_| ()).unwrap_err(), "token without subject");
         let mut late = good();
         late["exp"] = json!(now - 59);
         assert!(read(&issuer, &late).is_ok(), "within the leeway");
