@@ -12,6 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
+use super::scan::Found;
+
 /// Letters of a piece.
 const WIDTH: usize = 16;
 /// Pieces of a spelling other than the plain one.
@@ -87,25 +89,58 @@ impl Passing {
 
     /// Whether a text holds a piece of a token.
     pub(super) fn is_in(&self, text: &str) -> bool {
+        self.runs(text).next().is_some()
+    }
+
+    /// Where they are: each whole word that holds a piece.
+    pub(super) fn scan(&self, text: &str, found: &mut Vec<Found>) {
+        found.extend(self.runs(text).map(|(start, end)| Found { start, end, kind: "token" }));
+    }
+
+    /// Words that hold a piece. Most words are shorter than one, and are skipped from their end.
+    fn runs<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (usize, usize)> + 'a {
         let bytes = text.as_bytes();
-        if self.filter.is_empty() || bytes.len() < WIDTH {
-            return false;
-        }
-        let mut hash = self.hash(&bytes[..WIDTH]);
+        let mut start = if self.filter.is_empty() { bytes.len() } else { 0 };
+        std::iter::from_fn(move || {
+            while let Some(window) = bytes.get(start..start + WIDTH) {
+                if let Some(gap) = window.iter().rposition(|byte| !is_of_token(*byte)) {
+                    start += gap + 1;
+                    continue;
+                }
+                let rest = bytes[start + WIDTH..].iter().position(|byte| !is_of_token(*byte));
+                let end = rest.map_or(bytes.len(), |rest| start + WIDTH + rest);
+                let run = (start, end);
+                start = end;
+                if self.holds(&bytes[run.0..run.1]) {
+                    return Some(run);
+                }
+            }
+            None
+        })
+    }
+
+    /// Whether a word holds a piece.
+    fn holds(&self, word: &[u8]) -> bool {
+        let mut hash = self.hash(&word[..WIDTH]);
         let mut end = WIDTH;
         loop {
             let bit = place(hash);
             if self.filter[bit / 64] >> (bit % 64) & 1 == 1
-                && self.pieces.get(&hash).is_some_and(|(known, _)| *known == digest(&bytes[end - WIDTH..end]))
+                && self.pieces.get(&hash).is_some_and(|(known, _)| *known == digest(&word[end - WIDTH..end]))
             {
                 return true;
             }
-            let Some(next) = bytes.get(end) else { return false };
-            let gone = (u64::from(bytes[end - WIDTH]) + 1).wrapping_mul(self.leaving);
+            let Some(next) = word.get(end) else { return false };
+            let gone = (u64::from(word[end - WIDTH]) + 1).wrapping_mul(self.leaving);
             hash = hash.wrapping_sub(gone).wrapping_mul(self.base).wrapping_add(u64::from(*next) + 1);
             end += 1;
         }
     }
+}
+
+/// What tokens are made of, in every spelling.
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=' | b'%')
 }
 
 /// Where in the filter a hash is.
@@ -191,6 +226,11 @@ mod tests {
         ] {
             assert!(passing.is_in(&text), "{text}");
         }
+        let mut found = Vec::new();
+        let text = format!("a {} word, then x={signature}; \u{e9}nd {TOKEN}", "b".repeat(40));
+        passing.scan(&text, &mut found);
+        let words: Vec<&str> = found.iter().map(|found| &text[found.start..found.end]).collect();
+        assert_eq!(words, [format!("x={signature}").as_str(), TOKEN]);
         for text in ["", "short", OTHER, &TOKEN[..40], &"a".repeat(10_000)] {
             assert!(!passing.is_in(text), "{text}");
         }
