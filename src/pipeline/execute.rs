@@ -29,6 +29,7 @@ use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, aski
 use crate::approvals::Grant;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
+use crate::protocol::types::Content;
 
 /// What a tool answered; not fit to leave.
 pub struct Executed {
@@ -36,10 +37,25 @@ pub struct Executed {
 }
 
 impl Executed {
+    /// The same, saying which arguments were read otherwise than they were written.
+    pub(super) fn noting(mut self, coerced: &[String]) -> Self {
+        if let (Reply::Tool(result), false) = (&mut self.reply, coerced.is_empty()) {
+            let places = coerced.join(", ");
+            result.content.push(Content::text(format!(
+                "Note: {places} did not have the type that the schema asks for, and was read as it was meant."
+            )));
+            result.meta.get_or_insert_default().insert(COERCED.to_owned(), json!(coerced));
+        }
+        self
+    }
+
     pub(super) fn into_reply(self) -> Reply {
         self.reply
     }
 }
+
+/// The `_meta` key that names arguments which were read otherwise than they were written.
+const COERCED: &str = "bartizan/coerced";
 
 /// What the stage hands on.
 pub(super) enum Ran {

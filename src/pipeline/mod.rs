@@ -74,6 +74,9 @@ pub struct Config {
     pub share_percent: u8,
     /// Bytes of a result; what is beyond is cut, and says so.
     pub result_limit: usize,
+    /// Whether arguments that are nearly right are read as they were meant: a number in quotes, JSON in a text, one
+    /// value where a list belongs.
+    pub coerce: bool,
 }
 
 impl Default for Config {
@@ -87,6 +90,7 @@ impl Default for Config {
             waiting: 2048,
             share_percent: 50,
             result_limit: 1 << 20,
+            coerce: true,
         }
     }
 }
@@ -152,6 +156,8 @@ struct Notes {
     approval: Option<String>,
     approver: Option<String>,
     bytes: Option<u64>,
+    /// Arguments that were read otherwise than they were written.
+    coerced: Vec<String>,
 }
 
 impl Line {
@@ -286,7 +292,7 @@ impl Line {
         let named = (!hidden).then_some(tool.spec().name.as_str());
         let call = admit::admit(call, (class, named), &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
-        let call = validate::validate(call, aim, &parts.redactor)?;
+        let call = validate::validate(call, aim, &parts.redactor, &parts.config, notes)?;
         entry.reached(Step::Validated);
         let call = permit::permit(call, parts, context, notes).await?;
         entry.reached(Step::Permitted);
@@ -310,7 +316,7 @@ impl Line {
         entry.reached(Step::Approved);
         notes.approver = call.approver().map(String::from);
         let done = match execute::execute(call, aim, parts, context).await? {
-            execute::Ran::Executed(done) => done,
+            execute::Ran::Executed(done) => done.noting(&notes.coerced),
             execute::Ran::Asked(question) => return Ok(Outcome::Paused(question)),
         };
         entry.reached(Step::Executed);

@@ -114,7 +114,7 @@ async fn walk(call: Proposed, parts: &LineParts, context: &Context) -> Result<Va
     let stages = async {
         let call = admit::admit(call, ("read", None), &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
-        let call = validate::validate(call, Aim::Call, &parts.redactor)?;
+        let call = validate::validate(call, Aim::Call, &parts.redactor, &parts.config, &mut notes)?;
         entry.reached(Step::Validated);
         let call = permit::permit(call, parts, context, &mut notes).await?;
         entry.reached(Step::Permitted);

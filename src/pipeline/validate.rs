@@ -3,7 +3,9 @@
 //! Owns the stamp [`Validated`]. The idea: policy and tools only ever see arguments that fit the schema and hold
 //! nothing that was cut, redacted, or never meant to leave this process.
 //!
-//! Must not: repeat a value in an error, or change the arguments.
+//! Arguments that are nearly right are read as they were meant, where there is one way to, and judged again.
+//!
+//! Must not: repeat a value in an error.
 //!
 //! ```compile_fail
 //! fn forge(call: bartizan::pipeline::Proposed) -> bartizan::pipeline::Validated {
@@ -11,7 +13,7 @@
 //! }
 //! ```
 
-use super::{Admitted, Aim, Proposed};
+use super::{Admitted, Aim, Config, Notes, Proposed};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
 use crate::redaction::Redactor;
@@ -27,11 +29,23 @@ impl Validated {
     }
 }
 
-pub(super) fn validate(call: Admitted, aim: Aim, redactor: &Redactor) -> Result<Validated> {
+pub(super) fn validate(
+    call: Admitted,
+    aim: Aim,
+    redactor: &Redactor,
+    config: &Config,
+    notes: &mut Notes,
+) -> Result<Validated> {
     let Proposed { tool, arguments, method } = call.into_call();
-    let arguments = Value::Object(arguments);
+    let mut arguments = Value::Object(arguments);
     match aim {
-        Aim::Call => tool.spec().input.compiled()?.check(&arguments)?,
+        Aim::Call => {
+            let schema = tool.spec().input.compiled()?;
+            if let Err(problems) = schema.check(&arguments) {
+                let read = schema.coerce(&arguments).filter(|_| config.coerce).ok_or(problems)?;
+                (arguments, notes.coerced) = read;
+            }
+        }
         Aim::Complete => completion(&arguments)?,
     }
     if redactor.refuses(&arguments) {

@@ -6,6 +6,7 @@
 //!
 //! Must not: fetch anything, or put a value or a name chosen by the caller into a message.
 
+mod coerce;
 mod problems;
 mod vet;
 
@@ -120,6 +121,14 @@ impl Schema {
         }
         message.push_str(if more { "; and more." } else { "." });
         Err(Error::new(Kind::BadArguments, message).with_detail(json!({ "problems": problems })))
+    }
+
+    /// A value that does not fit, read as it was meant: a number in quotes, JSON in a text, one value where a list
+    /// belongs. With it the places that were read so, as JSON Pointers. None where that would not fit either.
+    pub fn coerce(&self, value: &Value) -> Option<(Value, Vec<String>)> {
+        let mut read = value.clone();
+        let mended = coerce::coerce(&self.source, &mut read);
+        (!mended.is_empty() && self.validator.is_valid(&read)).then_some((read, mended))
     }
 
     /// Whether a value fits.

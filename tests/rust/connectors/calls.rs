@@ -128,9 +128,9 @@ async fn arguments_that_lead_elsewhere_never_leave() {
     }
     for arguments in [
         json!({"X-Trace": "a\r\nX-Other: b"}),
-        json!({"X-Trace": 5}),
+        json!({"X-Trace": true}),
         json!({"other": 1}),
-        json!({"tag": "x"}),
+        json!({"tag": {"x": 1}}),
     ] {
         let error = rig.call("list_widgets", arguments).await.unwrap_err();
         assert_eq!(error.kind(), Kind::BadArguments);
