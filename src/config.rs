@@ -70,6 +70,8 @@ pub struct Config {
     pub secrets: crate::vault::Config,
     /// What somebody should look at, and who is told.
     pub alerts: crate::alerts::Config,
+    /// Tokens of upstreams over a restart.
+    pub tokens: crate::vault::TokensConfig,
     /// Logs on standard error.
     pub log: crate::telemetry::logs::Config,
 }

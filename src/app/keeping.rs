@@ -12,18 +12,23 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::json::json;
 use crate::redaction::Redactor;
-use crate::vault::Keeper;
+use crate::state::StateDir;
+use crate::vault::{Keeper, Tokens};
 
 /// Who reads the secrets; what it finds is in the audit.
 pub(super) fn keeper(
     config: &Config,
     redactor: &Redactor,
     clock: &SharedClock,
-    audit: &Arc<Audit>,
+    (audit, state): (&Arc<Audit>, &StateDir),
 ) -> Result<Keeper> {
     let keeper = Keeper::open(&config.secrets, &config.egress, redactor, clock)?;
+    // nothing real is fetched in practice
+    let kept = !config.practice;
+    let tokens =
+        kept.then(|| Tokens::open(&config.tokens, state, config.profile.name(), &keeper)).transpose()?;
     let audit = Arc::downgrade(audit);
-    Ok(keeper.heard_by(move |told| {
+    Ok(keeper.keeping(tokens.flatten()).heard_by(move |told| {
         if let Some(audit) = audit.upgrade() {
             let name = match told.what {
                 "loaded" => "secret loaded",

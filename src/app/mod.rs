@@ -129,7 +129,7 @@ impl App {
         let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
         // its own rules, so that a reload leaves calls that run with those they began under
         let own = redactor.renewed(&config.redaction)?;
-        let secrets = keeping::keeper(&config, &own, &clock, &audit)?;
+        let secrets = keeping::keeper(&config, &own, &clock, (&audit, &state))?;
         let keys = sealing(&config.server.sealing_keys, &state, &secrets)?;
         let shared = shared(&config, &keys, &secrets, &state, &clock).await?;
         let limiter = Arc::new(match &shared {

@@ -145,7 +145,7 @@ impl App {
         let mark = sources::mark(&config);
         // a stand-in keeps what was done to it, unless it has to be another; credentials are always read again
         let same = config.practice && mark == former.mark;
-        let secrets = super::keeping::keeper(&config, &redactor, &self.clock, &self.audit)?;
+        let secrets = super::keeping::keeper(&config, &redactor, &self.clock, (&self.audit, &self.state))?;
         let made = if same {
             None
         } else {
@@ -267,6 +267,7 @@ mod tests {
             "egress",
             "log",
             "secrets",
+            "tokens",
             "reload",
         ];
         for name in json!(config("")).as_object().unwrap().keys() {

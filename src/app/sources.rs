@@ -138,7 +138,7 @@ pub(super) async fn open(
 pub(super) fn mark(config: &Config) -> String {
     let mut files: BTreeSet<PathBuf> = config.openapi.iter().map(|entry| entry.file.clone()).collect();
     files.extend(config.connector.iter().filter_map(|entry| entry.path.clone()));
-    let settings = json!([config.connector, config.openapi, config.egress, config.secrets]);
+    let settings = json!([config.connector, config.openapi, config.egress, config.secrets, config.tokens]);
     format!("{settings} {}", super::watch::describe(&files))
 }
 

@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Alerts(Alerts),
     /// Stop writes or everything, at once, in every process of the state directory.
     Freeze(Freeze),
+    /// See, seal anew or remove the upstream tokens that are kept over a restart.
+    Tokens(Tokens),
     /// End a freeze, with an operator key.
     Unfreeze(Unfreeze),
     /// Print a completion script for a shell.
@@ -379,6 +381,24 @@ pub(crate) struct Freeze {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Tokens {
+    #[command(flatten)]
+    pub(crate) state: StateFlags,
+    #[command(subcommand)]
+    pub(crate) action: TokensAction,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum TokensAction {
+    /// How many there are.
+    List,
+    /// Seal all of them with the first of `[tokens] keys`, so that the key before can be taken away.
+    RotateKey,
+    /// Remove all of them; they are fetched again.
+    Clear,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Unfreeze {
     #[command(flatten)]
     pub(crate) state: StateFlags,
@@ -403,6 +423,7 @@ impl Command {
             Self::Alerts(typed) => typed.state.json,
             Self::Freeze(typed) => typed.state.json,
             Self::Unfreeze(typed) => typed.state.json,
+            Self::Tokens(typed) => typed.state.json,
         }
     }
 }

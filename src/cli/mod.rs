@@ -26,6 +26,7 @@ mod serve;
 mod settings;
 mod stop;
 mod story;
+mod tokens;
 mod tools;
 
 use std::ffi::OsString;
@@ -110,6 +111,7 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Alerts(typed) => block_on(unless_stopped(alerts::run(&typed, screen))),
         Command::Freeze(typed) => freeze::freeze(&typed, screen),
         Command::Unfreeze(typed) => freeze::unfreeze(&typed, screen),
+        Command::Tokens(typed) => tokens::run(&typed, screen),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bartizan", &mut text);

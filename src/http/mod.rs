@@ -8,7 +8,9 @@
 
 mod account;
 pub mod credentials;
+mod drawer;
 mod egress;
+mod endpoint;
 mod failed;
 pub mod hook;
 mod message;
@@ -31,6 +33,7 @@ pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 pub use credentials::{Credentials, Identity, Signing, Supply};
 pub use message::{Body, Part, Request, Response};
 pub use settings::{Config, Pace, Settings};
+pub use token::TokenStore;
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};

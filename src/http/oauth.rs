@@ -8,24 +8,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use ::http::{HeaderMap, HeaderValue, Method};
+use ::http::header::AUTHORIZATION;
+use ::http::{HeaderMap, Method};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture as Boxed, Shared};
-use url::Url;
-use url::form_urlencoded::Serializer;
 
 use super::account::{Account, May, Try, pause};
-use super::credentials::{Identity, basic, both, read};
+use super::credentials::{Identity, both, read};
+use super::drawer::Drawer;
 use super::egress::{Exemptions, Origin};
+pub use super::endpoint::{Style, TokenEndpoint};
 use super::failed::Failed;
-use super::token::read_token;
+use super::token::{self, TokenStore, read_token};
 use super::wire::Wire;
 use super::{BoxFuture, Config, Credentials, Signing, Supply, retry, seconds};
 use crate::clock::SharedClock;
-use crate::error::{Error, Kind, Result};
-use crate::json::{Value, json};
+use crate::error::{Kind, Result};
 use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
 use crate::state::StateDir;
@@ -40,32 +39,6 @@ pub(super) const STRIKES: u32 = 3;
 pub(super) const COOL_DOWN: Duration = Duration::from_mins(30);
 /// Refused logins in a row with the same secret before it is given up: vendors lock accounts at five.
 pub(super) const OUT: u32 = 4;
-
-/// How the token endpoint wants to be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Style {
-    /// RFC 6749: a form; client id and secret in `Authorization: Basic`.
-    #[default]
-    Basic,
-    /// RFC 6749: a form that holds client id and secret.
-    Form,
-    /// A JSON object that holds client id and secret.
-    Json,
-}
-
-/// What to ask for, and where.
-#[derive(Debug, Clone)]
-pub struct TokenEndpoint {
-    /// Its address. The client secret goes here and nowhere else.
-    pub url: Url,
-    /// How it wants to be asked.
-    pub style: Style,
-    /// `scope`, if one is needed.
-    pub scope: Option<String>,
-    /// `audience`, if one is needed.
-    pub audience: Option<String>,
-}
 
 /// Signs with a token that it fetches, keeps and renews.
 pub struct ClientCredentials {
@@ -82,6 +55,8 @@ struct Fetcher {
     timeout: Duration,
     /// Where refused logins are counted for all processes.
     logins: Option<Arc<StateDir>>,
+    /// Where the token is kept over a restart.
+    store: Option<Arc<dyn TokenStore>>,
     state: Mutex<State>,
 }
 
@@ -95,6 +70,8 @@ struct State {
     refused: Option<Secret>,
     /// The secret that the token was exchanged for.
     exchanged: Option<Secret>,
+    /// Where the token is kept over a restart.
+    drawer: Option<Drawer>,
     /// Failures of any kind in a row.
     failures: u32,
     /// No attempt before this; the sentence says why.
@@ -147,8 +124,8 @@ impl ClientCredentials {
         let origin = Origin::of(&endpoint.url, &[], &Exemptions::parse(&egress.allow_private)?, &place)?;
         let wire = Wire::new(&place, origin, egress)?;
         let timeout = seconds(egress.timeout, "timeout")?.min(Duration::from_secs(30));
-        let (name, logins, state) = (name.to_owned(), None, Mutex::default());
-        let fetcher = Fetcher { name, endpoint, wire, id, secret, clock, timeout, logins, state };
+        let (name, logins, store, state) = (name.to_owned(), None, None, Mutex::default());
+        let fetcher = Fetcher { name, endpoint, wire, id, secret, clock, timeout, logins, store, state };
         Ok(Self { shared: Arc::new(fetcher) })
     }
 
@@ -157,6 +134,15 @@ impl ClientCredentials {
     pub fn counting_in(mut self, folder: Option<StateDir>) -> Self {
         if let Some(fetcher) = Arc::get_mut(&mut self.shared) {
             fetcher.logins = folder.map(Arc::new);
+        }
+        self
+    }
+
+    /// The same, keeping the token over a restart.
+    #[must_use]
+    pub fn kept_in(mut self, store: Option<Arc<dyn TokenStore>>) -> Self {
+        if let Some(fetcher) = Arc::get_mut(&mut self.shared) {
+            fetcher.store = store;
         }
         self
     }
@@ -200,6 +186,7 @@ impl Credentials for ClientCredentials {
         // somebody else may have renewed it meanwhile
         if state.token.as_ref().is_some_and(|token| token.generation == generation) {
             state.token = None;
+            state.drawer.iter().for_each(Drawer::clear);
         }
         drop(state);
         Box::pin(async { true })
@@ -208,6 +195,7 @@ impl Credentials for ClientCredentials {
     fn forget(&self) {
         let mut state = self.shared.lock();
         (state.token, state.exchanged) = (None, None);
+        state.drawer.iter().for_each(Drawer::clear);
     }
 
     fn ready(&self) -> Result<()> {
@@ -328,6 +316,18 @@ impl Fetcher {
             }
             (Err(error), _) | (_, Err(error)) => return Attempt::Missing(Failed::of(error)),
         };
+        let endpoint = &self.endpoint;
+        let (scope, audience) = (endpoint.scope.as_deref(), endpoint.audience.as_deref());
+        let parts =
+            [endpoint.url.as_str(), id.expose(), scope.unwrap_or_default(), audience.unwrap_or_default()];
+        let drawer = Drawer::of(self.store.as_ref(), redactor, &parts, &secret);
+        self.lock().drawer.clone_from(&drawer);
+        if let Some(drawer) = &drawer
+            && let Some((token, lasts)) = drawer.take(self.clock.wall().as_secs(), MARGIN.as_secs()).await
+        {
+            let held = redactor.hold(&token, "access-token");
+            return Attempt::Token { token, held, lasts, exchanged: secret };
+        }
         let mut sent = vec![redactor.hold(&secret, "client-secret")];
         let account = self.logins.as_ref().and_then(|folder| {
             Account::of(
@@ -350,7 +350,8 @@ impl Fetcher {
             );
             return Attempt::Missing(Failed::new(Kind::UpstreamRefused, message));
         }
-        let (headers, body) = match self.question(id.expose(), secret.expose(), redactor, &mut sent) {
+        let (headers, body) = match self.endpoint.question(id.expose(), secret.expose(), redactor, &mut sent)
+        {
             Ok(question) => question,
             Err(error) => return Attempt::Missing(Failed::of(error)),
         };
@@ -363,6 +364,9 @@ impl Fetcher {
             },
         };
         let attempt = self.exchange(headers, body, secret, redactor).await;
+        if let (Some(drawer), Attempt::Token { token, lasts, .. }) = (&drawer, &attempt) {
+            drawer.put(token, self.clock.wall().as_secs().saturating_add(*lasts)).await;
+        }
         let Some(permit) = permit else { return attempt };
         let noted = match attempt {
             Attempt::Token { .. } => permit.accepted().await.map(|()| attempt),
@@ -438,6 +442,11 @@ impl Fetcher {
         match answer.status {
             200..=299 => match read_token(&answer.body) {
                 Some((token, lasts)) => {
+                    let now = self.clock.wall().as_secs();
+                    if let Some(what) = token::misfit(&token, now, self.endpoint.audience.as_deref()) {
+                        return broken(format!("{name}'s token endpoint answered a token that {what}"));
+                    }
+                    let lasts = token::stated(&token, now).map_or(lasts, |stated| lasts.min(stated));
                     let held = redactor.hold(&token, "access-token");
                     Attempt::Token { token, held, lasts, exchanged: secret }
                 }
@@ -460,43 +469,5 @@ impl Fetcher {
                 broken(format!("{name}'s token endpoint is out of order (status {status}){hint}"))
             }
         }
-    }
-
-    fn question(
-        &self,
-        id: &str,
-        secret: &str,
-        redactor: &Redactor,
-        held: &mut Vec<Held>,
-    ) -> Result<(HeaderMap, Bytes)> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut fields = vec![("grant_type", "client_credentials")];
-        fields.extend(self.endpoint.scope.as_deref().map(|scope| ("scope", scope)));
-        fields.extend(self.endpoint.audience.as_deref().map(|audience| ("audience", audience)));
-        if self.endpoint.style == Style::Basic {
-            // RFC 6749, 2.3.1: both are form-encoded before they are joined
-            let encode =
-                |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-            let pair = basic(&encode(id), &encode(secret));
-            held.push(redactor.hold(&Secret::new(pair.clone()), "basic-credential"));
-            let value = HeaderValue::from_str(&format!("Basic {pair}"));
-            let mut value =
-                value.map_err(|_| Error::new(Kind::Internal, "a credential could not be encoded"))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        } else {
-            fields.extend([("client_id", id), ("client_secret", secret)]);
-        }
-        let (media_type, body) = if self.endpoint.style == Style::Json {
-            let object: crate::json::Map<String, Value> =
-                fields.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();
-            ("application/json", Value::Object(object).to_string())
-        } else {
-            let form = Serializer::new(String::new()).extend_pairs(fields).finish();
-            ("application/x-www-form-urlencoded", form)
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        Ok((headers, Bytes::from(body)))
     }
 }

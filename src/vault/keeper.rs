@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Program;
 use super::hashicorp::{self, Hashicorp};
-use super::{Reference, is_label, variable};
+use super::{Reference, Tokens, is_label, variable};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
-use crate::http::{self, Credentials, Supply};
+use crate::http::{self, Credentials, Supply, TokenStore};
 use crate::redaction::Redactor;
 use crate::secret::Secret;
 
@@ -64,6 +64,7 @@ struct Inner {
     clock: SharedClock,
     vault: Option<Hashicorp>,
     witness: Option<Arc<Witness>>,
+    tokens: Option<Arc<Tokens>>,
     /// How each was found last: its fingerprint, or nothing where it could not be read.
     found: Mutex<BTreeMap<String, Option<String>>>,
     signers: Mutex<Vec<Weak<dyn Credentials>>>,
@@ -79,6 +80,7 @@ impl Default for Keeper {
                 clock: SystemClock::shared(),
                 vault: None,
                 witness: None,
+                tokens: None,
                 found: Mutex::default(),
                 signers: Mutex::default(),
             }),
@@ -117,6 +119,7 @@ impl Keeper {
                 clock: Arc::clone(clock),
                 vault: vault.transpose()?,
                 witness: None,
+                tokens: None,
                 found: Mutex::default(),
                 signers: Mutex::default(),
             }),
@@ -130,6 +133,20 @@ impl Keeper {
             inner.witness = Some(Arc::new(witness));
         }
         self
+    }
+
+    /// The same, with a place where tokens are kept.
+    #[must_use]
+    pub fn keeping(mut self, tokens: Option<Tokens>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.tokens = tokens.map(Arc::new);
+        }
+        self
+    }
+
+    /// Where tokens are kept, if anywhere.
+    pub fn tokens(&self) -> Option<Arc<dyn TokenStore>> {
+        self.inner.tokens.clone().map(|tokens| tokens as Arc<dyn TokenStore>)
     }
 
     /// Whether a reference leads to something that is declared.

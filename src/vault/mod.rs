@@ -11,6 +11,7 @@ pub mod edgerc;
 mod file;
 mod hashicorp;
 mod keeper;
+mod tokens;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use command::Program;
 pub use hashicorp::{AppRole, Config as VaultConfig, Spot};
 pub use keeper::{Config, Keeper, Told};
+pub use tokens::{Config as TokensConfig, Tokens};
 
 use crate::error::{Error, Kind, Result};
 use crate::http::Supply;

@@ -443,3 +443,142 @@ async fn a_configuration_that_others_can_change_is_refused_with_the_way_to_mend_
     set(&policy, 0o644);
     App::build(config, Extra::default()).await.unwrap().close().await.unwrap();
 }
+
+/// A place for tokens under these keys, in this profile.
+fn tokens(state: &bartizan::state::StateDir, profile: &str, keys: &[&str]) -> vault::Tokens {
+    use std::fmt::Write as _;
+    let mut named = String::new();
+    for (index, key) in keys.iter().enumerate() {
+        let path = state.file(&format!("key-{index}"));
+        write(&path, key);
+        let _ = write!(named, "'file:{}', ", path.display());
+    }
+    let config: vault::TokensConfig = toml::from_str(&format!("persist = true\nkeys = [{named}]")).unwrap();
+    vault::Tokens::open(&config, state, profile, &Keeper::default()).unwrap().unwrap()
+}
+
+const ONE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+const TWO: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+#[test]
+fn a_kept_token_opens_unchanged_in_its_place_with_its_key_and_else_not_at_all() {
+    use bartizan::http::TokenStore as _;
+    let folder = tempfile::tempdir().unwrap();
+    let state = bartizan::state::StateDir::open(folder.path().join("state")).unwrap();
+    let kept = tokens(&state, "production", &[ONE]);
+    let plain = b"{\"token\":\"the-access-token-4711\"}";
+    kept.save("a", plain);
+    kept.save("b", b"another");
+    let path = state.path().join("tokens/a.token");
+    let good = std::fs::read(&path).unwrap();
+    assert!(!good.windows(6).any(|window| window == b"access"));
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    assert_eq!(kept.load("a").unwrap().as_slice(), plain);
+
+    for index in 0..good.len() {
+        for bit in [1, 0x80] {
+            let mut other = good.clone();
+            other[index] ^= bit;
+            std::fs::write(&path, &other).unwrap();
+            assert!(kept.load("a").is_none(), "byte {index}");
+        }
+    }
+    for length in [0, 1, 4, 28, 29, good.len() - 1] {
+        std::fs::write(&path, &good[..length]).unwrap();
+        assert!(kept.load("a").is_none(), "{length} bytes");
+    }
+    std::fs::write(&path, &good).unwrap();
+    assert!(kept.load("a").is_some());
+    std::fs::copy(&path, state.path().join("tokens/b.token")).unwrap();
+    assert!(kept.load("b").is_none(), "one file in the place of another");
+    assert!(tokens(&state, "staging", &[ONE]).load("a").is_none(), "another profile");
+    assert!(tokens(&state, "production", &[TWO]).load("a").is_none(), "another key");
+    for wide in [0o640, 0o604, 0o666] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(wide)).unwrap();
+        assert!(kept.load("a").is_none(), "{wide:o}");
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(kept.load("a").is_some() && kept.load("nothing").is_none());
+}
+
+#[test]
+fn another_key_takes_over_without_losing_anything() {
+    use bartizan::http::TokenStore as _;
+    let folder = tempfile::tempdir().unwrap();
+    let state = bartizan::state::StateDir::open(folder.path().join("state")).unwrap();
+    tokens(&state, "production", &[ONE]).save("a", b"content");
+    let both = tokens(&state, "production", &[TWO, ONE]);
+    assert_eq!(both.load("a").unwrap().as_slice(), b"content");
+    std::fs::write(state.path().join("tokens/rubbish.token"), b"rubbish").unwrap();
+    assert_eq!(both.reseal().unwrap(), (1, 1));
+    let after = tokens(&state, "production", &[TWO]);
+    assert_eq!(after.load("a").unwrap().as_slice(), b"content");
+    assert_eq!(after.names().unwrap(), ["a"]);
+    assert!(tokens(&state, "production", &[ONE]).load("a").is_none());
+    assert_eq!(after.clear().unwrap(), 1);
+
+    let refused = |text: &str| {
+        let config: vault::TokensConfig = toml::from_str(text).unwrap();
+        vault::Tokens::open(&config, &state, "production", &Keeper::default()).err().unwrap()
+    };
+    assert!(refused("persist = true").message().contains("where the key is"));
+    write(&state.file("short"), "hunter2");
+    let named = format!("file:{}", state.file("short").display());
+    assert!(refused(&format!("persist = true\nkeys = ['{named}']")).message().contains("32 bytes"));
+    assert!(refused(&format!("persist = true\npassphrase = '{named}'")).message().contains("12 characters"));
+    write(&state.file("long"), "correct horse battery");
+    let text = format!("persist = true\npassphrase = 'file:{}'", state.file("long").display());
+    let config: vault::TokensConfig = toml::from_str(&text).unwrap();
+    let open = || vault::Tokens::open(&config, &state, "production", &Keeper::default()).unwrap().unwrap();
+    open().save("a", b"content");
+    assert_eq!(open().load("a").unwrap().as_slice(), b"content");
+    assert!(
+        vault::Tokens::open(&vault::TokensConfig::default(), &state, "x", &Keeper::default())
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_was_kept_saves_a_login_until_it_ends_or_is_refused_or_its_secret_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = bartizan::state::StateDir::open(folder.path().join("state")).unwrap();
+    let bad: Arc<Mutex<String>> = Arc::default();
+    let (refused, number) = (bad.clone(), AtomicUsize::new(0));
+    let upstream = Upstream::start(move |seen, _| match seen.path() {
+        "/token" => {
+            let number = number.fetch_add(1, Ordering::SeqCst);
+            answer(200, json!({"access_token": format!("token-{number}-abcdef"), "expires_in": 3600}))
+        }
+        _ => {
+            let shown = seen.header("authorization").unwrap_or_default();
+            answer(if shown.ends_with(&*refused.lock().unwrap()) { 401 } else { 200 }, "{}")
+        }
+    })
+    .await;
+    *bad.lock().unwrap() = String::from("nothing");
+    let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
+    let start = |secret: &str| {
+        let endpoint =
+            TokenEndpoint { url: upstream.url("/token"), style: Style::Form, scope: None, audience: None };
+        let (id, secret) = (Arc::new(Secret::new("client-4711")), Arc::new(Secret::new(secret)));
+        let oauth = ClientCredentials::new("acme", endpoint, id, secret, &upstream.egress(), clock.clone());
+        let store = Arc::new(tokens(&state, "production", &[ONE]));
+        client(&upstream, Arc::new(oauth.unwrap().kept_in(Some(store))))
+    };
+    let logins = || upstream.count("/token");
+    assert_eq!(status(&start("the-first-secret"), &upstream).await, 200);
+    assert_eq!(status(&start("the-first-secret"), &upstream).await, 200);
+    assert_eq!(logins(), 1, "kept over the restart");
+    assert_eq!(status(&start("the-second-secret"), &upstream).await, 200);
+    assert_eq!(logins(), 2, "another secret's token");
+    *bad.lock().unwrap() = String::from("token-1-abcdef");
+    assert_eq!(status(&start("the-second-secret"), &upstream).await, 200);
+    assert_eq!(logins(), 3, "refused: fetched once more, and tried once more");
+    assert_eq!(status(&start("the-second-secret"), &upstream).await, 200);
+    assert_eq!(logins(), 3);
+    clock.advance(Duration::from_secs(3560));
+    assert_eq!(status(&start("the-second-secret"), &upstream).await, 200);
+    assert_eq!(logins(), 4, "within a minute of its end");
+}

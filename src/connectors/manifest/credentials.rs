@@ -192,7 +192,7 @@ impl Access {
                     };
                     let (id, secret) = (secrets.supply(client_id)?, secrets.supply(client_secret)?);
                     let made = ClientCredentials::new(name, endpoint, id, secret, egress, Arc::clone(clock))?;
-                    Arc::new(made.counting_in(around.logins.clone()))
+                    Arc::new(made.counting_in(around.logins.clone()).kept_in(secrets.tokens()))
                 }
             })
         };
