@@ -6,12 +6,13 @@
 //! Must not: accept anybody.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::brake::Brake;
 use crate::audit::{Audit, Event};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, rfc3339};
 use crate::error::Error;
 use crate::json::json;
 use crate::limits::{Decision, Limiter, Quota, decide};
@@ -23,9 +24,12 @@ use crate::transport::{TurnedAway, Watch};
 pub(super) struct Trusting {
     inner: Arc<dyn Authenticator>,
     names: Vec<String>,
-    /// By name: the principal as it came, and as it goes on.
-    raised: Mutex<HashMap<Arc<str>, (Arc<Principal>, Arc<Principal>)>>,
+    /// By name.
+    raised: Mutex<HashMap<Arc<str>, Raised>>,
 }
+
+/// A principal as it came, and as it goes on.
+type Raised = (Arc<Principal>, Arc<Principal>);
 
 impl Trusting {
     pub(super) fn new(inner: Arc<dyn Authenticator>, names: &[String]) -> Self {
@@ -167,10 +171,17 @@ impl Watch for Refusals {
         Some(wait)
     }
 
-    fn renewed(&self, outcome: Result<(), &Error>) {
+    fn renewed(&self, file: &Path, outcome: Result<Option<Duration>, &Error>) {
+        let path = file.display().to_string();
         match outcome {
-            Ok(()) => self.audit.note(Event::CertificateReloaded, &json!({})),
-            Err(error) => self.audit.note(Event::CertificateFailed, &json!({"reason": error.message()})),
+            Ok(expires) => {
+                let detail = json!({"path": path, "expires": expires.map(rfc3339)});
+                self.audit.note(Event::CertificateReloaded, &detail);
+            }
+            Err(error) => {
+                let detail = json!({"path": path, "reason": error.message()});
+                self.audit.note(Event::CertificateFailed, &detail);
+            }
         }
     }
 

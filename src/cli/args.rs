@@ -287,7 +287,7 @@ pub(crate) struct NewKey {
     /// How long it lives: 90d, 2w, 12h; 366 days at most.
     #[arg(long, value_name = "TIME", default_value = "90d")]
     pub(crate) expires: String,
-    /// Addresses it may be used from, such as 10.0.0.0/8,2001:db8::1; from anywhere unless given.
+    /// Addresses it may be used from, such as `10.0.0.0/8,2001:db8::1`; from anywhere unless given.
     #[arg(long, value_name = "CIDR,...", value_delimiter = ',')]
     pub(crate) from: Vec<String>,
     /// The client certificate that it has to come with: its SHA-256 in base64url.

@@ -114,7 +114,7 @@ pub(super) async fn app_with(
         extra.sinks.extend(loaded.sinks);
         extra.introduction = extra.introduction.or(loaded.introduction);
     }
-    let app = App::build(config, extra).await?;
+    let app = Box::pin(App::build(config, extra)).await?;
     if let Some(loader) = loader {
         loader.started(&app);
     }

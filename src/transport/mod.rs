@@ -32,7 +32,9 @@ pub mod wire;
 pub use config::{Config, Holder};
 pub use tls::{ClientCertificates, Tls};
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -125,7 +127,7 @@ pub struct Event {
     /// What a client names when it comes back for the rest.
     pub id: Option<String>,
     /// When a client that lost the stream should come back.
-    pub retry: Option<std::time::Duration>,
+    pub retry: Option<Duration>,
     /// The JSON text; empty for an event that only hands out an id.
     pub message: String,
 }
@@ -186,7 +188,7 @@ pub struct TurnedAway {
     /// The reason, in a few words of ours.
     pub why: &'static str,
     /// When it may come back.
-    pub after: std::time::Duration,
+    pub after: Duration,
     /// The quota of which nothing is left, where it is one: its name, how many, in how many seconds.
     pub quota: Option<(&'static str, u32, u32)>,
 }
@@ -196,8 +198,9 @@ pub trait Watch: Send + Sync + 'static {
     /// `what` names the reason in a few words of ours, `peer` the address it came from.
     fn refused(&self, what: &'static str, peer: &str);
 
-    /// The files with the endpoint's certificate have changed; the new one is in use, or cannot be.
-    fn renewed(&self, _outcome: Result<(), &Error>) {}
+    /// The file with the endpoint's certificate, or one that goes with it, has changed: the new one is in use, and until
+    /// when; or it cannot be.
+    fn renewed(&self, _file: &Path, _outcome: Result<Option<Duration>, &Error>) {}
 
     /// A credential was shown and is not accepted: told in place of [`Watch::refused`].
     fn unauthenticated(&self, what: &'static str, peer: &str) {
@@ -211,7 +214,7 @@ pub trait Watch: Send + Sync + 'static {
 
     /// Charges a caller for a large body before it is parsed, whatever it turns out to be: `reads` of the caller's
     /// quota. How long to wait, where that is too much.
-    fn weighs(&self, _principal: &str, _reads: u32) -> Option<std::time::Duration> {
+    fn weighs(&self, _principal: &str, _reads: u32) -> Option<Duration> {
         None
     }
 

@@ -149,9 +149,7 @@ fn read(path: &Path, care: Care) -> Result<Vec<u8>> {
     let unreadable = |error: io::Error| bad(path, "cannot be read", error);
     let mut file = ownership::open(path, care).map_err(|flaw| match flaw {
         Flaw::Io(error) => unreadable(error),
-        Flaw::Said(said) => {
-            Error::new(Kind::BadConfig, format!("{} (`[http.tls]`) {said}.", path.display()))
-        }
+        Flaw::Said(said) => Error::new(Kind::BadConfig, format!("{} (`[http.tls]`) {said}.", path.display())),
     })?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(unreadable)?;
@@ -179,10 +177,21 @@ impl Tower {
         Ok(tower)
     }
 
+    /// When the certificate ends, since the epoch.
+    fn ends(&self) -> Option<Duration> {
+        let first = certificates(&self.config.certificate).ok()?.into_iter().next()?;
+        about(&first).map(|about| about.expires)
+    }
+
+    fn tell(&self, watch: Option<&dyn Watch>, outcome: Result<Option<Duration>, &Error>) {
+        if let Some(watch) = watch {
+            watch.renewed(&self.config.certificate, outcome);
+        }
+    }
+
     /// Says so if the certificate ends soon, or has.
     fn tell_of_end(&self) {
-        let first = certificates(&self.config.certificate).ok().and_then(|all| all.into_iter().next());
-        let Some(end) = first.and_then(|first| about(&first)).map(|about| about.expires) else { return };
+        let Some(end) = self.ends() else { return };
         if self.clock.wall() + SOON > end {
             tracing::warn!(ends = rfc3339(end), "the TLS certificate ends soon or has ended");
         }
@@ -223,23 +232,17 @@ impl Tower {
                     self.now.store(Arc::new(config));
                     tracing::info!("a new certificate is used for TLS");
                     self.tell_of_end();
-                    tell(watch, Ok(()));
+                    self.tell(watch, Ok(self.ends()));
                 }
                 Err(error) => {
                     tracing::warn!(
                         reason = error.message(),
                         "the new TLS files are not used; the former stay"
                     );
-                    tell(watch, Err(&error));
+                    self.tell(watch, Err(&error));
                 }
             }
         }
-    }
-}
-
-fn tell(watch: Option<&dyn Watch>, outcome: Result<(), &Error>) {
-    if let Some(watch) = watch {
-        watch.renewed(outcome);
     }
 }
 

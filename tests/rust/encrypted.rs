@@ -247,7 +247,7 @@ async fn a_new_certificate_is_used_without_a_break_and_a_broken_one_is_not() {
     turn(&mut kept, &request).await;
 
     files.put(&next.server());
-    site.told.until("renewed").await;
+    site.told.until("renewed true").await;
     assert_eq!(Client::of(&next).ask(&site, &[]).await.unwrap().0, 200);
     assert!(Client::of(&ours).ask(&site, &[]).await.is_err(), "the former one is not used any more");
     turn(&mut kept, &request).await;

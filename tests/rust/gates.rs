@@ -1,6 +1,7 @@
 //! The endpoint as the network sees it: addresses, proxies, origins, headers, smuggling, sockets.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,8 +64,12 @@ impl Watch for Told {
         self.add(format!("{what} | {peer}"));
     }
 
-    fn renewed(&self, outcome: Result<(), &Error>) {
-        self.add(outcome.map_or_else(|error| format!("kept: {error}"), |()| String::from("renewed")));
+    fn renewed(&self, file: &Path, outcome: Result<Option<Duration>, &Error>) {
+        assert!(file.ends_with("server.pem"));
+        self.add(
+            outcome
+                .map_or_else(|error| format!("kept: {error}"), |ends| format!("renewed {}", ends.is_some())),
+        );
     }
 }
 
