@@ -81,7 +81,7 @@ pub enum SecondFactor {
 pub struct Webhook {
     /// Where to: an https address, or one on this machine that `[egress] allow_private` names.
     pub url: String,
-    /// What signs each message: a reference, such as `env:NAME` or `file:PATH`; at least 16 characters.
+    /// What signs each message: a reference, such as `env:NAME` or `file:PATH`; at least 24 characters.
     pub secret: String,
     /// What the signing key is called, so that a receiver can hold two while one replaces the other.
     pub key_id: String,

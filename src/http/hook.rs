@@ -1,10 +1,16 @@
 //! Signed messages to an address of somebody's choice.
 //!
-//! Owns [`Hook`]. The idea: the time and the body are signed together (HMAC-SHA256), so that whoever holds the key can
+//! Owns [`Hook`]. The idea: messages look as Standard Webhooks has them (`webhook-id`, `webhook-timestamp`,
+//! `webhook-signature: v1,BASE64`): id, time and body are signed together (HMAC-SHA256), so that whoever holds the key can
 //! tell that a message is ours, whole, and not an old one sent again; it leaves by the same way out as everything else.
 //!
 //! Must not: know what is told, or try again for long; whoever tells does.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -13,12 +19,14 @@ use url::Url;
 use super::{Body, Client, Config, HeaderName, HeaderValue, Method, Request, Settings};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
-use crate::json::{Digest, Value};
+use crate::json::Value;
 use crate::redaction::Redactor;
 use crate::secret::Secret;
 
 /// Shortest secret that signs.
-const SHORTEST: usize = 16;
+const SHORTEST: usize = 24;
+/// Longest time for one message with all its tries.
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// One address that signed messages go to.
 pub struct Hook {
@@ -46,7 +54,7 @@ impl Hook {
             ));
         }
         if secret.expose().len() < SHORTEST {
-            return Err(bad("the signing secret is too short; 16 characters are the least."));
+            return Err(bad("the signing secret is too short; make it 24 random characters at least."));
         }
         let visible = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if key_id.len() > 64 || !key_id.bytes().all(visible) {
@@ -55,27 +63,27 @@ impl Hook {
         let mut base = url.clone();
         base.set_query(None);
         base.set_path("/");
-        let settings = Settings { body_limit: Some(64 << 10), ..Settings::new(name, base, egress) };
-        let open = std::sync::Arc::new(super::credentials::Open);
-        let client = Client::new(settings, open, redactor, clock.clone())?;
+        let mut settings = Settings::new(name, base, egress);
+        settings.timeout = Some(LONGEST);
+        settings.body_limit = Some(64 << 10);
+        let client = Client::new(settings, Arc::new(super::credentials::Open), redactor, clock.clone())?;
         Ok(Self { client, url, secret, key_id: key_id.to_owned(), clock })
     }
 
-    /// Sends one message, and returns the status that was answered. `delivery` names it: the same name means the same
-    /// message, sent again.
-    pub async fn send(&self, delivery: &str, message: &Value) -> Result<u16> {
+    /// Sends one message, and returns the status that was answered. `id` names it: the same name means the same message,
+    /// sent again.
+    pub async fn send(&self, id: &str, message: &Value) -> Result<u16> {
         let body = message.to_string();
-        let timestamp = self.clock.wall().as_secs().to_string();
+        let time = self.clock.wall().as_secs().to_string();
+        let signature = sign(&self.secret, id, &time, &body)?;
+        let key_id = (!self.key_id.is_empty()).then_some(("bartizan-key-id", self.key_id.as_str()));
+        let own = [("webhook-id", id), ("webhook-timestamp", &*time), ("webhook-signature", &*signature)];
         let mut request = Request::new(Method::POST, self.url.clone());
-        for (name, value) in [
-            ("bartizan-timestamp", timestamp.clone()),
-            ("bartizan-key-id", self.key_id.clone()),
-            ("bartizan-delivery", delivery.to_owned()),
-            ("bartizan-signature", format!("v1={}", sign(&self.secret, &timestamp, body.as_bytes())?)),
-        ] {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                request.headers.push((HeaderName::from_static(name), value));
-            }
+        for (name, value) in own.into_iter().chain(key_id) {
+            let value = HeaderValue::from_str(value).map_err(|cause| {
+                Error::new(Kind::Internal, "A header of a webhook cannot be written.").with_source(cause)
+            })?;
+            request.headers.push((HeaderName::from_static(name), value));
         }
         request.body =
             Body::Bytes { content_type: String::from("application/json"), bytes: Bytes::from(body) };
@@ -85,14 +93,12 @@ impl Hook {
     }
 }
 
-/// The signature of a body at a time, in hexadecimal digits.
-fn sign(secret: &Secret, timestamp: &str, body: &[u8]) -> Result<String> {
+/// The signature of a message at a time.
+fn sign(secret: &Secret, id: &str, time: &str, body: &str) -> Result<String> {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret.expose().as_bytes())
         .map_err(|_| Error::new(Kind::BadConfig, "The signing secret of a webhook cannot be used."))?;
-    mac.update(timestamp.as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    Ok(Digest(mac.finalize().into_bytes().into()).hex())
+    mac.update(format!("{id}.{time}.{body}").as_bytes());
+    Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
 }
 
 #[cfg(test)]
@@ -101,8 +107,9 @@ mod tests {
 
     #[test]
     fn the_signature_is_one_that_others_can_compute() {
-        // python: hmac.new(b"0123456789abcdef", b'1700000000.{"a":1}', "sha256").hexdigest()
-        let signed = sign(&Secret::new("0123456789abcdef"), "1700000000", b"{\"a\":1}").unwrap();
-        assert_eq!(signed, "9eb18f493f8ec135d9eb2dad817c369bb4e9cbfa818657897a7437c1cd8c3a23");
+        // python: b64encode(hmac.new(b"0123456789abcdef01234567", b'abc.1700000000.{"a":1}', "sha256").digest())
+        let secret = Secret::new("0123456789abcdef01234567");
+        let signed = sign(&secret, "abc", "1700000000", "{\"a\":1}").unwrap();
+        assert_eq!(signed, "v1,phePukZ/4gYY8Qp9rht0Xn1t9PTVC8vFF7MGd5VWqBE=");
     }
 }

@@ -155,14 +155,14 @@ fn basic(key: &str) -> String {
 
 /// What a receiver does, as the documentation says it.
 fn is_genuine(seen: &Seen) -> bool {
+    use base64::Engine as _;
+    let (id, time) = (seen.header("webhook-id").unwrap(), seen.header("webhook-timestamp").unwrap());
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(seen.header("bartizan-timestamp").unwrap().as_bytes());
-    mac.update(b".");
+    mac.update(format!("{id}.{time}.").as_bytes());
     mac.update(&seen.body);
-    let expected = bartizan::json::Digest(mac.finalize().into_bytes().into()).hex();
-    let age = SystemClock::shared().wall().as_secs()
-        - seen.header("bartizan-timestamp").unwrap().parse::<u64>().unwrap();
-    seen.header("bartizan-signature") == Some(&format!("v1={expected}"))
+    let expected = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
+    let age = SystemClock::shared().wall().as_secs() - time.parse::<u64>().unwrap();
+    seen.header("webhook-signature") == Some(&format!("v1,{expected}"))
         && seen.header("bartizan-key-id") == Some("k1")
         && age < 60
 }
@@ -176,7 +176,7 @@ async fn what_waits_is_told_shown_and_agreed_to_by_an_approver() {
     assert!(is_genuine(&told[0]), "{:?}", told[0].headers);
     let message = told[0].json();
     assert_eq!(message["approval"], *id);
-    assert_eq!(told[0].header("bartizan-delivery"), Some(&*id));
+    assert_eq!(told[0].header("webhook-id"), Some(&*id));
     assert_eq!(message["link"], format!("https://mcp.example.com/approvals/{id}"));
     assert_eq!((&message["tool"], &message["asked_by"]), (&json!("make"), &json!("key:ci")));
     assert!(message.get("arguments").is_none() && !told[0].body.windows(3).any(|bytes| bytes == b"bz_"));
@@ -357,7 +357,7 @@ async fn what_could_not_be_told_is_told_again_and_by_the_next_server() {
     let id = office.waits(&ci).await;
     let told = office.told(2).await;
     assert!(told.iter().all(is_genuine), "each try is signed anew");
-    assert_eq!(told[0].header("bartizan-delivery"), told[1].header("bartizan-delivery"));
+    assert_eq!(told[0].header("webhook-id"), told[1].header("webhook-id"));
     let Office { server, hook } = office;
     let folder = server.ended().await;
     let listening = format!("{text}\n[http]\nlisten = '127.0.0.1:0'\ndrain_delay = 0\ndrain = 0.2\n");
