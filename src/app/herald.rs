@@ -1,11 +1,13 @@
 //! Telling people that something waits for them.
 //!
 //! Owns the webhook of `[approvals.webhook]`. The idea: every approval that is asked for is told once it is written down,
-//! in the background and until it was heard or is over; what a server that was killed did not tell, the next one tells.
+//! in the background and until it was heard or is over. What another process asked for (`bartizan call`, or a server that
+//! was killed) is found by looking now and then, so it may be told twice, under the same name.
 //!
 //! Must not: tell an argument, a state or a secret: the message goes elsewhere, and its link shows the rest to whoever
 //! may see it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +24,10 @@ use crate::json::{Value, json};
 use crate::redaction::{Held, Redactor};
 use crate::vault::Reference;
 
-/// Approvals that wait to be told; beyond, the log says so, and the next server tells them.
-const MOST: usize = 1024;
+/// Approvals that wait to be told, and that are remembered as told; beyond, the next look finds them.
+const MOST: usize = 10_000;
+/// How often what others asked for is looked for, and how long it is theirs to tell.
+const SWEEP: Duration = Duration::from_secs(15);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -72,22 +76,27 @@ impl Herald {
         let (send, mut heard) = mpsc::channel::<Record>(MOST);
         approvals.heard_by(move |record| {
             if send.try_send(record.clone()).is_err() {
-                tracing::warn!("too many approvals wait to be told; this one is told by the next server");
+                tracing::warn!("too many approvals wait to be told; this one is told later");
             }
         });
         let over = CancellationToken::new();
         let until = over.clone();
         tokio::spawn(async move {
             let all = async {
-                let missed = {
-                    let approvals = teller.approvals.clone();
-                    tokio::task::spawn_blocking(move || approvals.untold()).await
-                };
-                for record in missed.ok().and_then(Result::ok).unwrap_or_default() {
-                    teller.clone().begin(record, &until);
-                }
-                while let Some(record) = heard.recv().await {
-                    teller.clone().begin(record, &until);
+                let mut known = HashSet::new();
+                let mut since = Duration::ZERO;
+                loop {
+                    for record in teller.untold(since).await {
+                        teller.tell_once(record, &mut known, &until);
+                    }
+                    since = SWEEP;
+                    let listening = async {
+                        while let Some(record) = heard.recv().await {
+                            teller.tell_once(record, &mut known, &until);
+                        }
+                        std::future::pending::<()>().await;
+                    };
+                    let _ = tokio::time::timeout(SWEEP, listening).await;
                 }
             };
             tokio::select! {
@@ -116,11 +125,24 @@ fn hook(
 }
 
 impl Teller {
-    fn begin(self: Arc<Self>, record: Record, until: &CancellationToken) {
-        let until = until.clone();
+    async fn untold(&self, since: Duration) -> Vec<Record> {
+        let approvals = self.approvals.clone();
+        let found = tokio::task::spawn_blocking(move || approvals.untold(since)).await;
+        found.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Begins to tell an approval that this process has not told before.
+    fn tell_once(self: &Arc<Self>, record: Record, known: &mut HashSet<String>, until: &CancellationToken) {
+        if known.len() >= MOST {
+            known.clear();
+        }
+        if !known.insert(record.id.clone()) {
+            return;
+        }
+        let (own, until) = (self.clone(), until.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = self.tell(&record) => {}
+                () = own.tell(&record) => {}
                 () = until.cancelled() => {}
             }
         });

@@ -5,10 +5,13 @@
 //!
 //! Must not: draw the page, or let anybody in.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use subtle::ConstantTimeEq;
 
 use super::desk::Listed;
-use super::{Approvals, record};
+use super::{Approvals, Record, named, record};
 use crate::error::Result;
 use crate::json::{canonical, json};
 use crate::principal::Principal;
@@ -65,16 +68,24 @@ impl Approvals {
         record::keyed(&self.instance, format!("bartizan approval form v1\n{}", canonical(&body)).as_bytes())
     }
 
-    /// Those that wait and that nobody was told of, oldest first: a server that was killed told nobody.
-    pub fn untold(&self) -> Result<Vec<super::Record>> {
+    /// Those that have waited for so long and that nobody was told of, oldest first: another process asked for them, or
+    /// was killed before it could tell.
+    pub fn untold(&self, since: Duration) -> Result<Vec<Record>> {
+        let names = self.files.names()?;
+        let told: HashSet<&str> = names.iter().filter_map(|file| file.strip_suffix(".told")).collect();
+        let before = self.now().saturating_sub(super::millis(since));
         let mut all = Vec::new();
-        for listed in self.list()? {
-            let told = self.files.read(&format!("{}.told", listed.record.id))?.is_some();
-            if listed.status == super::Status::Pending && !told {
-                all.push(listed.record);
+        for one in names.iter().filter_map(|file| named(file)) {
+            if one.state == "pending"
+                && !told.contains(one.id)
+                && let Some(record) = self.record(&one)?
+                && record.created <= before
+                && self.awaits(&record.id)
+            {
+                all.push(record);
             }
         }
-        all.reverse();
+        all.sort_by_key(|record| record.created);
         Ok(all)
     }
 
@@ -84,7 +95,7 @@ impl Approvals {
     }
 
     /// Has this heard of every approval that is asked for from now on; what hears must not block.
-    pub fn heard_by(&self, herald: impl Fn(&super::Record) + Send + Sync + 'static) {
+    pub fn heard_by(&self, herald: impl Fn(&Record) + Send + Sync + 'static) {
         // set once, when the server is put together
         let _ = self.herald.set(Box::new(herald));
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import itertools
 import json
 import os
@@ -15,6 +17,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -834,6 +837,72 @@ def test_the_whole_journey_of_an_approval_between_two_processes(tools: Path, tmp
     assert "swordfish" not in text
     assert PASSPHRASE not in text
     assert run("audit", "verify").code == 0
+
+
+def totp(uri: str, ahead: int = 0) -> str:
+    """Return the code that an authenticator shows (RFC 6238)."""
+    secret = urllib.parse.parse_qs(urllib.parse.urlsplit(uri).query)["secret"][0]
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+    step = int(time.time()) // 30 + ahead
+    digest = hmac.new(key, step.to_bytes(8, "big"), "sha1").digest()
+    at = digest[-1] & 15
+    return f"{(int.from_bytes(digest[at : at + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06}"
+
+
+def test_what_destroys_needs_a_second_factor_and_its_codes_are_good_once(tools: Path, tmp_path: Path) -> None:
+    env = {"OPERATOR_PASSPHRASE": PASSPHRASE}
+    key = ("--passphrase", "env:OPERATOR_PASSPHRASE")
+    policy = tmp_path / "asks.cedar"
+    policy.write_text('permit (principal, action == Action::"call", resource);')
+    with Served("--tools", tools, "--policy", policy) as served:
+        assert run("approvals", "enrol", "ada", *key, env=env).code == 0
+        refused = served.call("remove", {"name": "bridge"})
+        assert refused.result["isError"]
+        assert "bartizan approvals factor enrol" in refused.text
+
+        with Process("approvals", "factor", "enrol", "ada", *key, env=env, stdin=subprocess.PIPE) as enrolling:
+            uri = enrolling.out.wait(lambda line: line if line.startswith("otpauth://") else None)
+            assert enrolling.process.stdin is not None
+            # the code of the step before, so that the one of now is not used up
+            enrolling.process.stdin.write(totp(uri, -1) + "\n")
+            enrolling.process.stdin.close()
+            said = enrolling.said()
+        recovery = re.findall(r"\b[A-Z2-7]{4}(?:-[A-Z2-7]{4}){3}\b", said)
+        assert len(recovery) == 10, said
+        secret = urllib.parse.parse_qs(urllib.parse.urlsplit(uri).query)["secret"][0]
+        kept = Path(os.environ["BARTIZAN_STATE_DIR"]) / "factors" / "ada.factor"
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert not [word for word in (secret, *recovery) if word in kept.read_text()]
+
+        waits = approval(served.call("remove", {"name": "bridge"}))
+        bare = run("approvals", "approve", waits, *key, env=env)
+        assert bare.code != 0
+        assert "code" in bare.err
+        wrong = run("approvals", "approve", waits, *key, "--code", "000000", env=env)
+        assert wrong.code == 3
+        approval(served.call("remove", {"name": "bridge"}))
+        code = totp(uri)
+        agreed = run("approvals", "approve", waits, *key, "--code", code, env=env)
+        assert agreed.code == 0, agreed
+        assert "second factor: totp" in run("approvals", "show", waits).out
+        assert not served.call("remove", {"name": "bridge"}).result.get("isError")
+
+        waits = approval(served.call("remove", {"name": "tunnel"}))
+        again = run("approvals", "approve", waits, *key, "--code", code, env=env)
+        assert again.code == 3
+        assert "used already" in again.err
+        assert run("approvals", "approve", waits, *key, "--code", recovery[0].lower(), env=env).code == 0
+        assert not served.call("remove", {"name": "tunnel"}).result.get("isError")
+        spent = run("approvals", "factor", "remove", "ada", *key, "--code", recovery[0], env=env)
+        assert spent.code == 3
+        listed = run("approvals", "factor", "list", "--json").json["factors"]
+        assert [(one["name"], one["locked"], one["recovery_left"]) for one in listed] == [("ada", False, 9)]
+        assert run("approvals", "factor", "remove", "ada", *key, "--code", recovery[1], env=env).code == 0
+        assert "factor enrol" in served.call("remove", {"name": "tunnel"}).text
+        served.stop()
+    text = audit_file().read_text()
+    assert all(event in text for event in ("second factor enrolled", "second factor failed", "second factor removed"))
+    assert not [word for word in (secret, code, *recovery, PASSPHRASE) if word in text]
 
 
 # Audit
