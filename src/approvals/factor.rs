@@ -71,7 +71,8 @@ pub(super) enum Opener<'a> {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Factor {
-    bartizan_second_factor: u8,
+    #[serde(rename = "bartizan_second_factor")]
+    version: u8,
     pub(super) name: String,
     pub(super) enrolled: u64,
     seal: Seal,
@@ -171,7 +172,7 @@ impl Factor {
         let salt: [u8; 32] = rand::random();
         let fresh: Vec<Secret> = (0..RECOVERY).map(|_| recovery_code()).collect();
         let factor = Self {
-            bartizan_second_factor: 1,
+            version: 1,
             name: name.to_owned(),
             enrolled: at,
             seal,
@@ -188,7 +189,7 @@ impl Factor {
 
     pub(super) fn read(bytes: &[u8], name: &str) -> Result<Self> {
         let factor: Self = serde_json::from_slice(bytes).map_err(|_| damaged())?;
-        if factor.bartizan_second_factor == 1 && factor.name == name { Ok(factor) } else { Err(damaged()) }
+        if factor.version == 1 && factor.name == name { Ok(factor) } else { Err(damaged()) }
     }
 
     pub(super) fn bytes(&self) -> Result<Vec<u8>> {

@@ -131,7 +131,7 @@ pub(super) async fn approve(
     // Once, before anybody sees it: whoever comes back for a decision rehearses nothing.
     if approvals.shows_state()
         && call.tool.rehearsal(&call.arguments).is_some()
-        && !desk.clone().ask(Arc::clone(&approvals), |approvals, wish| approvals.waits(wish)).await?
+        && !desk.clone().ask(Arc::clone(&approvals), Approvals::waits).await?
     {
         desk.rehearsed = sight::rehearse(&call, parts, context).await;
     }
