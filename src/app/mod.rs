@@ -15,6 +15,7 @@ mod reload;
 mod sources;
 mod tokens;
 mod trust;
+mod upstreams;
 mod watch;
 mod witness;
 
@@ -33,6 +34,7 @@ use crate::config::{Config, Introduction, Profile, environment};
 use crate::connectors::handles::Handles;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
+use crate::http::Traffic;
 use crate::json::{Map, Value, json};
 use crate::limits::{Limiter, Outage};
 use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool, ToolSpec};
@@ -111,6 +113,8 @@ pub struct App {
     _herald: Option<herald::Herald>,
     stands: ArcSwap<Vec<Arc<Stand>>>,
     reloading: tokio::sync::Mutex<reload::Former>,
+    /// Held, since those it watches hold it weakly.
+    _upstreams: Arc<dyn crate::http::Watch>,
 }
 
 impl App {
@@ -124,6 +128,8 @@ impl App {
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
         extra.sinks.into_iter().for_each(|sink| audit.copy_to(sink));
         let witnesses = witness::Witnesses::open(&config, &audit, &redactor, &clock)?;
+        let upstreams: Arc<dyn crate::http::Watch> = Arc::new(upstreams::Upstreams(audit.clone()));
+        config.egress.traffic.watched_by(&upstreams);
         let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
         let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
         let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
@@ -206,6 +212,7 @@ impl App {
             _herald: herald,
             stands: ArcSwap::from_pointee(made.stands.into_iter().map(Arc::new).collect()),
             reloading: tokio::sync::Mutex::new(former),
+            _upstreams: upstreams,
         });
         app.note_relaxations(&app.config()).await?;
         halt::follow(&app);
@@ -230,6 +237,11 @@ impl App {
     /// The audit.
     pub fn audit(&self) -> &Arc<Audit> {
         &self.audit
+    }
+
+    /// What is on its way to upstreams.
+    pub fn traffic(&self) -> Traffic {
+        self.config.load().egress.traffic.clone()
     }
 
     /// The line that calls walk now.

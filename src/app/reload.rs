@@ -130,6 +130,8 @@ impl App {
 
     async fn make(&self, mut config: Config, before: &Config, former: &Former) -> Result<Fresh> {
         settle(&mut config, &self.state)?;
+        // what was learned of upstreams stays learned
+        config.egress.traffic = before.egress.traffic.clone();
         if let Some(setting) = fixed(before, &config) {
             return Err(Error::new(
                 Kind::BadConfig,

@@ -69,10 +69,12 @@ events! {
     FactorFailed = "second factor failed";
     /// A second factor was wrong too often. Facts: `who`.
     FactorLocked = "second factor locked";
-    /// An upstream failed too often and is left alone for a while. Facts: `upstream`, `seconds`.
+    /// An upstream failed too often and is left alone for a while. Facts: `upstream`, `host`, `seconds`.
     CircuitOpened = "circuit opened";
-    /// It answers again. Facts: `upstream`.
+    /// It answers again. Facts: `upstream`, `host`.
     CircuitClosed = "circuit closed";
+    /// An upstream said again and again that it is asked too often. Facts: `upstream`, `host`, `count`, `window_seconds`.
+    UpstreamLimited = "upstream limited";
     /// The store that instances share cannot be used. Facts: `mode` (`local` or `refuse`).
     SharedStoreLost = "shared store lost";
     /// It can be used again.

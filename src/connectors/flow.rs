@@ -12,7 +12,7 @@ use url::Url;
 use super::handles::Handles;
 use super::response;
 use crate::error::{Error, Kind, Result};
-use crate::http::{Client, HeaderValue, Method, Request, Response};
+use crate::http::{Client, HeaderValue, Method, Request, Response, on_behalf};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec};
 use crate::policy::Effect;
@@ -182,7 +182,8 @@ impl Tool for Flow {
     }
 
     fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
-        Box::pin(async move {
+        let owner = Arc::clone(&context.principal.id);
+        Box::pin(on_behalf(owner, async move {
             let arguments = Arguments(call.arguments());
             let run = Run { upstream: &self.upstream, arguments, principal: &context.principal };
             match (self.run)(run).await {
@@ -190,7 +191,7 @@ impl Tool for Flow {
                 Err(Stop::Refused(result)) => Ok(Reply::Tool(*result)),
                 Err(Stop::Error(error)) => Err(Halt::Error(error)),
             }
-        })
+        }))
     }
 }
 

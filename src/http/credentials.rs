@@ -58,6 +58,12 @@ pub trait Credentials: Send + Sync + 'static {
     /// Who it signs as, read anew: a secret that was changed is the one that is used from then on.
     fn identity<'a>(&'a self, redactor: &'a Redactor) -> BoxFuture<'a, Identity>;
 
+    /// Names whose account is used, without reading a secret: clients with the same name share an upstream's limits. None
+    /// where nobody can tell.
+    fn account(&self) -> Option<String> {
+        None
+    }
+
     /// The upstream answered 401 to a request that was signed with this `generation` (see [`Signing::generation`]).
     /// True if another credential can be had, so that one more try is worth it.
     fn rejected<'a>(&'a self, _generation: u64, _redactor: &'a Redactor) -> BoxFuture<'a, bool> {
@@ -241,6 +247,10 @@ pub(super) fn missing(error: Error) -> Error {
 pub struct Open;
 
 impl Credentials for Open {
+    fn account(&self) -> Option<String> {
+        Some(String::from("nobody"))
+    }
+
     fn identity<'a>(&'a self, _redactor: &'a Redactor) -> BoxFuture<'a, Identity> {
         Box::pin(async { Identity { reference: String::from("nobody (unsigned)"), fingerprint: None } })
     }
@@ -270,6 +280,10 @@ impl Header {
 }
 
 impl Credentials for Header {
+    fn account(&self) -> Option<String> {
+        Some(format!("{} {}", self.name, self.secret.supply.reference()))
+    }
+
     fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let (secret, generation) = self.secret.get(signing.redactor()).await?;
@@ -316,6 +330,10 @@ impl Basic {
 }
 
 impl Credentials for Basic {
+    fn account(&self) -> Option<String> {
+        Some(self.user.reference())
+    }
+
     fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let user = read(&self.user).await?;
@@ -397,6 +415,11 @@ impl FirstReady {
 }
 
 impl Credentials for FirstReady {
+    fn account(&self) -> Option<String> {
+        let ways: Option<Vec<String>> = self.ways.iter().map(|way| way.account()).collect();
+        ways.map(|ways| ways.join(" or "))
+    }
+
     fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let index = self.choose().await?;

@@ -1,24 +1,29 @@
 //! The way out: one outbound request, checked, signed, paced, capped.
 //!
 //! Owns [`Client`]. The idea: a request is a value; where it may go (`egress.rs`), how it is signed
-//! (`credentials.rs`, `oauth.rs`), how often it is tried (`retry.rs`) and how fast (`pace.rs`) are settled here and
-//! nowhere else; `wire.rs` makes a single try.
+//! (`credentials.rs`, `oauth.rs`), how often it is tried (`retry.rs`), how fast (`pace.rs`) and whether at all
+//! (`circuit.rs`) are settled here and nowhere else; `wire.rs` makes a single try. Clients that reach the same host with the
+//! same credential share a lane (`lane.rs`).
 //!
 //! Must not: know what an operation is.
 
 mod account;
+mod announced;
+mod circuit;
 pub mod credentials;
 mod drawer;
 mod egress;
 mod endpoint;
 mod failed;
 pub mod hook;
+mod lane;
 mod message;
 pub mod oauth;
 mod pace;
 mod retry;
 mod settings;
 mod token;
+mod traffic;
 mod wire;
 
 use std::fmt;
@@ -31,16 +36,17 @@ use ::http::header::{
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 pub use credentials::{Credentials, Identity, Signing, Supply};
+pub use lane::on_behalf;
 pub use message::{Body, Part, Request, Response};
 pub use settings::{Config, Pace, Settings};
 pub use token::TokenStore;
+pub use traffic::{State, Traffic, Watch};
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::redaction::Redactor;
 use egress::{Exemptions, Origin};
-use pace::Turns;
-use retry::Budget;
+use lane::{Lane, Rules};
 use wire::{Answer, Wire};
 
 /// A boxed future that can move between threads.
@@ -62,8 +68,7 @@ struct Inner {
     credentials: Arc<dyn Credentials>,
     redactor: Redactor,
     clock: SharedClock,
-    turns: Turns,
-    budget: Budget,
+    lane: Arc<Lane>,
     retries: u32,
     timeout: Duration,
     body_limit: u64,
@@ -91,6 +96,17 @@ impl Client {
         let origin = Origin::of(&base, &hosts, &Exemptions::parse(&egress.allow_private)?, &name)?;
         let pace =
             pace.or(egress.per_minute.map(|per_minute| Pace { per_minute, burst: per_minute.div_ceil(6) }));
+        let rules = Rules {
+            pace,
+            at_once: egress.at_once,
+            circuit: circuit::Rules {
+                failures: egress.circuit_failures,
+                open: seconds(egress.circuit_seconds, "circuit_seconds")?,
+            },
+            alert: egress.too_many_alert,
+        };
+        let host = base.origin().ascii_serialization();
+        let lane = egress.traffic.lane(&name, &host, credentials.account(), rules);
         let inner = Inner {
             wire: Wire::new(&name, origin, &egress)?,
             name,
@@ -98,8 +114,7 @@ impl Client {
             credentials,
             redactor,
             clock,
-            turns: Turns::new(pace),
-            budget: Budget::new(),
+            lane,
             retries: egress.retries,
             timeout: timeout.map_or(longest, |own| own.min(longest)),
             body_limit: body_limit.map_or(egress.body_limit, |own| own.min(egress.body_limit)),
@@ -142,10 +157,10 @@ impl Inner {
         url.set_fragment(None);
         let (content_type, body) = body.encode(&uuid::Uuid::new_v4().simple().to_string());
         let headers = self.headers(extra, content_type.as_deref())?;
-        self.budget.earn();
+        self.lane.budget.earn();
         let (mut tries, mut renewed) = (0, false);
         loop {
-            self.wait_for_turn(deadline).await?;
+            let permit = self.lane.enter(&self.clock, deadline, tries > 0).await?;
             let mut signing = Signing {
                 method: method.clone(),
                 url: url.clone(),
@@ -160,15 +175,17 @@ impl Inner {
             let sent =
                 self.wire.send(method.clone(), url.clone(), signing.headers, body.clone(), self.body_limit);
             let sent = sent.await;
-            if matches!(sent, Ok(Answer { status: 401, .. }))
+            if let Ok(Answer { status: 401, headers, .. }) = &sent
                 && !renewed
                 && self.credentials.rejected(generation, &self.redactor).await
             {
+                permit.answered(401, &announced::read(headers, self.clock.wall()), Duration::ZERO);
                 renewed = true;
                 continue;
             }
             let wait = match sent {
                 Ok(answer) => {
+                    let said = announced::read(&answer.headers, self.clock.wall());
                     let asked = retry::retry_after(&answer.headers, self.clock.wall());
                     let response = Response {
                         status: answer.status,
@@ -179,9 +196,7 @@ impl Inner {
                     };
                     // on top of what is asked for, so that those who were told the same do not come back together
                     let wait = asked.unwrap_or_default() + retry::backoff(tries, rand::random());
-                    if response.status == 429 {
-                        self.turns.pause(self.clock.monotonic(), wait);
-                    }
+                    permit.answered(response.status, &said, wait);
                     if !retry::worth(response.status, idempotent) || !self.may_retry(tries, wait, deadline) {
                         return Ok(response);
                     }
@@ -189,6 +204,7 @@ impl Inner {
                     if response.status == 429 { Duration::ZERO } else { wait }
                 }
                 Err(failure) => {
+                    permit.failed(failure.passing);
                     let wait = retry::backoff(tries, rand::random());
                     let safe = failure.passing && (failure.unsent || idempotent);
                     if !safe || !self.may_retry(tries, wait, deadline) {
@@ -202,26 +218,7 @@ impl Inner {
     }
 
     fn may_retry(&self, tries: u32, wait: Duration, deadline: Duration) -> bool {
-        tries <= self.retries && self.clock.monotonic() + wait < deadline && self.budget.spend()
-    }
-
-    async fn wait_for_turn(&self, deadline: Duration) -> Result<()> {
-        let now = self.clock.monotonic();
-        match self.turns.take(now, deadline.saturating_sub(now)) {
-            Ok(Duration::ZERO) => Ok(()),
-            Ok(wait) => {
-                tokio::time::sleep(wait).await;
-                Ok(())
-            }
-            Err(wait) => {
-                let message = format!(
-                    "{} accepts no more requests just now; try again in {} seconds",
-                    self.name,
-                    wait.as_secs() + 1
-                );
-                Err(Error::new(Kind::RateLimited, message).with_retry_after(wait))
-            }
-        }
+        tries <= self.retries && self.clock.monotonic() + wait < deadline && self.lane.budget.spend()
     }
 
     fn headers(

@@ -149,6 +149,10 @@ impl ClientCredentials {
 }
 
 impl Credentials for ClientCredentials {
+    fn account(&self) -> Option<String> {
+        Some(format!("{} at {}", self.shared.id.reference(), self.shared.endpoint.url))
+    }
+
     fn apply<'a>(&'a self, signing: &'a mut Signing) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let token = self.shared.token(signing.redactor()).await?;

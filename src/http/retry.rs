@@ -16,7 +16,7 @@ const BASE: Duration = Duration::from_millis(250);
 /// Waits grow to here.
 const CEILING: Duration = Duration::from_secs(8);
 /// Nothing an upstream asks for is believed beyond this.
-const LONGEST: u64 = 24 * 60 * 60;
+pub(super) const LONGEST: u64 = 24 * 60 * 60;
 
 /// The wait before try number `tries + 1`, anywhere between nothing and the exponential bound; `random` is in 0..1.
 pub(super) fn backoff(tries: u32, random: f64) -> Duration {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::traffic::Traffic;
+
 /// `[egress]`: what holds for every upstream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -40,6 +42,17 @@ pub struct Config {
     pub retries: u32,
     /// Requests a minute to each upstream with each credential, where neither the connector nor the upstream says less.
     pub per_minute: Option<u32>,
+    /// Requests at once to each upstream with each credential; others wait for their turn.
+    pub at_once: u32,
+    /// Failures in a row (or half of many) after which an upstream is left alone; 0 means never.
+    pub circuit_failures: u32,
+    /// Seconds for which it is left alone, longer each time it fails again; then one request tries.
+    pub circuit_seconds: f64,
+    /// Answers of 429 from one upstream within a minute that are worth an event in the audit; 0 means never.
+    pub too_many_alert: u32,
+    /// What is on its way now; clones share it.
+    #[serde(skip)]
+    pub traffic: Traffic,
 }
 
 impl Default for Config {
@@ -56,6 +69,11 @@ impl Default for Config {
             body_limit: 10 * 1024 * 1024,
             retries: 2,
             per_minute: None,
+            at_once: 64,
+            circuit_failures: 10,
+            circuit_seconds: 30.0,
+            too_many_alert: 10,
+            traffic: Traffic::default(),
         }
     }
 }

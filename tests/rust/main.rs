@@ -46,6 +46,7 @@ mod loopback;
 mod matrix;
 mod oauth;
 mod oauth_http;
+mod pacing;
 mod page;
 mod pipeline;
 mod policy;

@@ -13,7 +13,7 @@ use super::Call;
 use crate::connectors::document::{Operation, Place};
 use crate::connectors::response;
 use crate::error::{Error, Kind, Result};
-use crate::http::{HeaderName, HeaderValue, Request};
+use crate::http::{HeaderName, HeaderValue, Request, on_behalf};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply, Sight, Tool, ToolSpec};
 use crate::policy::Effect;
@@ -65,8 +65,9 @@ impl Tool for Read {
         &self.0.spec
     }
 
-    fn call<'a>(&'a self, call: &'a Approved, _context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
-        Box::pin(async move { Ok(Reply::Tool(self.run(call.arguments()).await?)) })
+    fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
+        let owner = Arc::clone(&context.principal.id);
+        Box::pin(on_behalf(owner, async move { Ok(Reply::Tool(self.run(call.arguments()).await?)) }))
     }
 }
 

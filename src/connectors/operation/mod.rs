@@ -18,7 +18,7 @@ use super::request::{Base, Plan};
 use super::shape::{Shape, definitions, measure};
 use super::{pages, response};
 use crate::error::Result;
-use crate::http::{Client, HeaderName, HeaderValue};
+use crate::http::{Client, HeaderName, HeaderValue, on_behalf};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec};
 use crate::policy::Effect;
@@ -127,8 +127,11 @@ impl Tool for Call {
         &self.spec
     }
 
-    fn call<'a>(&'a self, call: &'a Approved, _context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
-        Box::pin(async move { Ok(Reply::Tool(self.run(call.arguments(), call.shown_tag()).await?)) })
+    fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
+        let owner = Arc::clone(&context.principal.id);
+        Box::pin(on_behalf(owner, async move {
+            Ok(Reply::Tool(self.run(call.arguments(), call.shown_tag()).await?))
+        }))
     }
 
     fn destination(&self) -> BoxFuture<'_, Option<Destination>> {
