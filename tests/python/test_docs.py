@@ -27,7 +27,7 @@ BLOCKS = {
     "README.md": 11,
     "SECURITY.md": 0,
     "CHANGELOG.md": 0,
-    "configuration.md": 5,
+    "configuration.md": 7,
     "connectors.md": 6,
     "deploying.md": 6,
     "python.md": 7,
