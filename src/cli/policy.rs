@@ -6,6 +6,7 @@
 //! Must not: have an opinion of its own on what a policy means.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,14 +29,12 @@ pub(super) async fn run(typed: &Typed, loader: Option<&dyn Loader>, screen: Scre
     match &typed.action {
         PolicyAction::Check { files, source, json } => check(files, source, *json, loader, screen).await,
         PolicyAction::Explain { principal, tool, arguments, caller, source, json } => {
-            let arguments = match crate::json::parse(arguments.as_bytes(), &crate::json::Bounds::default()) {
-                Ok(Value::Object(arguments)) => arguments,
-                _ => {
-                    return Err(Error::new(
-                        Kind::BadArguments,
-                        "The arguments are one JSON object, such as {\"size\": 3}.",
-                    ));
-                }
+            let bounds = crate::json::Bounds::default();
+            let Ok(Value::Object(arguments)) = crate::json::parse(arguments.as_bytes(), &bounds) else {
+                return Err(Error::new(
+                    Kind::BadArguments,
+                    "The arguments are one JSON object, such as {\"size\": 3}.",
+                ));
             };
             let house = House::open(source, loader).await?;
             let said =
@@ -141,10 +140,10 @@ impl House {
         let mut wrong = 0;
         for (index, case) in cases.iter().enumerate() {
             let profile = case.profile.as_deref();
-            if !policies.contains_key(&profile) {
-                policies.insert(profile, self.policy(profile)?);
-            }
-            let Some(policy) = policies.get(&profile) else { continue };
+            let policy = match policies.entry(profile) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(self.policy(profile)?),
+            };
             let label = case.name.clone().unwrap_or_else(|| format!("case {}", index + 1));
             let entry = now.tool(&case.tool).ok_or_else(|| {
                 Error::new(Kind::NoSuchTool, format!("{label}: {}", self.no_tool(&case.tool).message()))

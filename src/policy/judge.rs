@@ -86,14 +86,14 @@ impl Policy {
     }
 
     /// What of these policies does not fit these tools; fatal findings first.
-    pub fn findings<'a>(&self, tools: &mut dyn Iterator<Item = Resource<'a>>) -> Vec<Finding> {
+    pub fn findings(&self, tools: &mut dyn Iterator<Item = Resource<'_>>) -> Vec<Finding> {
         let mut found = fits::check(&self.loaded, tools);
         found.sort_by_key(|finding| !finding.fatal);
         found
     }
 
     /// Refuses policies that cannot be meant for these tools; what may become right later is only logged.
-    pub fn fit<'a>(&self, tools: &mut dyn Iterator<Item = Resource<'a>>) -> Result<()> {
+    pub fn fit(&self, tools: &mut dyn Iterator<Item = Resource<'_>>) -> Result<()> {
         for finding in self.findings(tools) {
             if finding.fatal {
                 return Err(Error::new(Kind::BadConfig, finding.to_string()));
@@ -104,12 +104,12 @@ impl Policy {
     }
 
     /// The schema of what these policies may name, in Cedar's JSON form.
-    pub fn schema<'a>(&self, tools: &mut dyn Iterator<Item = Resource<'a>>) -> Value {
+    pub fn schema(&self, tools: &mut dyn Iterator<Item = Resource<'_>>) -> Value {
         published::cedar(&self.loaded.reads, tools)
     }
 
     /// The same in Cedar's own language.
-    pub fn schema_text<'a>(&self, tools: &mut dyn Iterator<Item = Resource<'a>>) -> Result<String> {
+    pub fn schema_text(&self, tools: &mut dyn Iterator<Item = Resource<'_>>) -> Result<String> {
         published::text(self.schema(tools))
     }
 
