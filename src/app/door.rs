@@ -97,6 +97,12 @@ impl App {
             std::future::pending().await
         };
         let counting = counting(door.keys.clone());
+        let _hearing = door.keys.clone().zip(self.shared().cloned()).map(|(keys, shared)| {
+            let (stop, hearing) = (CancellationToken::new(), super::chorus::keys(keys, shared));
+            let stopped = stop.clone();
+            tokio::spawn(async move { stopped.run_until_cancelled(hearing).await });
+            stop.drop_guard()
+        });
         let served = tokio::select! {
             served = endpoint.serve(listener, shutdown.clone()) => served,
             never = stop => never,

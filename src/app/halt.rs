@@ -16,6 +16,9 @@ use crate::json::json;
 pub(super) fn follow(app: &Arc<App>) {
     let watched = Arc::downgrade(&app.freeze);
     tokio::spawn(look(watched));
+    if let Some(shared) = app.shared() {
+        tokio::spawn(super::chorus::freeze(Arc::downgrade(&app.freeze), Arc::clone(shared)));
+    }
     tokio::spawn(act(Arc::downgrade(app), app.freeze.watch()));
 }
 

@@ -6,6 +6,7 @@
 //! Must not: decide anything a setting should decide.
 
 mod brake;
+mod chorus;
 mod desk;
 mod door;
 mod halt;
@@ -13,6 +14,7 @@ mod herald;
 mod keeping;
 mod reload;
 mod sources;
+mod store;
 mod tokens;
 mod trust;
 mod upstreams;
@@ -45,15 +47,17 @@ use crate::protocol::types::Implementation;
 use crate::redaction::Redactor;
 use crate::search;
 use crate::secret::Secret;
-use crate::server::{KeyRing, Server, ServerParts, Spent};
+use crate::server::{Roll, Server, ServerParts};
 use crate::state::{Shared, StateDir};
 use crate::tasks::Store;
 use crate::transport::Handler;
 use crate::transport::wire::Wire;
-use crate::vault::{Keeper, Reference};
+use crate::vault::Keeper;
 
+pub use chorus::say_revoked;
 pub use door::Reachable;
 pub use sources::{Sources, Stand, accesses, practice_document, refusals};
+pub use store::{approvals, shared_now};
 pub use watch::Source;
 
 /// How long a server that ends waits until what became of its tasks is written down.
@@ -130,21 +134,22 @@ impl App {
         let witnesses = witness::Witnesses::open(&config, &audit, &redactor, &clock)?;
         let upstreams: Arc<dyn crate::http::Watch> = Arc::new(upstreams::Upstreams(audit.clone()));
         config.egress.traffic.watched_by(&upstreams);
-        let approvals = Approvals::open(&config.approvals, state.path(), clock.clone())?;
-        let tasks = Store::open(&config.tasks, state.path(), clock.clone())?;
-        let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
         // its own rules, so that a reload leaves calls that run with those they began under
         let own = redactor.renewed(&config.redaction)?;
         let secrets = keeping::keeper(&config, &own, &clock, (&audit, &state))?;
-        let keys = sealing(&config.server.sealing_keys, &state, &secrets)?;
-        let shared = shared(&config, &keys, &secrets, &state, &clock).await?;
+        let keys = store::sealing(&config, &state, |named| secrets.resolve(named))?;
+        let shared = store::shared(&config, &keys, &secrets, &state, &clock).await?;
+        let approvals = Approvals::open_in(&config.approvals, state.path(), shared.as_ref(), clock.clone())?;
+        let tasks = Store::open_in(&config.tasks, state.path(), shared.as_ref(), clock.clone())?;
+        let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
         let limiter = Arc::new(match &shared {
             Some(shared) => Limiter::instances(&config.limits, clock.clone(), shared),
             None => Limiter::across(&config.limits, clock.clone(), state.clone()),
         });
         let policy = Arc::new(Policy::load(&config.policy)?.in_profile(config.profile.name()));
         let handles = Handles::new(state.key("handles.key")?);
-        let made = sources::open(&config, &own, &clock, handles.clone(), (&state, &secrets)).await?;
+        let logins = store::logins(shared.as_ref(), &state)?;
+        let made = sources::open(&config, &own, &clock, handles.clone(), (&logins, &secrets)).await?;
         let former = reload::Former::of(&config, &made.tools);
         let mut tools = made.tools;
         if config.diagnostics {
@@ -189,7 +194,8 @@ impl App {
             },
             instructions: named.instructions,
             keys,
-            spent: Spent::open(&state)?,
+            spent: store::spent(&config, shared.as_ref(), &state)?,
+            roll: shared.clone().map(|shared| Roll::new(shared, clock.clone())),
             tasks: Some(tasks),
             clock: clock.clone(),
             config: config.server.clone(),
@@ -440,48 +446,6 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// What seals: the keys that the configuration names, so that several instances can share them, or one of our own.
-fn sealing(named: &[String], state: &StateDir, secrets: &Keeper) -> Result<KeyRing> {
-    if named.is_empty() {
-        return KeyRing::new(&[state.key("sealing.key")?]);
-    }
-    let keys: Result<Vec<Secret>> =
-        named.iter().map(|named| secrets.resolve(&Reference::parse(named)?)).collect();
-    keys.and_then(|keys| KeyRing::read(&keys)).map_err(|error| {
-        let said = format!("`sealing_keys` under [server]: {}", error.message());
-        Error::new(error.kind(), said).with_source(error)
-    })
-}
-
-/// The store that instances share, if the configuration names one.
-async fn shared(
-    config: &Config,
-    keys: &KeyRing,
-    secrets: &Keeper,
-    state: &StateDir,
-    clock: &SharedClock,
-) -> Result<Option<Arc<Shared>>> {
-    if !config.store.is_used() {
-        return Ok(None);
-    }
-    if config.server.sealing_keys.is_empty() {
-        return Err(Error::new(
-            Kind::BadConfig,
-            "[store] needs `sealing_keys` under [server], the same ones on every instance: what is shared is sealed.",
-        ));
-    }
-    let password = match &config.store.password {
-        None => None,
-        Some(named) => {
-            Some(Reference::parse(named).and_then(|named| secrets.resolve(&named)).map_err(|error| {
-                let said = format!("`password` under [store]: {}", error.message());
-                Error::new(error.kind(), said).with_source(error)
-            })?)
-        }
-    };
-    Shared::open(&config.store, password, keys.clone(), state.clone(), clock.clone()).await.map(Some)
 }
 
 /// Policies that cannot be meant for the tools that there are.

@@ -151,10 +151,9 @@ impl App {
         let made = if same {
             None
         } else {
-            Some(
-                sources::open(&config, &redactor, &self.clock, self.handles.clone(), (&self.state, &secrets))
-                    .await?,
-            )
+            let logins = super::store::logins(self.shared.as_ref(), &self.state)?;
+            let around = (&logins, &secrets);
+            Some(sources::open(&config, &redactor, &self.clock, self.handles.clone(), around).await?)
         };
         let line = self.line();
         let mut tools = made.as_ref().map_or(&former.tools, |made| &made.tools).clone();

@@ -27,7 +27,7 @@ use crate::pipeline::Tool;
 use crate::practice::{Auth, Options, Practice};
 use crate::redaction::Redactor;
 use crate::secret::Secret;
-use crate::state::StateDir;
+use crate::state::Folder;
 use crate::vault::Keeper;
 
 /// What was opened.
@@ -78,7 +78,7 @@ pub(super) async fn open(
     redactor: &Redactor,
     clock: &SharedClock,
     handles: Handles,
-    (state, secrets): (&StateDir, &Keeper),
+    (logins, secrets): (&Folder, &Keeper),
 ) -> Result<Sources> {
     let surroundings = Surroundings {
         egress: config.egress.clone(),
@@ -86,7 +86,7 @@ pub(super) async fn open(
         clock: clock.clone(),
         handles,
         secrets: secrets.clone(),
-        logins: Some(state.folder("logins")?),
+        logins: Some(logins.clone()),
     };
     let mut sources = Sources { tools: Vec::new(), stands: Vec::new() };
     for entry in &config.connector {

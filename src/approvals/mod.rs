@@ -1,7 +1,7 @@
 //! Does a person agree, and can that be proved?
 //!
-//! Owns [`Approvals`] and its [`Config`]. The idea: a call that needs a person leaves a record in the state directory;
-//! an operator signs a decision about exactly that record with a key whose private half only a passphrase opens; the
+//! Owns [`Approvals`] and its [`Config`]. The idea: a call that needs a person leaves a record in the state
+//! directory, or in the store that instances share; an operator signs a decision about exactly that record with a key whose private half only a passphrase opens; the
 //! server holds public halves, computes the binding again from the call at hand, and takes the grant by renaming the
 //! record, which exactly one caller can do.
 //!
@@ -48,7 +48,7 @@ pub(crate) use terms::nobody;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
-use crate::state::StateDir;
+use crate::state::{Folder, Shared, StateDir};
 use operator::Signed;
 use record::millis;
 use shelf::{Shelf, Waiting};
@@ -57,7 +57,7 @@ use terms::Terms;
 /// Approvals, in a state directory that several processes may share.
 pub struct Approvals {
     config: Config,
-    files: StateDir,
+    files: Folder,
     operators: PathBuf,
     factors: StateDir,
     instance: [u8; 32],
@@ -85,7 +85,7 @@ pub enum Answer {
 /// A grant in the hands of the one call that may use it. Dropped without a word it stays `unknown`.
 #[derive(Debug)]
 pub struct Grant {
-    files: StateDir,
+    files: Folder,
     id: String,
     binding: String,
     /// Who agreed: an operator's name, or `client`.
@@ -165,6 +165,17 @@ impl Answer {
 impl Approvals {
     /// Opens the approvals of a state directory, which is made if it is not there.
     pub fn open(config: &Config, state: &Path, clock: SharedClock) -> Result<Arc<Self>> {
+        Self::open_in(config, state, None, clock)
+    }
+
+    /// The same, with the records in the store that instances share. What an operator made stays in the state directory:
+    /// keys and second factors.
+    pub fn open_in(
+        config: &Config,
+        state: &Path,
+        shared: Option<&Arc<Shared>>,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>> {
         let state = StateDir::open(state)?;
         let operators = match &config.operators {
             Some(path) => path.clone(),
@@ -172,10 +183,16 @@ impl Approvals {
         };
         Ok(Arc::new(Self {
             config: config.clone(),
-            files: state.folder("approvals")?,
+            files: match shared {
+                Some(shared) => shared.folder("approvals"),
+                None => state.folder("approvals")?.into(),
+            },
             operators,
             factors: state.folder("factors")?,
-            instance: state.key("instance.key")?,
+            instance: match shared {
+                Some(shared) => shared.key("approvals"),
+                None => state.key("instance.key")?,
+            },
             clock,
             shelf: Shelf::default(),
             herald: OnceLock::new(),

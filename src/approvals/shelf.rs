@@ -206,8 +206,7 @@ impl Approvals {
         }
         let one = Named { id, binding: &facts.binding, state: "pending" };
         if self.files.read(&format!("{id}.decision"))?.is_none() {
-            let file = self.files.file(&name(id, &facts.binding, "pending"));
-            return Ok(file.try_exists().unwrap_or(true));
+            return Ok(self.files.has(&name(id, &facts.binding, "pending")));
         }
         let Some(record) = self.record(&one)? else { return Ok(false) };
         let listed: Listed = self.listed(record, "pending")?;

@@ -13,13 +13,13 @@ use super::operator::{Log, operator, passphrase, second_factor};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, Decision, Listed, Status, line as plain, sheet, visible};
-use crate::clock::{SystemClock, rfc3339};
+use crate::clock::rfc3339;
 use crate::error::Result;
 use crate::json::{Value, json};
 
 pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
     let config = settings::file(typed.state.config.as_deref())?;
-    let approvals = Approvals::open(&config.approvals, &config.state_folder()?, SystemClock::shared())?;
+    let approvals = crate::app::approvals(&config)?;
     let as_json = typed.state.json;
     match &typed.action {
         ApprovalAction::List => list(&approvals, as_json, screen),

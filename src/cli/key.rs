@@ -129,6 +129,17 @@ impl Office {
         let about = self.find(id)?;
         let detail = told(&about.id, &about.grant);
         self.log()?.act("key revoked", &detail, || self.keys.revoke(&about.id))?;
+        let told = match crate::app::shared_now(&self.config) {
+            Ok(None) => Ok(()),
+            Ok(Some(shared)) => crate::app::say_revoked(&shared, &about.id),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            self.screen.note(&format!(
+                "{} The other instances hear of it once a server of this state directory reaches the store.",
+                error.message()
+            ));
+        }
         if self.as_json {
             self.screen.json(&json!({"revoked": about.id}));
         } else {

@@ -40,7 +40,7 @@ use crate::http::{Client, Config, Credentials, HeaderName, HeaderValue, Settings
 use crate::json::{Map, Value};
 use crate::pipeline::{Destination, Tool};
 use crate::redaction::Redactor;
-use crate::state::StateDir;
+use crate::state::Folder;
 use crate::vault::Keeper;
 
 /// A connector that comes with the program.
@@ -77,7 +77,7 @@ pub struct Surroundings {
     /// Who reads the credentials.
     pub secrets: Keeper,
     /// Where refused logins are counted for all processes of this machine; without it each counts its own.
-    pub logins: Option<StateDir>,
+    pub logins: Option<Folder>,
 }
 
 /// What differs from the manifest: a practice upstream, or the operator's own base address.

@@ -1,4 +1,4 @@
-//! Logins that were refused, remembered for all processes of a state directory.
+//! Logins that were refused, remembered for all processes of a state directory, or all instances that share a store.
 //!
 //! Owns [`Account`]. The idea: a vendor locks an account after so many wrong logins in a row, whoever tries; so the count
 //! is in a file that every process asks before it tries and corrects afterwards. A try counts as refused until it is
@@ -7,7 +7,6 @@
 //!
 //! Must not: hold a secret, or an id in the clear.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::oauth::{COOL_DOWN, OUT, STRIKES};
 use crate::error::{Error, Kind, Result};
 use crate::redaction::Redactor;
-use crate::state::StateDir;
+use crate::state::Folder;
 
 /// A try that has not said how it ended after this long never will.
 const LONGEST: u64 = 60;
@@ -24,7 +23,7 @@ const LONGEST: u64 = 60;
 /// The client of one token endpoint.
 #[derive(Clone)]
 pub(super) struct Account {
-    folder: Arc<StateDir>,
+    folder: Arc<Folder>,
     file: String,
     secret: String,
 }
@@ -62,21 +61,26 @@ pub(super) struct Try {
 impl Account {
     /// The account of `parts` (endpoint, client id) with this secret; none where nothing keyed can be kept.
     pub(super) fn of(
-        folder: &Arc<StateDir>,
+        folder: &Arc<Folder>,
         redactor: &Redactor,
         parts: &[&str],
         secret: &str,
     ) -> Option<Self> {
-        let keyed =
-            |text: &str| redactor.keyed_digest(text.as_bytes()).map(|digest| digest.hex()[..32].to_owned());
+        let keyed = |text: &str| {
+            let digest = match folder.directory() {
+                Some(directory) => Some(directory.keyed(text)),
+                None => redactor.keyed_digest(text.as_bytes()),
+            };
+            digest.map(|digest| digest.hex()[..32].to_owned())
+        };
         let file = keyed(&format!("login\0{}", parts.join("\0")))?;
         let secret = keyed(&format!("secret\0{secret}"))?;
         Some(Self { folder: Arc::clone(folder), file, secret })
     }
 
-    /// The file that an operator may remove once the credentials are right.
-    pub(super) fn path(&self) -> PathBuf {
-        self.folder.file(&self.file)
+    /// What an operator may remove once the credentials are right.
+    pub(super) fn place(&self) -> String {
+        self.folder.place(&self.file)
     }
 
     /// Asks whether a login may be tried at this second of the epoch.

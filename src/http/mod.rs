@@ -22,6 +22,7 @@ pub mod oauth;
 mod pace;
 mod retry;
 mod settings;
+mod sharing;
 mod token;
 mod traffic;
 mod wire;

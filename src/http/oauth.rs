@@ -20,14 +20,16 @@ use super::drawer::Drawer;
 use super::egress::{Exemptions, Origin};
 pub use super::endpoint::{Style, TokenEndpoint};
 use super::failed::Failed;
+use super::sharing::{self, Begun};
 use super::token::{self, TokenStore, read_token};
 use super::wire::Wire;
 use super::{BoxFuture, Config, Credentials, Signing, Supply, retry, seconds};
 use crate::clock::SharedClock;
 use crate::error::{Kind, Result};
+use crate::json::Digest;
 use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
-use crate::state::StateDir;
+use crate::state::Folder;
 
 /// A token is renewed this long before it ends.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -54,7 +56,7 @@ struct Fetcher {
     clock: SharedClock,
     timeout: Duration,
     /// Where refused logins are counted for all processes.
-    logins: Option<Arc<StateDir>>,
+    logins: Option<Arc<Folder>>,
     /// Where the token is kept over a restart.
     store: Option<Arc<dyn TokenStore>>,
     state: Mutex<State>,
@@ -68,6 +70,8 @@ struct State {
     /// Refused logins in a row, and the secret they were refused for.
     strikes: u32,
     refused: Option<Secret>,
+    /// The token that an upstream did not accept.
+    rejected: Option<Digest>,
     /// The secret that the token was exchanged for.
     exchanged: Option<Secret>,
     /// Where the token is kept over a restart.
@@ -131,7 +135,7 @@ impl ClientCredentials {
 
     /// The same, counting refused logins together with all processes that share this folder.
     #[must_use]
-    pub fn counting_in(mut self, folder: Option<StateDir>) -> Self {
+    pub fn counting_in(mut self, folder: Option<Folder>) -> Self {
         if let Some(fetcher) = Arc::get_mut(&mut self.shared) {
             fetcher.logins = folder.map(Arc::new);
         }
@@ -189,7 +193,7 @@ impl Credentials for ClientCredentials {
         let mut state = self.shared.lock();
         // somebody else may have renewed it meanwhile
         if state.token.as_ref().is_some_and(|token| token.generation == generation) {
-            state.token = None;
+            state.rejected = state.token.take().map(|token| Digest::of(token.secret.expose().as_bytes()));
             state.drawer.iter().for_each(Drawer::clear);
         }
         drop(state);
@@ -360,6 +364,16 @@ impl Fetcher {
             Err(error) => return Attempt::Missing(Failed::of(error)),
         };
         self.lock().sent = sent;
+        let refused = self.lock().rejected.clone();
+        let time = (&self.clock, MARGIN, self.timeout);
+        let asking = match sharing::begin(self.logins.as_deref(), &parts, &secret, refused, time).await {
+            Ok(Begun::Token(token, lasts)) => {
+                let held = redactor.hold(&token, "access-token");
+                return Attempt::Token { token, held, lasts, exchanged: secret };
+            }
+            Ok(Begun::Ask(asking)) => asking,
+            Err(failed) => return Attempt::Missing(failed),
+        };
         let permit = match &account {
             None => None,
             Some(account) => match self.permit(account).await {
@@ -370,6 +384,9 @@ impl Fetcher {
         let attempt = self.exchange(headers, body, secret, redactor).await;
         if let (Some(drawer), Attempt::Token { token, lasts, .. }) = (&drawer, &attempt) {
             drawer.put(token, self.clock.wall().as_secs().saturating_add(*lasts)).await;
+        }
+        if let (Some(asking), Attempt::Token { token, lasts, .. }) = (asking, &attempt) {
+            asking.share(token, *lasts).await;
         }
         let Some(permit) = permit else { return attempt };
         let noted = match attempt {
@@ -386,12 +403,11 @@ impl Fetcher {
     /// Asks whether all processes together may try once more.
     async fn permit(&self, account: &Account) -> Result<Try, Failed> {
         let name = &self.name;
-        let path = account.path();
+        let place = account.place();
         let way_out = format!(
-            "correct {} and {}, then remove {} to be let try at once",
+            "correct {} and {}, then remove {place} to be let try at once",
             self.id.reference(),
             self.secret.reference(),
-            path.display()
         );
         let patience = self.clock.monotonic() + self.timeout;
         loop {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::session::{Conversation, Opened};
-use super::{Server, envelope, faults};
+use super::{Server, envelope, faults, roll};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
 use crate::protocol::message::{self, Id};
@@ -47,7 +47,8 @@ impl Server {
         if let Some(instructions) = &self.instructions {
             result["instructions"] = instructions.as_str().into();
         }
-        let opened = Opened { revision, client: Arc::new(client) };
+        let said = self.roll.as_ref().and_then(|_| roll::card(declared, info));
+        let opened = Opened { revision, client: Arc::new(client), said };
         let session = match peer.channel {
             Channel::Stdio => {
                 let talk = self.conversations.connection(peer);

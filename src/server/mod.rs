@@ -13,14 +13,17 @@ mod config;
 mod dispatch;
 mod envelope;
 mod faults;
+mod handler;
 mod handshake;
 mod headers;
 mod listing;
 mod refusals;
 mod replay;
+mod roll;
 mod session;
 mod spent;
 mod subscriptions;
+mod talks;
 mod tasks;
 mod voice;
 
@@ -32,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::state::KeyRing;
 pub use config::Config;
+pub use roll::Roll;
 pub use spent::Spent;
 
 use crate::catalog::{Catalog, List, Snapshot};
@@ -46,13 +50,14 @@ use crate::protocol::shape::Frame;
 use crate::protocol::types::Implementation;
 use crate::protocol::{Method, Revision};
 use crate::tasks::Store;
-use crate::transport::{Answer, BoxFuture, Channel, Delivery, Handler, Outlet, Peer};
+use crate::transport::{Answer, Channel, Delivery, Outlet, Peer};
 
 use config::Caps;
 use dispatch::Visit;
 use replay::{Bounds, Tape};
-use session::{Conversation, Conversations};
+use session::Conversation;
 use subscriptions::{Change, Streams};
+use talks::Conversations;
 
 /// What a server is made of.
 pub struct ServerParts {
@@ -68,6 +73,8 @@ pub struct ServerParts {
     pub keys: KeyRing,
     /// Which of the states it sealed were used.
     pub spent: Spent,
+    /// Sessions that other instances opened, where there are others.
+    pub roll: Option<Roll>,
     /// Where calls are kept that outlive their request; without it there are no tasks.
     pub tasks: Option<Arc<Store>>,
     /// The time.
@@ -108,6 +115,7 @@ pub struct Server {
     instructions: Option<String>,
     keys: KeyRing,
     spent: Spent,
+    roll: Option<Roll>,
     clock: SharedClock,
     config: Config,
     conversations: Conversations,
@@ -156,6 +164,7 @@ impl Server {
             instructions: parts.instructions,
             keys: parts.keys,
             spent: parts.spent,
+            roll: parts.roll,
             conversations: Conversations::new(caps, Arc::clone(&parts.clock)),
             clock: parts.clock,
             config,
@@ -214,23 +223,6 @@ impl Server {
     pub fn held(&self) -> Held {
         let (sessions, connections, bytes) = self.conversations.held();
         Held { sessions, connections, bytes, subscriptions: self.streams.count() }
-    }
-
-    /// Hears what belongs to no request, until somebody ends it.
-    async fn heed(
-        &self,
-        peer: &Peer,
-        talk: &Arc<Conversation>,
-        outlet: Arc<dyn Outlet>,
-    ) -> std::result::Result<(), Answer> {
-        let ended = talk.listen(outlet);
-        let _listening = Listening(Arc::clone(talk), ended.clone());
-        tokio::select! {
-            () = peer.gone.cancelled() => {}
-            () = ended.cancelled() => {}
-            () = self.closes() => {}
-        }
-        Ok(())
     }
 
     fn frame(&self, revision: Revision) -> Frame<'_> {
@@ -298,12 +290,16 @@ impl Server {
             };
         }
         if method == Method::Initialize.name() {
-            return self.initialize(id, params, peer, outlet).unwrap_or_else(|error| {
+            let answer = self.initialize(id, params, peer, outlet).unwrap_or_else(|error| {
                 let busy = error.kind() == Kind::RateLimited;
                 let revision = Revision::NEWEST_HANDSHAKE;
                 let status = if busy { 503 } else { revision.status(error.kind()) };
                 faults::with_status(revision, Some(id), &error, status)
             });
+            if let Some(session) = &answer.session {
+                self.report(session, &peer.principal).await;
+            }
+            return answer;
         }
         self.by_handshake(method, arrived).await
     }
@@ -439,78 +435,4 @@ fn under(mut answer: Answer, id: &Id) -> Answer {
         answer.body = Some(format!(r#"{{"jsonrpc":"2.0","id":{},{rest}"#, id.json()));
     }
     answer
-}
-
-/// Stops listening however the stream ends.
-struct Listening(Arc<Conversation>, CancellationToken);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.0.deafen(&self.1);
-    }
-}
-
-/// The event is not one of this session, or what followed it is no longer kept.
-fn lost() -> Answer {
-    let message = "Last-Event-ID names no stream of this session that can be picked up; open one without it.";
-    faults::with_status(Revision::NEWEST_HANDSHAKE, None, &Error::new(Kind::BadRequest, message), 400)
-}
-
-fn not_allowed() -> Answer {
-    let message = "This server opens streams and ends sessions only for sessions of the older revisions.";
-    faults::with_status(Revision::NEWEST, None, &Error::new(Kind::BadRequest, message), 405)
-}
-
-impl Handler for Server {
-    fn handle(&self, delivery: Delivery, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'_, Answer> {
-        Box::pin(self.message(delivery, peer, outlet))
-    }
-
-    fn listen(&self, peer: Peer, outlet: Arc<dyn Outlet>) -> BoxFuture<'_, std::result::Result<(), Answer>> {
-        Box::pin(async move {
-            if peer.headers.session.is_none() || envelope::declared(&peer.headers) {
-                return Err(not_allowed());
-            }
-            let talk = self.conversation(&peer)?;
-            let last = peer.headers.last_event_id.as_deref();
-            let attached = match (last, talk.shelf()) {
-                (Some(last), Some(shelf)) => shelf.resume(last, Arc::clone(&outlet)).ok_or_else(lost)?,
-                (Some(_), None) => return Err(lost()),
-                (None, Some(shelf)) => shelf.stand(Arc::clone(&outlet)).ok_or_else(lost)?,
-                (None, None) => return self.heed(&peer, &talk, outlet).await,
-            };
-            if attached.over {
-                return Ok(());
-            }
-            if attached.standing {
-                return self.heed(&peer, &talk, outlet).await;
-            }
-            tokio::select! {
-                () = peer.gone.cancelled() => {}
-                () = talk.ended.cancelled() => {}
-                () = self.closes() => {}
-            }
-            Ok(())
-        })
-    }
-
-    fn close(&self, peer: Peer) -> BoxFuture<'_, Answer> {
-        Box::pin(async move {
-            if peer.channel == Channel::Stdio {
-                self.conversations.disconnect(peer.connection);
-                return accepted();
-            }
-            match &peer.headers.session {
-                Some(_) if envelope::declared(&peer.headers) => not_allowed(),
-                None => not_allowed(),
-                Some(session) => match self.conversation(&peer) {
-                    Ok(_) => {
-                        self.conversations.end(session, &peer.principal);
-                        Answer { status: 204, ..Answer::default() }
-                    }
-                    Err(answer) => answer,
-                },
-            }
-        })
-    }
 }

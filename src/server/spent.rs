@@ -2,7 +2,7 @@
 //!
 //! Owns [`Spent`]. The idea: a sealed state lets a call that asked go on once, where the call changes something. What was
 //! used is remembered, as a digest under the time at which it ends anyway, in a folder that all processes with the same
-//! sealing key share; of many requests with one state exactly one makes the file.
+//! sealing key share, or in the store that instances share; of many requests with one state exactly one is the first.
 //!
 //! Must not: know what a state says, or remember more than a bound.
 
@@ -11,26 +11,44 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
-use crate::state::StateDir;
+use crate::state::{Once, StateDir};
 
 /// How many are remembered at once; beyond it nothing that changes something goes on after a question.
 const MOST: usize = 10_000;
 
 /// States that were used and would still open.
-pub struct Spent {
-    folder: Arc<StateDir>,
+pub struct Spent(Kept);
+
+enum Kept {
+    Folder(Arc<StateDir>),
+    /// And how long a state lasts, in milliseconds.
+    Shared(Arc<dyn Once>, u64),
 }
 
 impl Spent {
     /// Those of a state directory.
     pub fn open(state: &StateDir) -> Result<Self> {
-        Ok(Self { folder: Arc::new(state.folder("spent")?) })
+        Ok(Self(Kept::Folder(Arc::new(state.folder("spent")?))))
+    }
+
+    /// Those of all instances, each of which lasts for so many seconds.
+    pub fn shared(once: Arc<dyn Once>, seconds: u64) -> Self {
+        Self(Kept::Shared(once, seconds.saturating_mul(1000)))
     }
 
     /// Uses a state that ends at `until` (milliseconds since the epoch); false if it was used before.
     pub(super) async fn spend(&self, state: &str, until: u64, now: u64) -> Result<bool> {
-        let folder = Arc::clone(&self.folder);
-        let name = format!("{until:016x}.{}", Digest::of(state.as_bytes()).hex());
+        let digest = Digest::of(state.as_bytes());
+        let folder = match &self.0 {
+            Kept::Folder(folder) => Arc::clone(folder),
+            Kept::Shared(once, lasts) => {
+                let made = Duration::from_millis(until.saturating_sub(*lasts));
+                return once
+                    .first("state", &digest, Some(made), Duration::from_millis(until.saturating_sub(now)))
+                    .await;
+            }
+        };
+        let name = format!("{until:016x}.{}", digest.hex());
         let work = move || {
             let names = folder.names()?;
             let ends =

@@ -7,6 +7,7 @@
 //!
 //! Must not: know what is in the files, or read the environment; the path is handed in.
 
+mod folder;
 mod once;
 mod seal;
 pub mod shared;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::ownership::{self, Exposure};
 
+pub use folder::{Folder, Held};
 pub use seal::KeyRing;
 pub use shared::{Once, Shared};
 

@@ -25,18 +25,27 @@ const LONGEST: usize = 1 << 20;
 #[derive(Clone)]
 pub struct KeyRing {
     keys: Vec<([u8; ID], XChaCha20Poly1305)>,
+    /// What other keys that instances have in common are derived from: the first key.
+    root: [u8; 32],
 }
 
 impl KeyRing {
     /// A ring of these keys; the first one seals.
     pub fn new(keys: &[[u8; 32]]) -> Result<Self> {
-        if keys.is_empty() {
+        let Some(first) = keys.first() else {
             return Err(Error::new(
                 Kind::BadConfig,
                 "The key ring for sealed state is empty; give it one key.",
             ));
-        }
-        Ok(Self { keys: keys.iter().map(ready).collect() })
+        };
+        Ok(Self { keys: keys.iter().map(ready).collect(), root: *first })
+    }
+
+    /// A key for another purpose: the same wherever the first key is.
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut named = format!("bartizan key for {purpose} ").into_bytes();
+        named.extend_from_slice(&self.root);
+        Digest::of(&named).0
     }
 
     /// A ring of keys as people write them down: 32 bytes, in hexadecimal or base64. The first one seals.
@@ -54,7 +63,7 @@ impl KeyRing {
     /// A ring of one fresh key that nobody else has: what it seals lives as long as this process.
     pub fn ephemeral() -> Self {
         let key: [u8; 32] = rand::random();
-        Self { keys: vec![ready(&key)] }
+        Self { keys: vec![ready(&key)], root: key }
     }
 
     /// Seals `plain`; it opens only with the same `bound`.

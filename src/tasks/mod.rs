@@ -1,7 +1,7 @@
 //! Tasks: calls that outlive their request, durable.
 //!
-//! Owns [`Store`] and its [`Config`]. The idea: each caller has a folder in the state directory and each task a file in
-//! it, written before its id is told to anybody. A process holds a lock for as long as it lives; a task under way
+//! Owns [`Store`] and its [`Config`]. The idea: each caller has a folder in the state directory, or in the store that instances
+//! share, and each task a file in it, written before its id is told to anybody. A process holds a lock for as long as it lives; a task under way
 //! whose process has gone is over, with an unknown outcome, and nobody runs it again. Another process reads what is
 //! there and leaves mail for the one that runs it.
 //!
@@ -29,7 +29,7 @@ pub use record::{Record, State};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
-use crate::state::{Lock, StateDir};
+use crate::state::{Folder, Held, Shared, StateDir};
 use record::{expiry, fresh_id, millis};
 
 /// The `[tasks]` table of the configuration.
@@ -73,14 +73,20 @@ const MOST_MAIL: usize = 64;
 /// Tasks, in a state directory that several processes may share.
 pub struct Store {
     config: Config,
-    files: StateDir,
+    files: Folder,
+    /// The same, where it is a folder of this machine.
+    own: Option<StateDir>,
     process: String,
     clock: SharedClock,
-    _alive: Lock,
+    _alive: Held,
 }
 
 fn alive(process: &str) -> String {
     format!("process-{process}")
+}
+
+fn taken() -> Error {
+    Error::new(Kind::Internal, "This process could not be named among those that run tasks.")
 }
 
 fn failed(cause: serde_json::Error) -> Error {
@@ -90,14 +96,32 @@ fn failed(cause: serde_json::Error) -> Error {
 impl Store {
     /// Opens the tasks of a state directory, and closes those whose process has gone.
     pub fn open(config: &Config, state: &Path, clock: SharedClock) -> Result<Arc<Self>> {
-        let files = StateDir::open(state)?.folder("tasks")?;
+        Self::open_in(config, state, None, clock)
+    }
+
+    /// The same for those in the store that instances share. While that is away, there are none.
+    pub fn open_in(
+        config: &Config,
+        state: &Path,
+        shared: Option<&Arc<Shared>>,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>> {
+        if let Some(shared) = shared {
+            let (files, process) = (shared.lasting("tasks"), format!("{:032x}", rand::random::<u128>()));
+            let alive = files.stay(&alive(&process))?.ok_or_else(taken)?;
+            let store = Self { config: config.clone(), files, own: None, process, clock, _alive: alive };
+            if let Err(error) = store.sweep() {
+                tracing::warn!(reason = error.message(), "the tasks of other instances were not looked at");
+            }
+            return Ok(Arc::new(store));
+        }
+        let own = StateDir::open(state)?.folder("tasks")?;
+        let files = Folder::from(own.clone());
         let process = format!("{:032x}", rand::random::<u128>());
         // under the lock: nobody may find this process's own lock file before it is locked
         let everybody = files.lock("tasks")?;
-        let taken =
-            || Error::new(Kind::Internal, "This process could not be named among those that run tasks.");
-        let lock = files.try_lock(&alive(&process))?.ok_or_else(taken)?;
-        let store = Self { config: config.clone(), files, process, clock, _alive: lock };
+        let lock = files.stay(&alive(&process))?.ok_or_else(taken)?;
+        let store = Self { config: config.clone(), files, own: Some(own), process, clock, _alive: lock };
         store.tidy()?;
         for owner in store.files.names()? {
             store.bury(&store.files.folder(&owner)?)?;
@@ -141,7 +165,7 @@ impl Store {
         let own = tasks(&names).len();
         let mut bytes = reserve;
         for name in &names {
-            let size = std::fs::metadata(folder.file(name)).map_or(0, |facts| facts.len());
+            let size = folder.size(name);
             bytes = bytes.saturating_add(if kind(name) == "open" { size.max(reserve) } else { size });
         }
         if own >= self.config.each || total >= self.config.total || bytes > self.config.bytes_each {
@@ -194,7 +218,7 @@ impl Store {
     /// The task of that id, if it is this owner's and not forgotten. One whose process has gone is closed first.
     pub fn read(&self, owner: &str, id: &str) -> Result<Option<Record>> {
         let Some(expires) = expiry(id) else { return Ok(None) };
-        if expires <= self.now() || !self.files.file(short(owner)).exists() {
+        if expires <= self.now() || !self.files.has(short(owner)) {
             return Ok(None);
         }
         let folder = self.folder(owner)?;
@@ -260,7 +284,7 @@ impl Store {
         self.tidy()
     }
 
-    fn folder(&self, owner: &str) -> Result<StateDir> {
+    fn folder(&self, owner: &str) -> Result<Folder> {
         self.files.folder(short(owner))
     }
 
@@ -289,7 +313,7 @@ impl Store {
     }
 
     /// Closes what was under way in processes that have gone.
-    fn bury(&self, folder: &StateDir) -> Result<()> {
+    fn bury(&self, folder: &Folder) -> Result<()> {
         for name in folder.names()?.iter().filter(|name| kind(name) == "open") {
             let Some(mut record) = read(folder, name)? else { continue };
             if self.lives(&record)? {
@@ -315,7 +339,8 @@ impl Store {
 
     /// Removes the locks of processes that have gone; what they ran is closed by now.
     fn forget_processes(&self) -> Result<()> {
-        let entries = std::fs::read_dir(self.files.path()).map_err(|cause| {
+        let Some(own) = &self.own else { return Ok(()) };
+        let entries = std::fs::read_dir(own.path()).map_err(|cause| {
             Error::new(Kind::Internal, "The tasks in the state directory cannot be listed.")
                 .with_source(cause)
         })?;
@@ -325,7 +350,7 @@ impl Store {
             if let Some(process) = process.filter(|process| *process != self.process)
                 && !self.files.is_locked(&alive(process))?
             {
-                self.files.unlock(&alive(process))?;
+                own.unlock(&alive(process))?;
             }
         }
         Ok(())
@@ -347,13 +372,13 @@ fn tasks(names: &[String]) -> BTreeSet<&str> {
     names.iter().filter(task).filter_map(|name| name.split('.').next()).collect()
 }
 
-fn read(folder: &StateDir, name: &str) -> Result<Option<Record>> {
+fn read(folder: &Folder, name: &str) -> Result<Option<Record>> {
     let Some(bytes) = folder.read(name)? else { return Ok(None) };
     let record: Option<Record> = serde_json::from_slice(&bytes).ok();
     Ok(record.filter(|record| name.starts_with(&record.id)))
 }
 
-fn find(folder: &StateDir, id: &str) -> Result<Option<Record>> {
+fn find(folder: &Folder, id: &str) -> Result<Option<Record>> {
     let (open, done) = (format!("{id}.open"), format!("{id}.done"));
     // it may end between two looks
     for name in [&done, &open, &done] {

@@ -13,7 +13,7 @@ use bartizan::secret::Secret;
 
 use crate::line::principal;
 
-const PASSPHRASE: &str = "correct horse battery";
+pub const PASSPHRASE: &str = "correct horse battery";
 
 struct Office {
     folder: tempfile::TempDir,
@@ -55,17 +55,17 @@ fn open(folder: &Path, clock: &Arc<ManualClock>) -> Arc<Approvals> {
 }
 
 /// What a test changes of the usual wish.
-struct Case {
-    principal: Principal,
-    arguments: Value,
-    policy: &'static str,
-    fingerprint: Digest,
-    upstream: Option<Destination>,
-    state: Option<Seen>,
+pub struct Case {
+    pub principal: Principal,
+    pub arguments: Value,
+    pub policy: &'static str,
+    pub fingerprint: Digest,
+    pub upstream: Option<Destination>,
+    pub state: Option<Seen>,
 }
 
 impl Case {
-    fn usual() -> Self {
+    pub fn usual() -> Self {
         Self {
             principal: principal("key:ci"),
             arguments: json!({"name": "web", "size": 2}),
@@ -86,7 +86,7 @@ impl Case {
         Self { state: Some(state), ..Self::usual() }
     }
 
-    fn wish(&self) -> Wish<'_> {
+    pub fn wish(&self) -> Wish<'_> {
         Wish {
             principal: &self.principal,
             tool: "server_create",
@@ -105,14 +105,14 @@ impl Case {
     }
 }
 
-fn pending(approvals: &Approvals, case: &Case) -> String {
+pub fn pending(approvals: &Approvals, case: &Case) -> String {
     match approvals.settle(&case.wish()).unwrap() {
         Answer::Pending(record) => record.id,
         other => panic!("not pending: {other:?}"),
     }
 }
 
-fn taken(approvals: &Approvals, case: &Case) -> bool {
+pub fn taken(approvals: &Approvals, case: &Case) -> bool {
     match approvals.settle(&case.wish()).unwrap() {
         Answer::Taken(grant) => {
             grant.used().unwrap();

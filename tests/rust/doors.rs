@@ -75,7 +75,7 @@ impl Started {
         self.keys().mint(&Grant { scopes, ..Grant::named(format!("of-{}", rand_name())) }).unwrap()
     }
 
-    async fn ask(&self, key: &str, method: &str, params: Value) -> (u16, Value) {
+    pub async fn ask(&self, key: &str, method: &str, params: Value) -> (u16, Value) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (status, text) = soon(exchange(
             stream,

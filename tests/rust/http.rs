@@ -532,7 +532,7 @@ async fn refused_logins_count_for_every_process_until_one_succeeds_or_the_file_i
         let made = ClientCredentials::new("widgets", endpoint, id, secret, &upstream.egress(), clock.clone())
             .unwrap();
         let settings = Settings::new("widgets", upstream.base(), &upstream.egress());
-        let signing = Arc::new(made.counting_in(Some(state)));
+        let signing = Arc::new(made.counting_in(Some(state.into())));
         let client = Client::new(settings, signing, Redactor::new(&keyed).unwrap(), clock.clone()).unwrap();
         client.send(get(upstream.url("/x"))).await.map(|response| response.status)
     };

@@ -134,6 +134,7 @@ impl Ground {
             instructions: Some("Be kind.".into()),
             keys: KeyRing::new(&[[7; 32]]).unwrap(),
             spent: Spent::open(&StateDir::open(&state).unwrap()).unwrap(),
+            roll: None,
             tasks,
             clock: clock.clone(),
             config: self.server.clone(),

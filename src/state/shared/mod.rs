@@ -26,28 +26,36 @@
 //! Must not: keep anything in the clear, or let a call wait longer than the settings say.
 
 mod config;
+mod directory;
 #[cfg(not(feature = "redis"))]
 #[path = "none.rs"]
 mod link;
 #[cfg(feature = "redis")]
 #[path = "redis.rs"]
 mod link;
+mod notes;
 mod once;
+#[cfg(feature = "redis")]
+mod speech;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::Config;
+pub use directory::{Directory, Turn};
+pub(crate) use notes::Guard;
 pub use once::Once;
 
-use super::StateDir;
 use super::seal::KeyRing;
+use super::{Folder, StateDir};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
 use crate::secret::Secret;
 use link::Link;
 
+/// Where it is counted, and called out, that something has changed.
+const NEWS: &str = "news";
 /// When to come back to a store that is away.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -65,6 +73,8 @@ pub(crate) struct Script {
 pub(crate) enum Place {
     /// What must not come back once it may have been lost.
     Memory,
+    /// What may.
+    Beside,
 }
 
 /// What a script answers.
@@ -84,6 +94,14 @@ impl Reply {
         match self {
             Self::Number(number) => Some(*number),
             Self::Nil | Self::Bytes(_) => None,
+        }
+    }
+
+    /// The text, where it is one.
+    pub(crate) fn text(self) -> Option<String> {
+        match self {
+            Self::Bytes(bytes) => String::from_utf8(bytes).ok(),
+            Self::Nil | Self::Number(_) => None,
         }
     }
 }
@@ -149,13 +167,31 @@ impl Shared {
         let link = Link::start(config.settings()?, password, state, clock.clone())?;
         let shared = Arc::new(Self { link, keys, clock });
         shared.link.tried().await;
-        match shared.problem() {
+        shared.usable()
+    }
+
+    /// The same for a thread without a runtime.
+    pub fn open_now(
+        config: &Config,
+        password: Option<Secret>,
+        keys: KeyRing,
+        state: StateDir,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>> {
+        let link = Link::start(config.settings()?, password, state, clock.clone())?;
+        let shared = Arc::new(Self { link, keys, clock });
+        shared.tried_now();
+        shared.usable()
+    }
+
+    fn usable(self: Arc<Self>) -> Result<Arc<Self>> {
+        match self.problem() {
             Some(problem) if problem.is_lasting() => Err(Error::new(Kind::BadConfig, problem.sentence())),
             Some(problem) => {
                 tracing::warn!(reason = problem.sentence(), "calls that need the store are refused");
-                Ok(shared)
+                Ok(self)
             }
-            None => Ok(shared),
+            None => Ok(self),
         }
     }
 
@@ -181,14 +217,27 @@ impl Shared {
         name
     }
 
+    /// A folder whose files are gone once they may have been lost.
+    pub fn folder(self: &Arc<Self>, name: &str) -> Folder {
+        Folder::Shared(Directory::new(self, Place::Memory, name))
+    }
+
+    /// A folder of which nothing is worse for being old.
+    pub fn lasting(self: &Arc<Self>, name: &str) -> Folder {
+        Folder::Shared(Directory::new(self, Place::Beside, name))
+    }
+
+    /// A key that all instances derive alike.
+    pub(crate) fn key(&self, purpose: &str) -> [u8; 32] {
+        self.keys.derive(purpose)
+    }
+
     /// Seals what the store keeps under that name.
-    #[allow(dead_code)]
     pub(crate) fn seal(&self, plain: &[u8], name: &str) -> Result<Vec<u8>> {
         self.keys.wrap(plain, format!("store {name}").as_bytes())
     }
 
     /// Opens what the store keeps under that name; what was changed or moved there is nothing.
-    #[allow(dead_code)]
     pub(crate) fn unseal(&self, bytes: &[u8], name: &str) -> Option<Vec<u8>> {
         self.keys.unwrap(bytes, format!("store {name}").as_bytes())
     }
@@ -202,6 +251,30 @@ impl Shared {
         arguments: Vec<Vec<u8>>,
     ) -> Result<Vec<Reply>> {
         self.link.run(script, place, names, arguments).await.map_err(away)
+    }
+
+    /// The same for a thread that may wait.
+    pub(crate) fn run_now(
+        &self,
+        script: &'static Script,
+        place: Place,
+        names: &[&str],
+        arguments: Vec<Vec<u8>>,
+    ) -> Result<Vec<Reply>> {
+        self.link.run_now(script, place, names, arguments).map_err(away)
+    }
+
+    /// The same for a thread without a runtime, until the first attempt to reach the store has ended.
+    fn tried_now(&self) {
+        let end = self.clock.monotonic() + Duration::from_secs(60);
+        while self.problem() == Some(Problem::Untried) && self.clock.monotonic() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Hears of everything that may have changed in the store: after a while away, and when somebody called it out.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.link.changes()
     }
 }
 

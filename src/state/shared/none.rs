@@ -42,4 +42,34 @@ impl Link {
     ) -> Result<Vec<Reply>, Problem> {
         match *self {}
     }
+
+    pub(super) fn run_now(
+        &self,
+        _: &'static Script,
+        _: Place,
+        _: &[&str],
+        _: Vec<Vec<u8>>,
+    ) -> Result<Vec<Reply>, Problem> {
+        match *self {}
+    }
+
+    pub(super) fn tell(&self, _: &'static Script, _: Place, _: &[&str], _: Vec<Vec<u8>>) {
+        match *self {}
+    }
+
+    pub(super) fn stay(&self, _: Place, _: &str, _: &str) {
+        match *self {}
+    }
+
+    pub(super) fn leave(&self, _: &str) {
+        match *self {}
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        match *self {}
+    }
+
+    pub(super) fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        match *self {}
+    }
 }

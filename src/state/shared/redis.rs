@@ -1,15 +1,16 @@
 //! The way to a Redis server.
 //!
-//! Owns [`Link`] and the only use of the redis library. The idea: a thread of its own holds one connection on which all
+//! Owns [`Link`]; how it speaks is in `speech.rs`, and nothing else uses the redis library. The idea: a thread of its own holds one connection on which all
 //! calls are under way at once, and looks after it a few times a second: a connection that fails or a call that is not
 //! answered in time takes the store away at once, so that nobody else waits for it, and it is asked again until it is
 //! back. Each look compares the run of the server, its eviction policy and the mark (see `mod.rs`).
 //!
-//! Must not: use a server that evicts or that is not the one the mark speaks of, or try a script twice.
+//! Must not: use a server that evicts or that is not the one the mark speaks of, or run a script twice.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Settings;
+use super::speech::{MARK, PRELUDE, client, replies, said};
 use super::{Place, Problem, Reply, Script};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
@@ -28,33 +30,15 @@ use crate::json::Digest;
 use crate::secret::Secret;
 use crate::state::StateDir;
 
+/// How long a new memory is waited for at a time.
+const MOMENT: Duration = Duration::from_millis(3);
 /// How often the store is looked at.
 const LOOK: Duration = Duration::from_millis(300);
 /// How long it is left alone after a failed attempt, at first and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What each script begins with: nothing is done in a memory that is not the one its instance knows.
-const PRELUDE: &str = "local mark = redis.call('HMGET', KEYS[1], 'id', 'since')\n\
-                       if mark[1] ~= ARGV[1] then return {'!'} end\n\
-                       local since = mark[2]\n";
-
-/// Sets the mark, or agrees with the one that is there. A memory that somebody knew and that is not there any more, or
-/// that is held by a server that was started again, is a new one that has forgotten.
-const MARK: &str = r"
-local id, run, since = unpack(redis.call('HMGET', KEYS[1], 'id', 'run', 'since'))
-local known, now = ARGV[1], ARGV[4]
-if not id then
-  id, since = ARGV[3], known ~= '' and now or ''
-elseif run ~= ARGV[2] then
-  id, since = ARGV[3], now
-elseif known ~= '' and known ~= id and since == '' then
-  since = now
-else
-  return {id}
-end
-redis.call('HSET', KEYS[1], 'id', id, 'run', ARGV[2], 'since', since)
-return {id}";
+/// How long a name is heard of that was said once.
+const STAYS: Duration = Duration::from_secs(15);
 
 /// Where things stand.
 enum Standing {
@@ -81,6 +65,12 @@ struct Inner {
     nudge: Notify,
     tried: watch::Sender<bool>,
     warned: AtomicBool,
+    /// Names that are said again for as long as their holders live.
+    stays: Mutex<Vec<(String, String)>>,
+    /// Counts what may have changed.
+    changed: watch::Sender<u64>,
+    /// When the store was last found to be there again (monotonic, in milliseconds).
+    since: AtomicU64,
 }
 
 /// The way to the store.
@@ -115,6 +105,9 @@ impl Link {
             nudge: Notify::new(),
             tried: watch::Sender::new(false),
             warned: AtomicBool::new(false),
+            stays: Mutex::default(),
+            changed: watch::Sender::new(0),
+            since: AtomicU64::new(0),
         });
         let failed = |cause: std::io::Error| {
             Error::new(Kind::Internal, "The operating system gave no thread for the shared store.")
@@ -155,13 +148,68 @@ impl Link {
         names: &[&str],
         arguments: Vec<Vec<u8>>,
     ) -> Result<Vec<Reply>, Problem> {
-        let live = self.inner.live()?;
-        let keys: Vec<String> = names.iter().map(|name| self.inner.key(place, &live.memory, name)).collect();
-        let inner = Arc::clone(&self.inner);
+        self.inner.live()?;
+        let (inner, names) = (Arc::clone(&self.inner), owned(names));
         // on the link's own thread: what is under way there does not end with whoever asked
-        let work = self.handle.spawn(async move { inner.invoke(&live, script, &keys, &arguments).await });
+        let work = self.handle.spawn(async move { inner.ask(script, place, &names, &arguments).await });
         work.await.unwrap_or(Err(Problem::Unreachable))
     }
+
+    pub(super) fn run_now(
+        &self,
+        script: &'static Script,
+        place: Place,
+        names: &[&str],
+        arguments: Vec<Vec<u8>>,
+    ) -> Result<Vec<Reply>, Problem> {
+        self.inner.live()?;
+        let (inner, names, (answer, answered)) = (Arc::clone(&self.inner), owned(names), sync_channel(1));
+        self.handle.spawn(async move {
+            let _ = answer.send(inner.ask(script, place, &names, &arguments).await);
+        });
+        answered.recv_timeout(self.inner.settings.timeout * 4).unwrap_or(Err(Problem::Unreachable))
+    }
+
+    /// Runs a script and waits for nothing.
+    pub(super) fn tell(
+        &self,
+        script: &'static Script,
+        place: Place,
+        names: &[&str],
+        arguments: Vec<Vec<u8>>,
+    ) {
+        let (inner, names) = (Arc::clone(&self.inner), owned(names));
+        self.handle.spawn(async move { inner.ask(script, place, &names, &arguments).await });
+    }
+
+    /// Says a name (which does not lie in the memory) again and again until it leaves.
+    pub(super) fn stay(&self, place: Place, name: &str, token: &str) {
+        let key = self.inner.key(place, "", name);
+        lock(&self.inner.stays).push((key, token.to_owned()));
+        self.inner.nudge.notify_one();
+    }
+
+    pub(super) fn leave(&self, name: &str) {
+        lock(&self.inner.stays).retain(|(key, _)| !key.ends_with(name));
+    }
+
+    /// Whether others may not have had the time to say their names again.
+    pub(super) fn is_fresh(&self) -> bool {
+        let since = Duration::from_millis(self.inner.since.load(Ordering::Relaxed));
+        self.inner.clock.monotonic() < since + STAYS
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inner {
@@ -177,11 +225,17 @@ impl Inner {
         let prefix = &self.settings.prefix;
         match place {
             Place::Memory => format!("{{{prefix}}}:{memory}:{name}"),
+            Place::Beside => format!("{{{prefix}}}:{name}"),
         }
     }
 
     fn mark(&self) -> String {
         format!("{{{}}}:mark", self.settings.prefix)
+    }
+
+    /// Where it is counted, and called out, that something has changed.
+    fn news(&self) -> String {
+        self.key(Place::Beside, "", super::NEWS)
     }
 
     /// Where the name of the memory is remembered: one file for each store.
@@ -192,22 +246,47 @@ impl Inner {
     }
 
     fn script(&self, script: &'static Script) -> Arc<redis::Script> {
-        let mut scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scripts = lock(&self.scripts);
         let made = || Arc::new(redis::Script::new(&format!("{PRELUDE}{}", script.text)));
         Arc::clone(scripts.entry(script.name).or_insert_with(made))
+    }
+
+    /// Runs a script; once more in the new memory where the old one was gone, because then nothing was done.
+    async fn ask(
+        &self,
+        script: &'static Script,
+        place: Place,
+        names: &[String],
+        arguments: &[Vec<u8>],
+    ) -> Result<Vec<Reply>, Problem> {
+        let live = self.live()?;
+        match self.invoke(&live, script, (place, names), arguments).await {
+            Err(Problem::Forgot) => {}
+            done => return done,
+        }
+        let again = async {
+            loop {
+                match self.live() {
+                    Ok(now) if now.generation != live.generation => return now,
+                    _ => tokio::time::sleep(MOMENT).await,
+                }
+            }
+        };
+        let live = tokio::time::timeout(self.settings.timeout, again).await.map_err(|_| Problem::Forgot)?;
+        self.invoke(&live, script, (place, names), arguments).await
     }
 
     async fn invoke(
         &self,
         live: &Live,
         script: &'static Script,
-        keys: &[String],
+        (place, names): (Place, &[String]),
         arguments: &[Vec<u8>],
     ) -> Result<Vec<Reply>, Problem> {
         let ready = self.script(script);
         let mut invocation = ready.key(self.mark());
-        for key in keys {
-            invocation.key(key);
+        for name in names {
+            invocation.key(self.key(place, &live.memory, name));
         }
         invocation.arg(&live.memory);
         for argument in arguments {
@@ -298,25 +377,34 @@ impl Inner {
         Ok(memory)
     }
 
-    /// Whether the server is still the one, and keeps what it is told.
-    async fn look(&self, live: &Live, run: &str) -> Result<(), Problem> {
+    /// Whether the server is still the one, and keeps what it is told; what has changed, as a number.
+    async fn look(&self, live: &Live, run: &str) -> Result<u64, Problem> {
         let mut connection = live.connection.clone();
         let now = self.run_of(&mut connection).await?;
-        let mut asked = redis::cmd("HGET");
-        asked.arg(self.mark()).arg("id");
-        let memory: Option<String> =
-            asked.query_async(&mut connection).await.map_err(|error| self.judge("look", &error))?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGET").arg(self.mark()).arg("id").cmd("GET").arg(self.news());
+        for (key, token) in lock(&self.stays).iter() {
+            pipeline.cmd("SET").arg(key).arg(token).arg("PX").arg(STAYS.as_secs() * 1000).ignore();
+        }
+        let (memory, news): (Option<String>, Option<u64>) =
+            pipeline.query_async(&mut connection).await.map_err(|error| self.judge("look", &error))?;
         let same = now == run && memory.as_deref() == Some(live.memory.as_str());
-        if same { Ok(()) } else { Err(Problem::Forgot) }
+        if same { Ok(news.unwrap_or_default()) } else { Err(Problem::Forgot) }
     }
 
     /// Holds a connection for as long as it can be used.
     async fn hold(&self, live: Arc<Live>) -> Problem {
         let mut connection = live.connection.clone();
         let Ok(run) = self.run_of(&mut connection).await else { return Problem::Unreachable };
+        let mut known = None;
         loop {
-            if let Err(problem) = self.look(&live, &run).await {
-                return problem;
+            match self.look(&live, &run).await {
+                Err(problem) => return problem,
+                Ok(news) if known != Some(news) => {
+                    known = Some(news);
+                    self.changed.send_modify(|count| *count += 1);
+                }
+                Ok(_) => {}
             }
             let _ = tokio::time::timeout(LOOK, self.nudge.notified()).await;
             match &**self.standing.load() {
@@ -336,6 +424,8 @@ async fn keep(inner: &Inner) {
         let problem = match inner.connect().await {
             Ok(live) => {
                 let live = Arc::new(live);
+                let now = u64::try_from(inner.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+                inner.since.store(now, Ordering::Relaxed);
                 inner.standing.store(Arc::new(Standing::Up(Arc::clone(&live))));
                 inner.tried.send_replace(true);
                 inner.warned.store(false, Ordering::Relaxed);
@@ -362,7 +452,7 @@ async fn keep(inner: &Inner) {
 
 /// Hears what other instances call out, so that looking need not wait for its turn.
 async fn listen(inner: &Inner) {
-    let channel = format!("{{{}}}:news", inner.settings.prefix);
+    let channel = inner.news();
     loop {
         let longest = inner.settings.connect_timeout + inner.settings.timeout;
         if let Ok(Ok(mut heard)) = tokio::time::timeout(longest, inner.client.get_async_pubsub()).await
@@ -375,54 +465,4 @@ async fn listen(inner: &Inner) {
         }
         tokio::time::sleep(LONGEST_PAUSE).await;
     }
-}
-
-/// A line of INFO.
-fn said<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-}
-
-/// What a script answered; none if it found another memory.
-fn replies(value: Value) -> Option<Vec<Reply>> {
-    let Value::Array(all) = value else { return Some(Vec::new()) };
-    if let [Value::BulkString(one)] = all.as_slice()
-        && one == b"!"
-    {
-        return None;
-    }
-    let reply = |one: Value| match one {
-        Value::Int(number) => Reply::Number(number),
-        Value::BulkString(bytes) => Reply::Bytes(bytes),
-        Value::SimpleString(text) => Reply::Bytes(text.into_bytes()),
-        _ => Reply::Nil,
-    };
-    Some(all.into_iter().map(reply).collect())
-}
-
-fn client(settings: &Settings, password: Option<&Secret>) -> Result<Client> {
-    let wrong = |cause: RedisError| {
-        Error::new(Kind::BadConfig, "[store] cannot be used as it is; check `url` and `ca_file`.")
-            .with_source(cause)
-    };
-    let (host, port) = (settings.host.clone(), settings.port);
-    let address = if settings.encrypted {
-        redis::ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-    } else {
-        redis::ConnectionAddr::Tcp(host, port)
-    };
-    let mut who = redis::RedisConnectionInfo::default().set_db(settings.database);
-    if let Some(user) = &settings.user {
-        who = who.set_username(user);
-    }
-    if let Some(password) = password {
-        who = who.set_password(password.expose());
-    }
-    let info =
-        redis::IntoConnectionInfo::into_connection_info(address).map_err(wrong)?.set_redis_settings(who);
-    if settings.encrypted {
-        let authorities =
-            redis::TlsCertificates { client_tls: None, root_cert: settings.authorities.clone() };
-        return Client::build_with_tls(info, authorities).map_err(wrong);
-    }
-    Client::open(info).map_err(wrong)
 }

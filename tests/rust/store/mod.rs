@@ -1,6 +1,10 @@
 //! What several instances share, with a real Redis server.
 
+mod instances;
 mod limits;
 mod once;
+mod records;
 mod server;
+mod sessions;
+mod tokens;
 mod way;

@@ -99,6 +99,13 @@ impl Server {
         String::from_utf8_lossy(&answer.stdout).into_owned() + &String::from_utf8_lossy(&answer.stderr)
     }
 
+    /// Everything that was ever written, where it keeps a log of that (`--appendonly yes`).
+    pub fn written(&self) -> String {
+        let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).unwrap();
+        let bytes: Vec<u8> = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     pub fn config(&self) -> Config {
         Config { url: self.url(), ..Config::default() }
     }
