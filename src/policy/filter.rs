@@ -42,6 +42,9 @@ pub struct Filter {
     pub search_above: usize,
     /// Tools that are listed beside the three of the search.
     pub search_beside: BTreeSet<String>,
+    /// List also what a caller's token does not reach yet and could be asked for. Without it, lists hold what can be
+    /// called now; a call is answered with the scopes it needs either way.
+    pub beyond_scopes: bool,
 }
 
 impl Default for Filter {
@@ -54,6 +57,7 @@ impl Default for Filter {
             search: Search::Auto,
             search_above: 128 << 10,
             search_beside: BTreeSet::new(),
+            beyond_scopes: false,
         }
     }
 }

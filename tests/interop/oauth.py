@@ -1,4 +1,4 @@
-"""Let a real authorization server, people and machines meet a server that accepts its tokens, and print what came of it.
+"""Let a real authorization server, a person and machines meet a server that accepts its tokens, and print the checks.
 
 usage: oauth.py
 
@@ -36,6 +36,7 @@ CONFIG = """\
 state_dir = "state"
 policy = "admin"
 diagnostics = true
+offer = {{ beyond_scopes = true }}
 tools = ["tools.py"]
 
 [http]
@@ -185,9 +186,9 @@ def main() -> int:
         with running(authorize, scratch / "authority-2.log", "ready", env=environment):
             time.sleep(1.1)  # keys_refresh_seconds above
             checks.client(machines, {**asked, "only": "plain"}, environment)
-            opens = refused(asked["resource"], old[0]["token"] if old else "")
-            why = "" if opens else "it still opens the door"
-            checks.note({"check": "a token of a key that was replaced", "result": "pass" if opens else "FAIL", "why": why})
+            gone = refused(asked["resource"], old[0]["token"] if old else "")
+            result, why = ("pass", "") if gone else ("FAIL", "it still opens the door")
+            checks.note({"check": "refused: a token of a key that was replaced", "result": result, "why": why})
             other = {"authority": issuer, "resource": f"http://127.0.0.1:{second}/mcp"}
             folder_of = site(scratch, "asked", second, authority, INTROSPECTION.format(authority=authority))
             with running(serve, scratch / "asked.log", f"127.0.0.1:{second}", cwd=folder_of, env=environment):

@@ -191,7 +191,7 @@ async fn a_call_that_needs_more_scopes_is_answered_with_all_of_them_before_it_ru
     let reader = site.token("mcp:read");
     let credential = format!("Authorization: Bearer {reader}\r\n");
     let list = site.ask(&credential, "tools/list", None, json!({})).await;
-    assert!(list.contains("add_widget"), "what could be asked for is shown: {list}");
+    assert!(list.contains("list_widgets") && !list.contains("add_widget"), "what the token reaches: {list}");
     let (add, delete, list) = ("add_widget", "delete_widget", "list_widgets");
 
     let refused = site.call(&reader, add, json!({"body": {"name": "x"}})).await;
@@ -223,6 +223,17 @@ async fn a_call_that_needs_more_scopes_is_answered_with_all_of_them_before_it_ru
     let refused =
         audited.lines().filter(|line| line.contains("\"Forbidden\"") && line.contains("oauth:test:anna"));
     assert!(refused.count() >= 2, "{audited}");
+}
+
+#[tokio::test]
+async fn what_could_be_asked_for_is_listed_where_that_was_said() {
+    let site = site("[offer]\nbeyond_scopes = true\nwithout = ['delete_widget']").await;
+    let credential = format!("Authorization: Bearer {}\r\n", site.token("mcp:read"));
+    let list = site.ask(&credential, "tools/list", None, json!({})).await;
+    assert!(
+        list.contains("add_widget") && !list.contains("delete_widget"),
+        "and nothing that no scope would bring: {list}"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 // A real authorization server on loopback: `node authority.mjs PORT`.
 //
-// Owns an issuer with fresh keys at each start, clients that register themselves, and two that are machines. Whoever is
+// Owns an issuer with fresh keys at each start, a client that people use, and machines. Whoever is
 // sent here to sign in is anna, and agrees. Must not: know what its tokens open.
 
 import http from "node:http";
@@ -19,17 +19,26 @@ const machine = (client_id) => ({
   token_endpoint_auth_method: "client_secret_basic",
 });
 
+const person = {
+  client_id: "person",
+  application_type: "native",
+  redirect_uris: ["http://127.0.0.1:9/callback"],
+  grant_types: ["authorization_code", "refresh_token"],
+  response_types: ["code"],
+  token_endpoint_auth_method: "none",
+};
+
 const provider = new Provider(`http://127.0.0.1:${port}`, {
-  clients: [machine("robot"), machine("opaque"), machine("asker")],
+  clients: [machine("robot"), machine("opaque"), machine("asker"), person],
   jwks: { keys: [{ ...(await exportJWK(privateKey)), kid, alg: "ES256", use: "sig" }] },
   scopes: ["openid", "offline_access", "mcp:read", "mcp:write"],
+  clientDefaults: { id_token_signed_response_alg: "ES256" },
   cookies: { keys: ["of the tests"] },
   clientAuthMethods: ["client_secret_basic", "client_secret_post", "none"],
   findAccount: (_context, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
   features: {
     devInteractions: { enabled: false },
-    registration: { enabled: true },
     clientCredentials: { enabled: true },
     dPoP: { enabled: true },
     revocation: { enabled: true },
@@ -49,11 +58,12 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
 });
 
 async function agree(request, response) {
-  const { uid, prompt, params, session } = await provider.interactionDetails(request, response);
+  const { prompt, params, session, grantId } = await provider.interactionDetails(request, response);
   if (prompt.name === "login") {
     return provider.interactionFinished(request, response, { login: { accountId: "anna" } });
   }
-  const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  const before = grantId && (await provider.Grant.find(grantId));
+  const grant = before || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
   const { missingOIDCScope, missingResourceScopes } = prompt.details;
   if (missingOIDCScope) grant.addOIDCScope(missingOIDCScope.join(" "));
   for (const [resource, scopes] of Object.entries(missingResourceScopes ?? {})) {

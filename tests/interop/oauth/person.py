@@ -30,9 +30,11 @@ class Memory:
     """Where the SDK keeps what it was given."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin without a token."""
         self.tokens: OAuthToken | None = None
-        self.client: OAuthClientInformationFull | None = None
+        # an operator registered the program beforehand
+        known = {"client_id": "person", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"}
+        self.client: OAuthClientInformationFull | None = OAuthClientInformationFull.model_validate(known)
 
     async def get_tokens(self) -> OAuthToken | None:
         """Return the tokens."""
@@ -78,10 +80,13 @@ class Browser:
     async def come_back(self) -> AuthorizationCodeResult:
         """Return what the authorization server said."""
         said = {name: values[0] for name, values in parse_qs(urlsplit(self.back).query).items()}
+        if "code" not in said:
+            message = f"the authorization server said no: {said}"
+            raise RuntimeError(message)
         return AuthorizationCodeResult(code=said["code"], state=said.get("state"), iss=said.get("iss"))
 
 
-def check(name: str, holds: bool, why: object = "") -> None:
+def check(name: str, holds: object, why: object = "") -> None:
     """Print what came of a check."""
     said = {"check": name, "result": "pass" if holds else "FAIL", "why": "" if holds else str(why)}
     print(json.dumps(said), flush=True)  # noqa: T201
@@ -120,7 +125,8 @@ async def main(resource: str) -> None:
         check("it sees what it could ask for", "touch" in names, names)
         done = await session.call_tool("touch", {})
         check("it writes", not done.is_error and "touched" in str(done.content), done)
-        check("after it asked for more, once", len(browser.asked) == 2 and "mcp:write" in browser.asked[1], browser.asked)
+        more = browser.asked[1:]
+        check("after it asked for more, once", len(more) == 1 and "mcp:write" in more[0], browser.asked)
 
 
 asyncio.run(main(json.loads(sys.argv[1])["resource"]))
