@@ -364,7 +364,7 @@ impl Fetcher {
             Err(error) => return Attempt::Missing(Failed::of(error)),
         };
         self.lock().sent = sent;
-        let refused = self.lock().rejected.clone();
+        let refused = self.lock().rejected;
         let time = (&self.clock, MARGIN, self.timeout);
         let asking = match sharing::begin(self.logins.as_deref(), &parts, &secret, refused, time).await {
             Ok(Begun::Token(token, lasts)) => {

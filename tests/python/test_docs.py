@@ -232,6 +232,7 @@ def test_every_setting_is_documented() -> None:
         "oauth": "identity/oauth/config.rs",
         "egress": "http/settings.rs",
         "server": "server/config.rs",
+        "store": "state/shared/config.rs",
         "log": "telemetry/logs.rs",
     }
     page = next(block.code for block in blocks(ROOT / "docs" / "configuration.md") if block.language == "toml")

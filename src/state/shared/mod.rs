@@ -164,7 +164,7 @@ impl Shared {
         state: StateDir,
         clock: SharedClock,
     ) -> Result<Arc<Self>> {
-        let link = Link::start(config.settings()?, password, state, clock.clone())?;
+        let link = Link::start(config.settings()?, password.as_ref(), state, clock.clone())?;
         let shared = Arc::new(Self { link, keys, clock });
         shared.link.tried().await;
         shared.usable()
@@ -178,7 +178,7 @@ impl Shared {
         state: StateDir,
         clock: SharedClock,
     ) -> Result<Arc<Self>> {
-        let link = Link::start(config.settings()?, password, state, clock.clone())?;
+        let link = Link::start(config.settings()?, password.as_ref(), state, clock.clone())?;
         let shared = Arc::new(Self { link, keys, clock });
         shared.tried_now();
         shared.usable()

@@ -16,7 +16,7 @@ use crate::state::StateDir;
 pub(super) enum Link {}
 
 impl Link {
-    pub(super) fn start(_: Settings, _: Option<Secret>, _: StateDir, _: SharedClock) -> Result<Self> {
+    pub(super) fn start(_: Settings, _: Option<&Secret>, _: StateDir, _: SharedClock) -> Result<Self> {
         Err(Error::new(
             Kind::BadConfig,
             "[store] needs a build with the feature `redis`; this one was made without it.",

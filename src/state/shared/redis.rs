@@ -89,11 +89,11 @@ impl Drop for Link {
 impl Link {
     pub(super) fn start(
         settings: Settings,
-        password: Option<Secret>,
+        password: Option<&Secret>,
         state: StateDir,
         clock: SharedClock,
     ) -> Result<Self> {
-        let client = client(&settings, password.as_ref())?;
+        let client = client(&settings, password)?;
         let inner = Arc::new(Inner {
             client,
             settings,
