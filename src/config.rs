@@ -72,6 +72,8 @@ pub struct Config {
     pub alerts: crate::alerts::Config,
     /// Tokens of upstreams over a restart.
     pub tokens: crate::vault::TokensConfig,
+    /// Traces and metrics.
+    pub telemetry: crate::telemetry::Config,
     /// Logs on standard error.
     pub log: crate::telemetry::logs::Config,
 }

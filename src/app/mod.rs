@@ -12,6 +12,7 @@ mod door;
 mod halt;
 mod herald;
 mod keeping;
+mod observe;
 mod reload;
 mod sources;
 mod store;
@@ -106,6 +107,7 @@ pub struct App {
     redactor: Redactor,
     audit: Arc<Audit>,
     witnesses: witness::Witnesses,
+    observing: observe::Observing,
     first_line: Arc<Line>,
     catalog: Arc<Catalog>,
     server: Arc<Server>,
@@ -131,12 +133,14 @@ impl App {
         let redactor = Redactor::new(&config.redaction)?;
         let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
         extra.sinks.into_iter().for_each(|sink| audit.copy_to(sink));
-        let witnesses = witness::Witnesses::open(&config, &audit, &redactor, &clock)?;
         let upstreams: Arc<dyn crate::http::Watch> = Arc::new(upstreams::Upstreams(audit.clone()));
         config.egress.traffic.watched_by(&upstreams);
         // its own rules, so that a reload leaves calls that run with those they began under
         let own = redactor.renewed(&config.redaction)?;
         let secrets = keeping::keeper(&config, &own, &clock, (&audit, &state))?;
+        let means = witness::means(&config, &redactor, &clock, &secrets);
+        let witnesses = witness::Witnesses::open(&config, &audit, &means)?;
+        let observing = observe::Observing::open(&config, &means).await?;
         let keys = store::sealing(&config, &state, |named| secrets.resolve(named))?;
         let shared = store::shared(&config, &keys, &secrets, &state, &clock).await?;
         let approvals = Approvals::open_in(&config.approvals, state.path(), shared.as_ref(), clock.clone())?;
@@ -179,7 +183,7 @@ impl App {
             profile: config.profile.name(),
             config: config.calls.clone(),
         });
-        let line = Arc::new(line.frozen_by(freeze.clone()));
+        let line = Arc::new(line.frozen_by(freeze.clone()).observed_by(observing.observer.clone()));
         let named = extra.introduction.unwrap_or_else(|| config.introduction.clone());
         let server = Server::new(ServerParts {
             line: line.clone(),
@@ -208,6 +212,7 @@ impl App {
             redactor,
             audit,
             witnesses,
+            observing,
             first_line: line,
             catalog,
             server,
@@ -220,6 +225,7 @@ impl App {
             reloading: tokio::sync::Mutex::new(former),
             _upstreams: upstreams,
         });
+        app.observing.look_at(&app);
         app.note_relaxations(&app.config()).await?;
         halt::follow(&app);
         Ok(app)
@@ -361,6 +367,7 @@ impl App {
         self.audit.close();
         self.audit.end_copies(LAST_COPIES).await;
         self.witnesses.end(LAST_COPIES).await;
+        self.observing.end(LAST_COPIES).await;
         Ok(())
     }
 

@@ -37,6 +37,7 @@ const FIXED: &[&str] = &[
     "approvals",
     "audit",
     "alerts",
+    "telemetry",
     "http",
     "oauth",
     "tasks",

@@ -17,6 +17,13 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::redaction::Redactor;
 use crate::relay::{Anchor, Means};
+use crate::vault::Keeper;
+
+/// What whoever tells somebody outside is made with.
+pub(super) fn means(config: &Config, redactor: &Redactor, clock: &SharedClock, secrets: &Keeper) -> Means {
+    let (redactor, clock) = (redactor.clone(), clock.clone());
+    Means { egress: config.egress.clone(), redactor, clock, secrets: secrets.clone() }
+}
 
 /// Those of this process.
 #[derive(Default)]
@@ -28,24 +35,17 @@ pub(super) struct Witnesses {
 
 impl Witnesses {
     /// Opens what the configuration names.
-    pub(super) fn open(
-        config: &Config,
-        audit: &Arc<Audit>,
-        redactor: &Redactor,
-        clock: &SharedClock,
-    ) -> Result<Self> {
-        let means =
-            || Means { egress: config.egress.clone(), redactor: redactor.clone(), clock: clock.clone() };
+    pub(super) fn open(config: &Config, audit: &Arc<Audit>, means: &Means) -> Result<Self> {
         let mut all = Self::default();
         if config.alerts.is_on() {
-            let watcher = Watcher::open(&config.alerts, means(), audit.path())?;
+            let watcher = Watcher::open(&config.alerts, means.clone(), audit.path())?;
             watcher.notes_in(audit);
             audit.copy_to(watcher.clone());
             all.watcher = Some(watcher);
         }
         let settings = &config.audit.anchor;
         if !settings.to.is_empty() {
-            let anchor = Anchor::open(settings, means())?;
+            let anchor = Anchor::open(settings, means.clone())?;
             audit.copy_to(anchor.clone());
             let every = Duration::from_secs(u64::from(settings.seconds.max(1)));
             let keeping = tokio::spawn(anchor.clone().keep(Arc::downgrade(audit), every));

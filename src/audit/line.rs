@@ -116,7 +116,7 @@ pub(super) fn intent(
         .foreign("client_version_claimed", record.client_version, redactor)
         .foreign("profile", record.profile, redactor)
         .foreign("request", record.request, redactor);
-    if let Some(trace) = record.trace {
+    if let Some(trace) = &record.trace {
         line.foreign("trace", trace, redactor);
     }
     if record.practice {

@@ -27,8 +27,8 @@ mod segments;
 mod verify;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,20 @@ pub struct Audit {
     redactor: Redactor,
     clock: SharedClock,
     most_arguments: usize,
+    heard: OnceLock<Heard>,
+}
+
+type Heard = Box<dyn Fn(&'static str) + Send + Sync>;
+
+/// How the audit of this process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls that have begun and not ended.
+    pub running: usize,
+    /// Lines that wait to be written.
+    pub waiting: usize,
+    /// Writes that failed.
+    pub failures: usize,
 }
 
 impl Audit {
@@ -166,12 +180,27 @@ impl Audit {
             redactor,
             clock,
             most_arguments: config.arguments_limit,
+            heard: OnceLock::new(),
         }))
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How it does.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            running: self.queue.running.load(Ordering::Relaxed),
+            waiting: self.queue.depth(),
+            failures: self.queue.failures.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Tells of each event that is no call; once, by whoever counts.
+    pub fn on_event(&self, heard: impl Fn(&'static str) + Send + Sync + 'static) {
+        let _ = self.heard.set(Box::new(heard));
     }
 
     /// Writes the intent of a call; the call may go on when this returns.
@@ -203,12 +232,14 @@ impl Audit {
 
     /// Writes a security event that is no call; returns when it is written. Names are in [`Event`].
     pub async fn event(&self, event: impl Into<&'static str>, detail: &Value) -> Result<()> {
-        self.queue.append(self.event_line(event.into(), detail), false).await
+        let event = self.hear(event.into());
+        self.queue.append(self.event_line(event, detail), false).await
     }
 
     /// The same for callers that cannot wait; a failure is logged.
     pub fn note(&self, event: impl Into<&'static str>, detail: &Value) {
-        self.queue.leave(self.event_line(event.into(), detail));
+        let event = self.hear(event.into());
+        self.queue.leave(self.event_line(event, detail));
     }
 
     /// Writes what is queued and a signed checkpoint, if anything was written since the last. May block for a moment.
@@ -219,6 +250,13 @@ impl Audit {
     /// Writes what is queued and a signed checkpoint. Done on drop too.
     pub fn close(&self) {
         self.queue.close();
+    }
+
+    fn hear(&self, event: &'static str) -> &'static str {
+        if let Some(heard) = self.heard.get() {
+            heard(event);
+        }
+        event
     }
 
     fn event_line(&self, event: &str, detail: &Value) -> String {

@@ -53,6 +53,8 @@ pub(super) struct Queue {
     pub(super) copies: Copies,
     /// Calls that have begun and not ended.
     pub(super) running: AtomicUsize,
+    /// Writes that failed.
+    pub(super) failures: AtomicUsize,
     /// Whether each write is flushed to the disk, which no thread that serves may wait for.
     blocking: bool,
     /// How long a line waits for another process.
@@ -83,6 +85,7 @@ impl Queue {
             clock,
             copies: Copies::default(),
             running: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
             blocking: config.sync,
             wait: Duration::from_secs(u64::from(config.lock_timeout)),
             stalled: AtomicBool::new(false),
@@ -108,6 +111,11 @@ impl Queue {
     /// Leaves a line and does not wait; for a caller that has gone.
     pub(super) fn leave(self: &Arc<Self>, members: String) {
         drop(self.push(Pending { members, written: None, owed: true }));
+    }
+
+    /// How many lines wait.
+    pub(super) fn depth(&self) -> usize {
+        (0..self.waiting.len()).map(|queue| self.waiting(queue).lines.len()).sum()
     }
 
     /// Writes what is queued and a checkpoint.
@@ -243,6 +251,9 @@ impl Queue {
             let result = work(&mut file, self.clock.wall());
             // Under the lock, so that copies come in the order of the file; after a failure too, for what was written.
             file.written().into_iter().for_each(|bytes| self.copies.written(bytes));
+            if result.is_err() && !would_block(&result) {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+            }
             result
         })
     }

@@ -86,8 +86,8 @@ pub struct Record<'a> {
     pub arguments: Option<&'a Map<String, Value>>,
     /// The JSON-RPC id, as text.
     pub request: &'a str,
-    /// The trace id, if the caller sent one.
-    pub trace: Option<&'a str>,
+    /// The trace id, if the caller named one.
+    pub trace: Option<String>,
     /// Whether the upstream is a practice one.
     pub practice: bool,
 }

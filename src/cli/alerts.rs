@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
 use crate::relay::Means;
+use crate::vault::Keeper;
 
 const AFTER: &str = "\
 Examples:
@@ -61,7 +62,9 @@ async fn test(config: &Config, as_json: bool, screen: Screen) -> Result<()> {
         ));
     }
     let redactor = Redactor::new(&config.redaction)?;
-    let means = Means { egress: config.egress.clone(), redactor, clock: SystemClock::shared() };
+    let clock = SystemClock::shared();
+    let secrets = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?;
+    let means = Means { egress: config.egress.clone(), redactor, clock, secrets };
     let results = alerts::test(&config.alerts, &means).await;
     let failed = results.iter().filter(|(_, done)| done.is_err()).count();
     if as_json {

@@ -72,6 +72,9 @@ pub(super) async fn run_over(
     for stand in app.stands().iter() {
         screen.note(&format!("practice: {} answers from a stand-in at {}", stand.name(), stand.url()));
     }
+    if let Some(address) = app.metrics_address() {
+        screen.note(&format!("metrics: http://{address}/metrics"));
+    }
     let _following = {
         let stop = shutdown.child_token();
         tokio::spawn(app.follow(source, stop.clone()));

@@ -214,6 +214,7 @@ impl Inner {
                     wait
                 }
             };
+            crate::telemetry::facts::retried(&self.name);
             tokio::time::sleep(wait).await;
         }
     }

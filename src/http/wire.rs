@@ -9,7 +9,7 @@ use std::error::Error as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ::http::{HeaderMap, Method};
+use ::http::{HeaderMap, HeaderValue, Method};
 use bytes::{Bytes, BytesMut};
 use url::Url;
 
@@ -84,12 +84,21 @@ impl Wire {
     ) -> Result<Answer, Failure> {
         self.check(&url).map_err(lasting)?;
         let client = self.client().map_err(lasting)?;
+        let leaving = facts::leaving(url.host_str().unwrap_or_default(), method.as_str());
+        let told = leaving.as_ref().and_then(|leaving| HeaderValue::try_from(leaving.traceparent()?).ok());
         let mut request = client.request(method, url).headers(headers);
+        if let Some(told) = told {
+            request = request.header("traceparent", told);
+        }
         if !body.is_empty() {
             request = request.body(body);
         }
-        let mut response = request.send().await.map_err(|cause| self.failed(cause))?;
-        let status = response.status().as_u16();
+        let sent = request.send().await;
+        let status = sent.as_ref().map_or(0, |response| response.status().as_u16());
+        if let Some(leaving) = leaving {
+            leaving.answered(&self.name, status);
+        }
+        let mut response = sent.map_err(|cause| self.failed(cause))?;
         let headers = std::mem::take(response.headers_mut());
         let named = facts::REQUEST_IDS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
         facts::answered(&self.name, status, named);

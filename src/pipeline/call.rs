@@ -18,6 +18,7 @@ use crate::protocol::Revision;
 use crate::protocol::types::{
     Asks, ClientCapabilities, Completion, LogLevel, PromptResult, ResourceContents, ToolResult,
 };
+use crate::telemetry::TraceContext;
 
 use super::{BoxFuture, Tool};
 
@@ -116,6 +117,8 @@ pub struct Context {
     pub client: Arc<Client>,
     /// `stdio`, `http` or `memory`.
     pub transport: &'static str,
+    /// The trace that the transport was told, where `_meta` names none.
+    pub traceparent: Option<Arc<str>>,
     /// The address the caller speaks from, where it has one.
     pub address: Option<std::net::IpAddr>,
     /// The JSON-RPC id, as JSON text; for logs and audit.
@@ -144,6 +147,7 @@ impl Context {
             client: Arc::new(Client::default()),
             transport,
             address: None,
+            traceparent: None,
             request_id: String::new(),
             answers: Answers::default(),
             cancel: CancellationToken::new(),
@@ -152,6 +156,14 @@ impl Context {
             within: None,
             detach: None,
         }
+    }
+}
+
+impl Context {
+    /// The trace that the caller named.
+    pub fn parent(&self) -> Option<TraceContext> {
+        let named = self.meta.as_ref().and_then(|meta| meta.get("traceparent")?.as_str());
+        named.or(self.traceparent.as_deref()).and_then(TraceContext::parse)
     }
 }
 

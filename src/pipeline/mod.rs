@@ -49,7 +49,8 @@ use crate::limits::Limiter;
 use crate::policy::{Deciding, Effect, Filter, Policy, Verdict};
 use crate::principal::Principal;
 use crate::redaction::Redactor;
-use crate::telemetry::facts::Facts;
+use crate::telemetry::facts::{Facts, stage};
+use crate::telemetry::{Began, Ended, Observer};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -137,6 +138,7 @@ pub struct Rules {
 pub struct Line {
     parts: LineParts,
     freeze: Option<Arc<Freeze>>,
+    observer: Option<Arc<Observer>>,
     gate: Arc<gate::Gate>,
     task_gate: Arc<gate::Gate>,
 }
@@ -164,7 +166,13 @@ impl Line {
     /// Joins the parts.
     pub fn new(parts: LineParts) -> Self {
         let gate = Arc::new(gate::Gate::new(&parts.config));
-        Self { gate, task_gate: Arc::new(gate::Gate::for_tasks(&parts.config)), parts, freeze: None }
+        Self {
+            gate,
+            task_gate: Arc::new(gate::Gate::for_tasks(&parts.config)),
+            parts,
+            freeze: None,
+            observer: None,
+        }
     }
 
     /// The same line with a switch that stops it.
@@ -197,7 +205,14 @@ impl Line {
             profile: self.parts.profile,
             config: rules.config,
         };
-        Self { parts, gate, task_gate, freeze: self.freeze.clone() }
+        Self { parts, gate, task_gate, freeze: self.freeze.clone(), observer: self.observer.clone() }
+    }
+
+    /// The same line, measured.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Option<Arc<Observer>>) -> Self {
+        self.observer = observer;
+        self
     }
 
     /// Refuses while an operator has frozen it; `changes` says whether it would be more than a read.
@@ -238,7 +253,9 @@ impl Line {
         let entry = self.parts.audit.intent(record(&call, spec, context, self.parts.profile)).await?;
         let mut notes = Notes::default();
         let class = if hidden || aim == Aim::Complete { "read" } else { spec.effect.name() };
-        let facts = Arc::new(Facts::default());
+        let measured =
+            self.observer.as_ref().map(|observer| Arc::new(observer.begin(&began(method, spec, context))));
+        let facts = Facts::of(entry.id(), context.parent(), measured.clone());
         // asked for before the stages look whether anything is frozen, so that nothing slips between the two
         let halt = self.halt(changes(aim, spec));
         let mut result = tokio::select! {
@@ -253,15 +270,16 @@ impl Line {
         }
         let policy = notes.policies.as_ref().map(|policies| policies.join(" "));
         let (upstream, told) = (facts.upstream(), result.as_ref().err().and_then(status));
+        let ended = match &result {
+            Ok(Outcome::Paused(_)) => "paused",
+            Ok(Outcome::Done(done)) if matches!(done.reply(), Reply::Tool(reply) if reply.is_error) => {
+                "tool_error"
+            }
+            Ok(Outcome::Done(_)) => "ok",
+            Err(error) => error.kind().name(),
+        };
         let finish = Finish {
-            result: match &result {
-                Ok(Outcome::Paused(_)) => "paused",
-                Ok(Outcome::Done(done)) if matches!(done.reply(), Reply::Tool(reply) if reply.is_error) => {
-                    "tool_error"
-                }
-                Ok(Outcome::Done(_)) => "ok",
-                Err(error) => error.kind().name(),
-            },
+            result: ended,
             event,
             verdict: notes.verdict.map(Verdict::name),
             policy: policy.as_deref(),
@@ -272,6 +290,10 @@ impl Line {
             upstream_request: upstream.as_ref().and_then(|seen| seen.request.as_deref()),
             bytes: notes.bytes,
         };
+        let refused = result.is_err() && entry.step() < Step::Approved;
+        if let Some(measured) = measured {
+            measured.end(&Ended { result: ended, event: event.map(Event::name), refused });
+        }
         entry.finish(finish).await?;
         if hidden { result.map_err(|error| error.with_source(Charged)) } else { result }
     }
@@ -287,15 +309,19 @@ impl Line {
         let parts = &self.parts;
         let tool = Arc::clone(&call.tool);
 
+        stage("admit");
         let changes = changes(aim, tool.spec());
         self.thawed(changes)?;
         let named = (!hidden).then_some(tool.spec().name.as_str());
         let call = admit::admit(call, (class, named), &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
+        stage("validate");
         let call = validate::validate(call, aim, &parts.redactor, &parts.config, notes)?;
         entry.reached(Step::Validated);
+        stage("permit");
         let call = permit::permit(call, parts, context, notes).await?;
         entry.reached(Step::Permitted);
+        stage("approve");
         let task = tool.spec().task.filter(|_| aim == Aim::Call && context.within.is_none());
         let _place = match (task, &context.detach) {
             (Some(task), Some(detach)) => {
@@ -314,12 +340,14 @@ impl Line {
             approve::Decided::Asked(question) => return Ok(Outcome::Paused(question)),
         };
         entry.reached(Step::Approved);
+        stage("execute");
         notes.approver = call.approver().map(String::from);
         let done = match execute::execute(call, aim, parts, context).await? {
             execute::Ran::Executed(done) => done.noting(&notes.coerced),
             execute::Ran::Asked(question) => return Ok(Outcome::Paused(question)),
         };
         entry.reached(Step::Executed);
+        stage("redact");
         let clean = redact::redact(done, tool.spec(), &parts.redactor, parts.config.result_limit);
         entry.reached(Step::Redacted);
         notes.bytes = u64::try_from(clean.bytes()).ok();
@@ -432,6 +460,19 @@ pub fn unknown(method: &str) -> Error {
     }
 }
 
+/// What whoever measures is told.
+fn began<'a>(method: &'static str, spec: &'a ToolSpec, context: &Context) -> Began<'a> {
+    Began {
+        method,
+        name: &spec.name,
+        family: spec.family.name(),
+        effect: spec.effect.name(),
+        transport: context.transport,
+        revision: context.revision.name(),
+        parent: context.parent(),
+    }
+}
+
 /// The security event that the end of a call is, if it is one.
 fn event(result: &Result<Outcome>, step: Step, notes: &Notes, facts: &Facts) -> Option<Event> {
     if facts.egress_refused() {
@@ -454,7 +495,6 @@ fn record<'a>(
     context: &'a Context,
     profile: &'static str,
 ) -> Record<'a> {
-    let trace = context.meta.as_ref().and_then(|meta| meta.get("traceparent")?.as_str()?.get(3..35));
     Record {
         principal: &context.principal.id,
         bearer: context.principal.bearer.as_deref(),
@@ -469,7 +509,7 @@ fn record<'a>(
         effect: spec.effect.name(),
         arguments: Some(&call.arguments),
         request: &context.request_id,
-        trace,
+        trace: context.parent().map(|parent| parent.trace_id()),
         practice: spec.meta.as_ref().is_some_and(|meta| meta.get("practice") == Some(&Value::Bool(true))),
     }
 }

@@ -7,6 +7,8 @@
 //! Must not: send what did not pass the redactor, or hold up whoever has something to tell.
 
 mod anchor;
+#[cfg(feature = "otlp")]
+mod export;
 mod otlp;
 mod syslog;
 mod webhook;
@@ -26,8 +28,11 @@ use crate::http::{Client, Credentials, Settings};
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
 use crate::telemetry::Destination;
+use crate::vault::Keeper;
 
 pub use anchor::Anchor;
+#[cfg(feature = "otlp")]
+pub use export::Exporter;
 
 /// How many messages wait for one destination.
 const MOST_WAITING: usize = 4096;
@@ -109,6 +114,8 @@ pub struct Means {
     pub redactor: Redactor,
     /// The time.
     pub clock: SharedClock,
+    /// Who reads secrets.
+    pub secrets: Keeper,
 }
 
 impl Means {

@@ -52,7 +52,7 @@ impl Otlp {
 }
 
 /// Headers whose values are secrets, read now and known to the redactor.
-pub(crate) fn secret_headers(
+pub(super) fn secret_headers(
     named: &BTreeMap<String, String>,
     means: &Means,
 ) -> Result<(Vec<(HeaderName, HeaderValue)>, Vec<Held>)> {
@@ -60,7 +60,7 @@ pub(crate) fn secret_headers(
     for (name, reference) in named {
         let wrong =
             || Error::new(Kind::BadConfig, "A header of an OTLP receiver has a name or value that is none.");
-        let secret = Reference::parse(reference)?.resolve()?;
+        let secret = means.secrets.resolve(&Reference::parse(reference)?)?;
         let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong())?;
         let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| wrong())?;
         value.set_sensitive(true);

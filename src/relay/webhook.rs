@@ -21,7 +21,7 @@ pub(super) struct Webhook {
 
 impl Webhook {
     pub(super) fn open(url: &str, secret: &str, means: &Means) -> Result<Self> {
-        let key = Reference::parse(secret)?.resolve()?;
+        let key = means.secrets.resolve(&Reference::parse(secret)?)?;
         let held = means.redactor.hold(&key, "webhook-secret");
         let (redactor, clock) = (means.redactor.clone(), means.clock.clone());
         let hook = Hook::new("webhook", (url, key, ""), &means.egress, redactor, clock)?;

@@ -42,6 +42,7 @@ pub(super) struct Visit {
     pub(super) client: Arc<Client>,
     pub(super) transport: &'static str,
     pub(super) address: Option<std::net::IpAddr>,
+    pub(super) traceparent: Option<Arc<str>>,
     pub(super) level: Option<LogLevel>,
     pub(super) progress: Option<Id>,
     pub(super) meta: Option<Arc<Map<String, Value>>>,
@@ -71,6 +72,7 @@ impl Visit {
         let mut context = Context::new(self.revision, Arc::clone(&self.principal), self.transport);
         context.client = Arc::clone(&self.client);
         context.address = self.address;
+        context.traceparent.clone_from(&self.traceparent);
         context.request_id = self.id.json();
         context.answers = answers;
         context.cancel = self.cancel.clone();

@@ -9,6 +9,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use uuid::Uuid;
+
+use super::{Call, Leaving, TraceContext};
+
 /// The upstream's last answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upstream {
@@ -25,6 +29,9 @@ pub struct Upstream {
 pub struct Facts {
     upstream: Mutex<Option<Upstream>>,
     egress_refused: AtomicBool,
+    /// The call's id and its trace, for logs.
+    ids: Option<(Uuid, Option<TraceContext>)>,
+    call: Option<Arc<Call>>,
 }
 
 tokio::task_local! {
@@ -47,6 +54,12 @@ pub const REQUEST_IDS: &[&str] = &[
 const LONGEST: usize = 128;
 
 impl Facts {
+    /// The facts of a call: its id, the trace it belongs to, and who measures it.
+    pub fn of(id: Uuid, trace: Option<TraceContext>, call: Option<Arc<Call>>) -> Arc<Self> {
+        let trace = call.as_ref().and_then(|call| call.place()).or(trace);
+        Arc::new(Self { ids: Some((id, trace)), call, ..Self::default() })
+    }
+
     /// Runs a call; what is noted meanwhile is in these facts.
     pub async fn during<T>(self: &Arc<Self>, work: impl Future<Output = T>) -> T {
         CALL.scope(Arc::clone(self), work).await
@@ -61,6 +74,26 @@ impl Facts {
     pub fn egress_refused(&self) -> bool {
         self.egress_refused.load(Ordering::Relaxed)
     }
+}
+
+/// The ids of the call that runs, if one does.
+pub(super) fn ids() -> Option<(Uuid, Option<TraceContext>)> {
+    CALL.try_with(|facts| facts.ids).ok().flatten()
+}
+
+/// The call that runs enters a stage.
+pub fn stage(name: &'static str) {
+    let _ = CALL.try_with(|facts| facts.call.as_ref().map(|call| call.stage(name)));
+}
+
+/// A request leaves for an upstream; nothing where nobody measures.
+pub fn leaving(host: &str, method: &str) -> Option<Leaving> {
+    CALL.try_with(|facts| facts.call.as_ref().map(|call| call.leaving(host, method))).ok().flatten()
+}
+
+/// A request is tried again.
+pub fn retried(upstream: &str) {
+    let _ = CALL.try_with(|facts| facts.call.as_ref().map(|call| call.retried(upstream)));
 }
 
 /// Notes an upstream's answer in the call that runs, if one does.

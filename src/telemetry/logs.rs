@@ -124,6 +124,22 @@ impl Clean {
     }
 }
 
+/// The line with the call it belongs to, so that it can be found in the audit and in traces.
+fn with_ids(mut line: String, ids: Option<(uuid::Uuid, Option<super::TraceContext>)>) -> String {
+    let Some((call, trace)) = ids else { return line };
+    let trace = trace.map(|trace| trace.trace_id());
+    let end = line.trim_end().len();
+    let json = line[..end].starts_with('{') && line[..end].ends_with('}');
+    let more = match (json, trace) {
+        (true, Some(trace)) => format!(",\"call\":\"{call}\",\"trace_id\":\"{trace}\""),
+        (true, None) => format!(",\"call\":\"{call}\""),
+        (false, Some(trace)) => format!(" call={call} trace_id={trace}"),
+        (false, None) => format!(" call={call}"),
+    };
+    line.insert_str(end - usize::from(json), &more);
+    line
+}
+
 impl<'a> MakeWriter<'a> for Clean {
     type Writer = Line<'a>;
 
@@ -147,7 +163,8 @@ impl Drop for Line<'_> {
     fn drop(&mut self) {
         if !self.text.is_empty() {
             // A log that cannot be written must not stop the call that wrote it.
-            let _ = io::stderr().lock().write_all(self.clean.shown(&self.text).as_bytes());
+            let line = with_ids(self.clean.shown(&self.text), super::facts::ids());
+            let _ = io::stderr().lock().write_all(line.as_bytes());
         }
     }
 }
@@ -169,6 +186,18 @@ mod tests {
             b"2026-01-01T00:00:00Z  WARN x: it said correct-horse-battery\n2026 ERROR forged \x1b[2J\n";
         let line = clean(false).shown(text);
         assert_eq!(line, "2026-01-01T00:00:00Z  WARN x: it said [redacted:test]\\n2026 ERROR forged \n");
+    }
+
+    #[test]
+    fn a_line_of_a_call_names_the_call_and_its_trace() {
+        let trace =
+            crate::telemetry::TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let id = uuid::Uuid::nil();
+        let json = with_ids(String::from("{\"a\":1}\n"), Some((id, trace)));
+        let json: crate::json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["a"], &json["trace_id"]), (&1.into(), &"4bf92f3577b34da6a3ce929d0e0e4736".into()));
+        assert_eq!(with_ids(String::from("x\n"), Some((id, None))), format!("x call={id}\n"));
+        assert_eq!(with_ids(String::from("x\n"), None), "x\n");
     }
 
     #[test]

@@ -312,11 +312,11 @@ pub(super) fn facts(headers: &HeaderMap) -> HeaderFacts {
     let mut facts = HeaderFacts::default();
     for (name, value) in headers {
         let name = name.as_str();
-        if !name.starts_with("mcp-") && name != "last-event-id" {
+        if !name.starts_with("mcp-") && name != "last-event-id" && name != "traceparent" {
             continue;
         }
         let Ok(value) = value.to_str() else {
-            facts.malformed = true;
+            facts.malformed |= name != "traceparent";
             continue;
         };
         match name {
@@ -324,6 +324,8 @@ pub(super) fn facts(headers: &HeaderMap) -> HeaderFacts {
             "mcp-method" => facts.method.push(value.to_owned()),
             "mcp-name" => facts.name.push(value.to_owned()),
             "mcp-session-id" => facts.malformed |= facts.session.replace(value.to_owned()).is_some(),
+            // one that is no text is nobody's trace, and no fault
+            "traceparent" => facts.traceparent = Some(value.into()),
             "last-event-id" => facts.malformed |= facts.last_event_id.replace(value.to_owned()).is_some(),
             _ => {
                 if let Some(name) = name.strip_prefix("mcp-param-") {

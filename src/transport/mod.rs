@@ -77,6 +77,8 @@ pub struct HeaderFacts {
     pub params: Vec<(String, String)>,
     /// `Mcp-Session-Id`.
     pub session: Option<String>,
+    /// `traceparent`.
+    pub traceparent: Option<Arc<str>>,
     /// `Last-Event-ID`.
     pub last_event_id: Option<String>,
     /// Whether a header that must be text was not visible ASCII.

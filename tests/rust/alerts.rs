@@ -232,7 +232,12 @@ fn redactor() -> Redactor {
 }
 
 fn means(egress: bartizan::http::Config) -> Means {
-    Means { egress, redactor: redactor(), clock: SystemClock::shared() }
+    Means {
+        egress,
+        redactor: redactor(),
+        clock: SystemClock::shared(),
+        secrets: bartizan::vault::Keeper::default(),
+    }
 }
 
 const KEY: &str = "correct-horse-battery-staple-9";

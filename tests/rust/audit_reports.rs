@@ -178,6 +178,30 @@ async fn a_table_has_a_row_for_each_line() {
     assert!(text.contains("\"look, \"\"here\"\"\""));
 }
 
+/// What the fuzzer is given to begin with, and every way to cut it off.
+#[test]
+fn what_is_no_audit_is_read_without_harm_and_never_called_whole() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/audit");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let mut whole = Vec::new();
+    for seed in fs::read_dir(seeds).unwrap() {
+        let path = seed.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        for end in (0..=bytes.len()).rev().step_by(23) {
+            fs::write(&file, &bytes[..end]).unwrap();
+            let report = verify(&file, None).unwrap();
+            if report.fault.is_none() && end == bytes.len() {
+                whole.push(path.file_name().unwrap().to_owned());
+            }
+            assert!(report.fault.is_some() || bytes[..end].is_empty() || bytes[..end].ends_with(b"\n"));
+            summarize(&file, &Filter::default()).unwrap();
+            export(&file, Form::Csv, (None, None), &mut Vec::new()).unwrap();
+        }
+    }
+    assert_eq!(whole, ["whole"]);
+}
+
 #[tokio::test]
 async fn lines_are_followed_over_files_that_change_places() {
     let place = Place::new(Config { rotate_megabytes: 1, ..Config::default() });

@@ -72,6 +72,7 @@ mod streams;
 mod support;
 mod talk;
 mod tasks;
+mod telemetry;
 mod tiers;
 mod tls;
 mod transport;

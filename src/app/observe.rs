@@ -1,0 +1,156 @@
+//! Who measures, and who may look.
+//!
+//! Owns [`Observing`]: the observer that the line gets, the page for Prometheus, and the way to an OpenTelemetry receiver.
+//! The idea: without a word in the configuration there is none of it.
+//!
+//! Must not: listen beyond loopback: the page asks nobody who they are.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::App;
+use crate::approvals::Status;
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::relay::Means;
+use crate::telemetry::{Metrics, Observer};
+
+/// What measures in this process.
+#[derive(Default)]
+pub(super) struct Observing {
+    pub(super) observer: Option<Arc<Observer>>,
+    address: Option<SocketAddr>,
+    _page: Option<AbortOnDropHandle<()>>,
+}
+
+impl Observing {
+    /// Opens what the configuration asks for.
+    pub(super) async fn open(config: &Config, means: &Means) -> Result<Self> {
+        let settings = &config.telemetry;
+        let endpoint = settings.otlp_endpoint.as_deref();
+        if endpoint.is_none() && settings.metrics_listen.is_none() {
+            return Ok(Self::default());
+        }
+        if !(0.0..=1.0).contains(&settings.sample) {
+            return Err(Error::new(Kind::BadConfig, "[telemetry] sample is a number from 0 to 1."));
+        }
+        let metrics = settings.metrics_listen.as_ref().map(|_| Arc::new(Metrics::default()));
+        #[cfg(not(feature = "otlp"))]
+        if endpoint.is_some() {
+            let _ = means;
+            return Err(Error::new(
+                Kind::BadConfig,
+                "[telemetry] otlp_endpoint needs a bartizan that was built with the feature `otlp`.",
+            ));
+        }
+        #[cfg(feature = "otlp")]
+        let otel = match endpoint {
+            Some(endpoint) => {
+                let exporter = crate::relay::Exporter::open(settings, endpoint, means)?;
+                Some(crate::telemetry::Otel::start(settings, endpoint, &exporter)?)
+            }
+            None => None,
+        };
+        let (mut address, mut page) = (None, None);
+        if let (Some(listen), Some(metrics)) = (&settings.metrics_listen, &metrics) {
+            let listener = bind(listen).await?;
+            address = listener.local_addr().ok();
+            let metrics = Arc::clone(metrics);
+            page = Some(AbortOnDropHandle::new(tokio::spawn(serve(listener, metrics))));
+        }
+        let observer = Observer {
+            metrics,
+            #[cfg(feature = "otlp")]
+            otel,
+            propagate: settings.propagate,
+        };
+        Ok(Self { observer: Some(Arc::new(observer)), address, _page: page })
+    }
+
+    /// Numbers that are read when somebody asks.
+    pub(super) fn look_at(&self, app: &Arc<App>) {
+        let Some(metrics) = self.observer.as_ref().and_then(|observer| observer.metrics.as_ref()) else {
+            return;
+        };
+        let weak = Arc::downgrade(app);
+        let read = |name, help, of: fn(&App) -> usize| {
+            let weak = weak.clone();
+            let reading = move || weak.upgrade().map_or(0, |app| i64::try_from(of(&app)).unwrap_or(i64::MAX));
+            metrics.read(name, help, reading);
+        };
+        read("audit_calls_running", "Calls that have begun and not ended", |app| app.audit.stats().running);
+        read("audit_lines_waiting", "Audit lines that wait to be written", |app| app.audit.stats().waiting);
+        read("audit_write_failures", "Writes of the audit that failed since the start", |app| {
+            app.audit.stats().failures
+        });
+        read("approvals_pending", "Calls that wait for a person", |app| {
+            let all = app.approvals.list().unwrap_or_default();
+            all.iter().filter(|one| one.status == Status::Pending).count()
+        });
+        read("sessions", "Sessions of the older door over HTTP", |app| app.server.held().sessions);
+        let counting = Arc::clone(metrics);
+        app.audit.on_event(move |event| counting.event(event));
+    }
+
+    /// Sends what waits.
+    #[cfg_attr(
+        not(feature = "otlp"),
+        allow(unused_variables, clippy::unused_async, reason = "nothing waits")
+    )]
+    pub(super) async fn end(&self, within: Duration) {
+        #[cfg(feature = "otlp")]
+        if let Some(observer) = self.observer.clone().filter(|observer| observer.otel.is_some()) {
+            // their threads wait for our client, so this one must not
+            let work = tokio::task::spawn_blocking(move || {
+                if let Some(otel) = &observer.otel {
+                    otel.end(within);
+                }
+            });
+            let _ = tokio::time::timeout(within * 2, work).await;
+        }
+    }
+}
+
+impl App {
+    /// Where Prometheus finds `/metrics`, if it does.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.observing.address
+    }
+}
+
+async fn bind(listen: &str) -> Result<TcpListener> {
+    let wrong = || {
+        Error::new(
+            Kind::BadConfig,
+            "[telemetry] metrics_listen is a loopback address and a port, such as 127.0.0.1:9464: the page asks nobody \
+             who they are.",
+        )
+    };
+    let address: SocketAddr = listen.parse().map_err(|_| wrong())?;
+    if !address.ip().is_loopback() {
+        return Err(wrong());
+    }
+    TcpListener::bind(address).await.map_err(|cause| {
+        Error::new(
+            Kind::BadConfig,
+            "[telemetry] metrics_listen cannot be listened on; another program may use it.",
+        )
+        .with_source(cause)
+    })
+}
+
+async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
+    let page = move || {
+        let text = metrics.text();
+        async move { ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text) }
+    };
+    let router = axum::Router::new().route("/metrics", get(page));
+    if axum::serve(listener, router).await.is_err() {
+        tracing::error!("the page of metrics ended");
+    }
+}
