@@ -78,6 +78,7 @@ pub(crate) enum Place {
 }
 
 /// What a script answers.
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "nothing answers"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// Nothing.
