@@ -234,6 +234,12 @@ impl Approvals {
                 "The approval has changed since it was shown; look at it again.",
             ));
         }
+        if decision == Decision::Approve && current.status != shown.status {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "Somebody else has decided since the approval was shown; look at it again.",
+            ));
+        }
         if !matches!(current.status, Status::Pending | Status::Approved | Status::Refused)
             || !self.is_open(record)
         {

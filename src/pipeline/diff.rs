@@ -15,6 +15,8 @@ use crate::redaction::Redactor;
 const MOST: usize = 200;
 /// Characters that are shown of one value.
 const LONGEST: usize = 300;
+/// Bytes that the steps of a patch may make us look at together: a step can double a document.
+const ROOM: usize = 2 << 20;
 
 /// How values are made fit to be shown.
 pub(super) struct Eyes<'a> {
@@ -144,23 +146,37 @@ const HIDDEN: Value = Value::Null;
 /// What the steps of a JSON Patch (RFC 6902) would do, one after the other.
 pub(super) fn patch(old: &Value, steps: &[Value], eyes: &Eyes<'_>) -> String {
     let (mut work, mut lines) = (old.clone(), Lines::default());
-    for step in steps {
+    let mut room = ROOM;
+    let mut after = None;
+    for (at, step) in steps.iter().enumerate() {
+        let copied = match step["op"].as_str() {
+            Some("copy") => {
+                step["from"].as_str().and_then(|from| work.pointer(from)).map_or(0, |it| weigh(it, room))
+            }
+            _ => 0,
+        };
+        let size = weigh(&work, room).saturating_add(weigh(step, room)).saturating_add(copied);
+        if at >= MOST || size >= room {
+            lines.left_out += steps.len() - at;
+            break;
+        }
+        room -= size;
         let text = |name: &str| step[name].as_str().unwrap_or_default();
         let (op, path, from) = (text("op"), text("path"), text("from"));
-        let before = eyes.clean(&work);
+        let before = after.take().unwrap_or_else(|| eyes.clean(&work));
         let applied = apply(&mut work, op, path, from, step.get("value"));
-        let after = eyes.clean(&work);
+        let then = eyes.clean(&work);
         let name = if path.is_empty() { "(everything)" } else { path };
         let line = match (op, applied) {
             ("test", Some(_)) => format!("{}: has to be {}", visible(name), brief(Some(&eyes.value(step)))),
             (_, Some(at)) if op == "move" => {
-                format!("{} moves from {}: {}", visible(name), visible(from), brief(after.pointer(&at)))
+                format!("{} moves from {}: {}", visible(name), visible(from), brief(then.pointer(&at)))
             }
             (_, Some(at)) => {
                 // what is added to a list takes the place of nothing
                 let inserts = matches!(op, "add" | "copy") && is_element(&before, &at);
                 let there = before.pointer(&at).filter(|_| !inserts);
-                let stays = after.pointer(&at).filter(|_| op != "remove");
+                let stays = then.pointer(&at).filter(|_| op != "remove");
                 change(if path.ends_with("/-") { &at } else { name }, there, stays)
             }
             (_, None) => format!(
@@ -171,6 +187,7 @@ pub(super) fn patch(old: &Value, steps: &[Value], eyes: &Eyes<'_>) -> String {
             ),
         };
         lines.add(&line);
+        after = Some(then);
     }
     lines.end()
 }
@@ -187,6 +204,28 @@ impl Eyes<'_> {
             other => other,
         }
     }
+}
+
+/// About how many bytes a value has; counting ends at `most`.
+fn weigh(value: &Value, most: usize) -> usize {
+    let mut size: usize = match value {
+        Value::String(text) => text.len(),
+        _ => 8,
+    };
+    let mut add = |more: usize| {
+        size = size.saturating_add(more);
+        size < most
+    };
+    match value {
+        Value::Array(items) => {
+            let _ = items.iter().all(|item| add(weigh(item, most)));
+        }
+        Value::Object(members) => {
+            let _ = members.iter().all(|(name, member)| add(name.len() + weigh(member, most)));
+        }
+        _ => {}
+    }
+    size
 }
 
 /// Whether the pointer leads into a list.
@@ -299,6 +338,21 @@ mod tests {
         assert!(text.contains("more bytes are unseen]") && text.contains("(in part unseen)"), "{text}");
         let many: Map<String, Value> = (0..500).map(|at| (format!("m{at}"), json!(at))).collect();
         assert!(diff(&old, &Value::Object(many), false).ends_with("[300 more changes are unseen]"));
+    }
+
+    #[test]
+    fn a_patch_that_doubles_what_is_there_is_not_followed_to_its_end() {
+        let redactor = redactor();
+        let eyes = Eyes { pointers: &[], redactor: &redactor };
+        let old = json!({"a": "x".repeat(1000)});
+        let doubling: Vec<Value> =
+            (0..64).map(|at| json!({"op": "copy", "from": "", "path": format!("/c{at}")})).collect();
+        let text = patch(&old, &doubling, &eyes);
+        assert!(text.contains("more changes are unseen]") && text.len() < 100_000, "{}", text.len());
+        let many: Vec<Value> =
+            (0..50_000).map(|at| json!({"op": "add", "path": format!("/m{at}"), "value": at})).collect();
+        let text = patch(&old, &many, &eyes);
+        assert!(text.ends_with("more changes are unseen]"), "{}", &text[text.len() - 60..]);
     }
 
     #[test]

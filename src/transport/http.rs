@@ -345,6 +345,13 @@ impl Shared {
         from: From,
     ) -> Response<Reply> {
         if let (Route::Page, Some(pages)) = (route, &self.pages) {
+            // a page costs what a read costs
+            if let Some(away) = self.watch.as_ref().and_then(|watch| watch.turns_away(&principal.id)) {
+                return turned_away(away);
+            }
+            if let Some(wait) = self.watch.as_ref().and_then(|watch| watch.weighs(&principal.id, 1)) {
+                return wait_for(plain(StatusCode::TOO_MANY_REQUESTS, "too many pages"), wait);
+            }
             let served = pages::serve(&**pages, presented, principal, &self.bodies, body).await;
             return served.unwrap_or_else(|refusal| self.refuse(refusal, from));
         }

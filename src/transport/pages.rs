@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
     WWW_AUTHENTICATE,
 };
 use http::{Method, Response, StatusCode};
@@ -143,8 +143,19 @@ pub(super) async fn serve(
     Ok(respond(&pages.visit(Visit { principal, name, form }).await))
 }
 
-/// A form comes from the page itself: a browser says where it comes from, and what it says is believed.
+/// A form comes from the page itself: a browser says where it comes from, and what it says is believed. It is short, and
+/// says so before it is read.
 fn may_send(headers: &HeaderMap) -> Result<(), Refused> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    match length {
+        None => {
+            return Err(Refused { status: StatusCode::LENGTH_REQUIRED, what: "form without Content-Length" });
+        }
+        Some(length) if length > LONGEST => {
+            return Err(Refused { status: StatusCode::PAYLOAD_TOO_LARGE, what: "form too large" });
+        }
+        Some(_) => {}
+    }
     let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
         let what = "Content-Type must be application/x-www-form-urlencoded";

@@ -270,6 +270,18 @@ fn refused_is_refused() {
     assert!(taken(&office.approvals, &case));
 }
 
+#[test]
+fn who_did_not_see_a_refusal_does_not_overrule_it() {
+    let office = Office::new();
+    let (alice, bob) = (office.operator("alice"), office.operator("bob"));
+    let case = Case::usual();
+    let id = pending(&office.approvals, &case);
+    let seen = office.approvals.show(&id).unwrap();
+    office.decide(&id, Decision::Refuse, &alice);
+    assert!(office.approvals.decide(&seen, Decision::Approve, &bob).is_err());
+    assert_eq!(office.approvals.show(&id).unwrap().status, Status::Refused);
+}
+
 // proves: approval-bound
 #[test]
 fn time_runs_out() {
