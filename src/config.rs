@@ -24,6 +24,10 @@ pub struct Config {
     pub principal: Principals,
     /// How old API keys may become.
     pub keys: crate::identity::keys::Ages,
+    /// Serve other machines as root all the same.
+    pub allow_root: bool,
+    /// Whom to tell of a vulnerability.
+    pub contact: Contact,
     /// Where processes of this machine share approvals, keys and the audit log; 0700.
     pub state_dir: Option<PathBuf>,
     /// How the server introduces itself.
@@ -138,6 +142,16 @@ impl Profile {
             Self::Production => "production",
         }
     }
+}
+
+/// `[contact]`, told at `/.well-known/security.txt` over HTTP.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Contact {
+    /// Addresses, as `mailto:`, `https:` or `tel:`.
+    pub security: Vec<String>,
+    /// Where it says how reports are treated.
+    pub policy: Option<String>,
 }
 
 /// How the server introduces itself to clients.

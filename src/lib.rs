@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! cli                binding                                    edges
+//!            doctor                                             what an installation looks like
 //!             app                                               composition root
 //!            config
 //!            server                                             two doors, one room
@@ -63,6 +64,8 @@ pub mod server;
 pub mod config;
 
 pub mod app;
+
+pub mod doctor;
 
 #[cfg(feature = "python")]
 mod binding;

@@ -95,6 +95,14 @@ pub(crate) fn is_apart(_path: &Path) -> bool {
     false
 }
 
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
+    #[cfg(unix)]
+    return rustix::process::geteuid().is_root();
+    #[cfg(not(unix))]
+    return false;
+}
+
 /// What a file has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Care {

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::json::json;
 use crate::redaction::Redactor;
 use crate::state::StateDir;
-use crate::vault::{Keeper, Tokens};
+use crate::vault::{Ages, Keeper, Stand, Tokens};
 
 /// Who reads the secrets; what it finds is in the audit.
 pub(super) fn keeper(
@@ -27,15 +27,38 @@ pub(super) fn keeper(
     let kept = !config.practice;
     let tokens =
         kept.then(|| Tokens::open(&config.tokens, state, config.profile.name(), &keeper)).transpose()?;
+    let days = (config.secrets.warn_days, config.secrets.error_days);
+    let shared = config.secrets.shared_between_profiles.clone();
+    let ages = Ages::new(state.clone(), clock.clone(), config.profile.name(), days, shared);
     let audit = Arc::downgrade(audit);
     Ok(keeper.keeping(tokens.flatten()).heard_by(move |told| {
-        if let Some(audit) = audit.upgrade() {
-            let name = match told.what {
-                "loaded" => "secret loaded",
-                "replaced" => "secret replaced",
-                _ => "secret unreadable",
-            };
-            audit.note(name, &json!({"reference": told.reference, "fingerprint": told.fingerprint}));
+        let Some(audit) = audit.upgrade() else { return Ok(()) };
+        let aged = told.mark.as_deref().map(|mark| ages.note(mark, &told.reference)).transpose();
+        let name = match (told.what, &aged) {
+            (_, Err(_)) => "secret refused",
+            ("loaded", _) => "secret loaded",
+            ("replaced", _) => "secret replaced",
+            _ => "secret unreadable",
+        };
+        let mut detail = json!({"reference": told.reference, "fingerprint": told.fingerprint});
+        if let Ok(Some((days, stand))) = &aged {
+            detail["days"] = json!(days);
+            match stand {
+                Stand::Fine => {}
+                Stand::Due => {
+                    tracing::warn!(reference = told.reference, days, "a credential is old; replace it soon");
+                }
+                Stand::Overdue => {
+                    tracing::error!(
+                        reference = told.reference,
+                        days,
+                        "a credential is too old; replace it now"
+                    );
+                    audit.note("secret overdue", &detail);
+                }
+            }
         }
+        audit.note(name, &detail);
+        aged.map(drop)
     }))
 }

@@ -14,6 +14,7 @@ mod herald;
 mod keeping;
 mod observe;
 mod reload;
+mod safety;
 mod sources;
 mod store;
 mod tokens;
@@ -57,7 +58,8 @@ use crate::vault::Keeper;
 
 pub use chorus::say_revoked;
 pub use door::Reachable;
-pub use sources::{Sources, Stand, accesses, practice_document, refusals};
+pub use safety::{is_beyond, relaxations};
+pub use sources::{Sources, Stand, accesses, destinations, practice_document, refusals};
 pub use store::{approvals, shared_now};
 pub use watch::Source;
 
@@ -380,41 +382,7 @@ impl App {
 
     /// Each relaxation is an explicit setting, and is logged.
     async fn note_relaxations(&self, config: &Config) -> Result<()> {
-        let mut found: Vec<Value> = Vec::new();
-        if config.policy.set != "read-only" || !config.policy.files.is_empty() {
-            found.push(json!({"setting": "policy", "value": config.policy.set}));
-        }
-        if !config.approvals.trust_clients.is_empty() {
-            found
-                .push(json!({"setting": "approvals.trust_clients", "value": config.approvals.trust_clients}));
-        }
-        if config.approvals.self_approval {
-            found.push(json!({"setting": "approvals.self_approval", "value": true}));
-        }
-        if config.approvals.second_factor == SecondFactor::Off {
-            found.push(json!({"setting": "approvals.second_factor", "value": "off"}));
-        }
-        if !config.egress.allow_private.is_empty() {
-            found.push(json!({"setting": "egress.allow_private", "value": config.egress.allow_private}));
-        }
-        if config.egress.proxy_resolves {
-            found.push(json!({"setting": "egress.proxy_resolves", "value": true}));
-        }
-        if config.store.insecure_plaintext {
-            found.push(json!({"setting": "store.insecure_plaintext", "value": true}));
-        }
-        if config.store.is_used() && config.limits.on_outage != Outage::Refuse {
-            found.push(json!({"setting": "limits.on_outage", "value": config.limits.on_outage}));
-        }
-        if config.http.compress_from > 0 {
-            found.push(json!({"setting": "http.compress_from", "value": config.http.compress_from}));
-        }
-        if !config.http.trusted_proxies.is_empty() {
-            found.push(json!({"setting": "http.trusted_proxies", "value": config.http.trusted_proxies}));
-        }
-        if config.http.insecure_plaintext {
-            found.push(json!({"setting": "http.insecure_plaintext", "value": true}));
-        }
+        let found = relaxations(config);
         if found.is_empty() {
             return Ok(());
         }
@@ -430,6 +398,8 @@ fn user() -> String {
 /// What the program adds to what a configuration says, and what has to agree in it.
 fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
     config.trusted()?;
+    safety::check(config)?;
+    config.http.security_text = safety::security_text(config, SystemClock::shared().wall());
     config.redaction.fingerprint_key = Some(Secret::new(hex(&state.key("fingerprint.key")?)));
     config.audit.state = state.path().to_path_buf();
     config.profile.name().clone_into(&mut config.approvals.profile);

@@ -26,6 +26,8 @@ use crate::vault::Keeper;
 /// What cannot change while the server runs; for a whole table its name is enough.
 const FIXED: &[&str] = &[
     "profile",
+    "allow_root",
+    "contact",
     "principal",
     "keys",
     "state_dir",

@@ -16,13 +16,13 @@ use crate::clock::SharedClock;
 use crate::config::{Config, ConnectorEntry, OpenApiEntry};
 use crate::connectors::document::{Document, Refusal};
 use crate::connectors::handles::Handles;
-use crate::connectors::manifest::{Access, Manifest};
+use crate::connectors::manifest::{Access, Manifest, Way};
 use crate::connectors::{BUILT_IN, Connector, Instead, Surroundings, document_at, document_in, openapi};
 use crate::error::{Error, Kind, Result};
 use crate::http::credentials::{Basic, Header, Open};
 use crate::http::oauth::{ClientCredentials, Style, TokenEndpoint};
 use crate::http::{Credentials, HeaderName};
-use crate::json::json;
+use crate::json::{Value, json};
 use crate::pipeline::Tool;
 use crate::practice::{Auth, Options, Practice};
 use crate::redaction::Redactor;
@@ -269,6 +269,70 @@ pub fn accesses(config: &Config) -> Result<Vec<(String, Access)>> {
         found.push((name, access(entry)?));
     }
     Ok(found)
+}
+
+/// Every host and port that a configuration leads to.
+pub fn destinations(config: &Config) -> Result<BTreeSet<(String, u16)>> {
+    let mut found = BTreeSet::new();
+    let mut add = |text: &str| {
+        let Ok(url) = Url::parse(text) else { return };
+        let port = url.port_or_known_default().or(matches!(url.scheme(), "redis" | "rediss").then_some(6379));
+        if let (Some(host), Some(port)) = (url.host_str(), port) {
+            found.insert((host.trim_matches(['[', ']']).to_owned(), port));
+        }
+    };
+    if !config.practice {
+        for entry in &config.connector {
+            let manifest = match (&entry.path, BUILT_IN.iter().find(|known| known.name == entry.name)) {
+                (Some(folder), _) => Manifest::read(folder)?,
+                (None, Some(known)) => Manifest::parse(known.manifest, known.name)?,
+                (None, None) => continue,
+            };
+            match (&entry.base, &manifest.base) {
+                (Some(base), _) => add(base),
+                (None, Some(base)) => add(base.as_str()),
+                (None, None) => {}
+            }
+        }
+        for (_, access) in accesses(config)? {
+            for way in access.ways() {
+                if let Way::OAuth2 { token_url, .. } = way {
+                    add(token_url.as_str());
+                }
+            }
+        }
+        config.openapi.iter().for_each(|entry| add(&entry.base_url));
+    }
+    // whatever else names an address to connect to: issuers, stores, webhooks, collectors, a Vault
+    let mut rest = json!(config);
+    for inward in ["introduction", "http", "contact", "connector", "openapi"] {
+        rest.as_object_mut().and_then(|tables| tables.remove(inward));
+    }
+    if let Some(proxy) = &config.egress.proxy {
+        add(proxy);
+    }
+    walk(&rest, &mut add);
+    Ok(found)
+}
+
+fn walk(value: &Value, add: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text)
+            if ["https://", "http://", "rediss://", "redis://"].iter().any(|one| text.starts_with(one)) =>
+        {
+            add(text);
+        }
+        Value::Array(items) => items.iter().for_each(|item| walk(item, add)),
+        Value::Object(members) => {
+            // what names us, or is only compared, is no destination
+            let ours = ["public_url", "audience", "audiences", "page", "origin"];
+            members
+                .iter()
+                .filter(|(name, _)| !ours.contains(&name.as_str()))
+                .for_each(|(_, one)| walk(one, add));
+        }
+        _ => {}
+    }
 }
 
 /// What the configured documents lost, by source.

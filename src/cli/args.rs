@@ -58,6 +58,14 @@ pub(crate) enum Command {
     Alerts(Alerts),
     /// Stop writes or everything, at once, in every process of the state directory.
     Freeze(Freeze),
+    /// Look at this installation as a careful person would: files, ages, settings, tracked credentials, what is due.
+    Doctor(DoctorFlags),
+    /// Print what a firewall has to let out, from the active configuration.
+    Egress(Egress),
+    /// Print what to do when a credential or a key is compromised.
+    Runbook,
+    /// Print the version; with --check, whether it is still supported.
+    Version(Version),
     /// See, seal anew or remove the upstream tokens that are kept over a restart.
     Tokens(Tokens),
     /// End a freeze, with an operator key.
@@ -380,6 +388,45 @@ pub(crate) struct Freeze {
     pub(crate) reason: Option<String>,
 }
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  bartizan doctor                     what should be mended, the worst first
+  bartizan doctor --fix               mend modes of files
+  bartizan doctor --done logs         the monthly look at the audit is done
+  bartizan doctor --json              for a monitor; exit code 2 where something has to be mended";
+
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub(crate) struct DoctorFlags {
+    #[command(flatten)]
+    pub(crate) state: StateFlags,
+    /// Mend what can be mended without a decision: modes of files of this user.
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Note that a duty was done today.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) done: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Egress {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// How to print it.
+    #[arg(long, default_value = "nftables", value_parser = ["nftables", "kubernetes", "json"])]
+    pub(crate) format: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// Say whether this version is still supported, from what it knows itself; nothing is asked over the network.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Tokens {
     #[command(flatten)]
@@ -410,7 +457,7 @@ impl Command {
     /// Whether the command was asked for JSON, so that its errors are JSON too.
     pub(crate) fn is_json(&self) -> bool {
         match self {
-            Self::Serve(_) | Self::Completions { .. } => false,
+            Self::Serve(_) | Self::Runbook | Self::Completions { .. } => false,
             Self::Demo(typed) => typed.json,
             Self::Practice(typed) => typed.json,
             Self::Check(typed) => typed.json,
@@ -424,6 +471,9 @@ impl Command {
             Self::Freeze(typed) => typed.state.json,
             Self::Unfreeze(typed) => typed.state.json,
             Self::Tokens(typed) => typed.state.json,
+            Self::Doctor(typed) => typed.state.json,
+            Self::Egress(typed) => typed.format == "json",
+            Self::Version(typed) => typed.json,
         }
     }
 }

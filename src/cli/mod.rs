@@ -13,6 +13,8 @@ mod audit_args;
 mod call;
 mod check;
 mod demo;
+mod doctor;
+mod egress;
 mod factor;
 mod freeze;
 mod hushed;
@@ -28,6 +30,7 @@ mod stop;
 mod story;
 mod tokens;
 mod tools;
+mod version;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -112,6 +115,13 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Freeze(typed) => freeze::freeze(&typed, screen),
         Command::Unfreeze(typed) => freeze::unfreeze(&typed, screen),
         Command::Tokens(typed) => tokens::run(&typed, screen),
+        Command::Doctor(typed) => doctor::run(&typed, screen),
+        Command::Egress(typed) => egress::run(&typed, screen),
+        Command::Version(typed) => version::run(&typed, screen),
+        Command::Runbook => {
+            screen.line(include_str!("runbook.txt").trim_end());
+            Ok(())
+        }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bartizan", &mut text);

@@ -101,6 +101,13 @@ pub(super) fn document(text: &str) -> Response<Reply> {
     response
 }
 
+/// A public text.
+pub(super) fn public(text: &str) -> Response<Reply> {
+    let mut response = document(text);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
 /// The response, with the time to come back after.
 pub(super) fn wait_for(mut response: Response<Reply>, wait: Duration) -> Response<Reply> {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

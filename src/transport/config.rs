@@ -82,6 +82,9 @@ pub struct Config {
     pub held_bytes: usize,
     /// Bytes of messages that wait for a client that reads too slowly; further notifications are dropped.
     pub queue_bytes: usize,
+    /// What is answered at `/.well-known/security.txt`; no setting, the program writes it.
+    #[serde(skip)]
+    pub security_text: Option<String>,
     /// Refused credentials an address may present in a minute before it has to wait.
     pub failures_per_minute: u32,
 }
@@ -114,6 +117,7 @@ impl Default for Config {
             connections: 1024,
             held_bytes: 128 << 20,
             queue_bytes: 1 << 20,
+            security_text: None,
             failures_per_minute: 20,
         }
     }

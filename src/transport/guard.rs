@@ -217,10 +217,15 @@ impl Guard {
     }
 }
 
+/// Where whoever finds a fault looks for whom to tell (RFC 9116).
+pub(super) const SECURITY: &str = "/.well-known/security.txt";
+
 /// Whether a path is one under which documents on getting in may be (RFC 9728).
 fn is_document(path: &str) -> bool {
-    path.strip_prefix("/.well-known/oauth-protected-resource")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path == SECURITY
+        || path
+            .strip_prefix("/.well-known/oauth-protected-resource")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Host and port; nothing if it is neither.

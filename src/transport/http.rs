@@ -24,7 +24,8 @@ use tokio_util::task::TaskTracker;
 
 use super::addresses::Addresses;
 use super::answers::{
-    SESSION, answer, document, dress, empty, plain, preflight, refused_answer, shrink, turned_away, wait_for,
+    SESSION, answer, document, dress, empty, plain, preflight, public, refused_answer, shrink, turned_away,
+    wait_for,
 };
 use super::auth::{Attempts, Authenticator, Presented, Refusal, Right, Verdict};
 use super::body::{Bodies, Whole};
@@ -242,6 +243,10 @@ impl Shared {
                 None => plain(StatusCode::OK, "ready\n"),
             },
             Ok(Route::Preflight) => preflight(&head.headers),
+            Ok(Route::Document) if head.uri.path() == guard::SECURITY => match &self.config.security_text {
+                Some(text) => public(text),
+                None => plain(StatusCode::NOT_FOUND, "no such path"),
+            },
             Ok(Route::Document) => match self.authenticator.document(head.uri.path()) {
                 Some(text) => document(&text),
                 None => plain(StatusCode::NOT_FOUND, "no such path"),

@@ -29,13 +29,26 @@ pub struct Config {
     pub refresh_seconds: u64,
     /// Programs that print a secret, by the name that `command:NAME` uses.
     pub commands: BTreeMap<String, Program>,
+    /// Days after which a credential is to be replaced soon.
+    pub warn_days: u64,
+    /// Days after which it is too old.
+    pub error_days: u64,
+    /// Why profiles of one state directory may use the same credential; without a reason they may not.
+    pub shared_between_profiles: Option<String>,
     /// The Vault that `vault:` means.
     pub vault: Option<hashicorp::Config>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { refresh_seconds: 300, commands: BTreeMap::new(), vault: None }
+        Self {
+            refresh_seconds: 300,
+            commands: BTreeMap::new(),
+            warn_days: 75,
+            error_days: 90,
+            shared_between_profiles: None,
+            vault: None,
+        }
     }
 }
 
@@ -48,9 +61,11 @@ pub struct Told {
     pub what: &'static str,
     /// Its keyed fingerprint, where it has one.
     pub fingerprint: Option<String>,
+    /// Its keyed digest, where it is one that ages: a name or an id does not.
+    pub mark: Option<String>,
 }
 
-type Witness = dyn Fn(&Told) + Send + Sync;
+type Witness = dyn Fn(&Told) -> Result<()> + Send + Sync;
 
 /// Reads secrets. Cheap to clone; clones are the same keeper.
 #[derive(Clone)]
@@ -96,6 +111,9 @@ impl Keeper {
         redactor: &Redactor,
         clock: &SharedClock,
     ) -> Result<Self> {
+        if config.warn_days > config.error_days {
+            return Err(Error::new(Kind::BadConfig, "[secrets]: `warn_days` is not more than `error_days`."));
+        }
         if config.refresh_seconds == 0 {
             return Err(Error::new(Kind::BadConfig, "[secrets]: `refresh_seconds` is at least 1."));
         }
@@ -126,9 +144,10 @@ impl Keeper {
         })
     }
 
-    /// The same, with somebody who hears of each secret that is found for the first time, replaced or not found.
+    /// The same, with somebody who hears of each secret that is found for the first time, replaced or not found, and may
+    /// refuse it.
     #[must_use]
-    pub fn heard_by(mut self, witness: impl Fn(&Told) + Send + Sync + 'static) -> Self {
+    pub fn heard_by(mut self, witness: impl Fn(&Told) -> Result<()> + Send + Sync + 'static) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             inner.witness = Some(Arc::new(witness));
         }
@@ -165,8 +184,12 @@ impl Keeper {
 
     /// Reads a secret. Blocks.
     pub fn resolve(&self, reference: &Reference) -> Result<Secret> {
+        self.resolve_as(reference, true)
+    }
+
+    fn resolve_as(&self, reference: &Reference, ages: bool) -> Result<Secret> {
         let found = self.read(reference);
-        self.tell(reference, &found);
+        self.tell(reference, &found, ages)?;
         found
     }
 
@@ -189,8 +212,10 @@ impl Keeper {
         }
     }
 
-    fn tell(&self, reference: &Reference, found: &Result<Secret>) {
-        let (Some(witness), Some(redactor)) = (&self.inner.witness, &self.inner.redactor) else { return };
+    fn tell(&self, reference: &Reference, found: &Result<Secret>, ages: bool) -> Result<()> {
+        let (Some(witness), Some(redactor)) = (&self.inner.witness, &self.inner.redactor) else {
+            return Ok(());
+        };
         let reference = reference.to_string();
         let print = found.as_ref().ok().map(|secret| {
             // even a short one has to be told from another one; this never leaves the process
@@ -201,19 +226,29 @@ impl Keeper {
             all.insert(reference.clone(), print.clone())
         };
         let what = match (&before, &print) {
-            (Some(old), new) if old == new => return,
+            (Some(old), new) if old == new => return Ok(()),
             (_, None) => "failed",
             (None | Some(None), Some(_)) => "loaded",
             (Some(Some(_)), Some(_)) => "replaced",
         };
         let fingerprint = found.as_ref().ok().and_then(|secret| redactor.fingerprint(secret.expose()));
-        witness(&Told { reference, what, fingerprint });
+        let mark = print.filter(|_| ages);
+        witness(&Told { reference: reference.clone(), what, fingerprint, mark }).inspect_err(|_| {
+            // what was refused is no news: it is judged again each time
+            self.inner.found.lock().unwrap_or_else(PoisonError::into_inner).remove(&reference);
+        })
     }
 
     /// The secret behind a reference, for those who sign.
     pub fn supply(&self, reference: &Reference) -> Result<Arc<dyn Supply>> {
         self.check(reference)?;
-        Ok(Arc::new(Kept { keeper: self.clone(), reference: reference.clone() }))
+        Ok(Arc::new(Kept { keeper: self.clone(), reference: reference.clone(), ages: true }))
+    }
+
+    /// The name or id behind a reference, which neither ages nor has to be another one in each profile.
+    pub fn name(&self, reference: &Reference) -> Result<Arc<dyn Supply>> {
+        self.check(reference)?;
+        Ok(Arc::new(Kept { keeper: self.clone(), reference: reference.clone(), ages: false }))
     }
 
     /// Remembers who signs, for [`Keeper::forget`].
@@ -237,11 +272,12 @@ impl Keeper {
 struct Kept {
     keeper: Keeper,
     reference: Reference,
+    ages: bool,
 }
 
 impl Supply for Kept {
     fn secret(&self) -> Result<Secret> {
-        self.keeper.resolve(&self.reference)
+        self.keeper.resolve_as(&self.reference, self.ages)
     }
 
     fn reference(&self) -> String {

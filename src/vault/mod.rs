@@ -6,6 +6,7 @@
 //!
 //! Must not: repeat what it was given when that may be the secret itself.
 
+mod ages;
 mod command;
 pub mod edgerc;
 mod file;
@@ -19,6 +20,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use ages::{Ages, Seen, Stand};
 pub use command::Program;
 pub use hashicorp::{AppRole, Config as VaultConfig, Spot};
 pub use keeper::{Config, Keeper, Told};

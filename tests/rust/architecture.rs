@@ -138,6 +138,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("app", ANY_BELOW),
+    ("doctor", ANY_BELOW),
     ("cli", ANY_BELOW),
     ("binding", ANY_BELOW),
 ];

@@ -358,7 +358,10 @@ fn whoever_listens_hears_what_was_found_once_and_never_the_secret() {
         &SystemClock::shared(),
     )
     .unwrap()
-    .heard_by(move |told| ear.lock().unwrap().push(told.clone()));
+    .heard_by(move |told| {
+        ear.lock().unwrap().push(told.clone());
+        Ok(())
+    });
     let supply = keeper.supply(&Reference::parse(&format!("file:{}", path.display())).unwrap()).unwrap();
     let mut whats = Vec::new();
     for text in [
@@ -382,7 +385,7 @@ fn whoever_listens_hears_what_was_found_once_and_never_the_secret() {
         ["failed", "loaded", "replaced", "failed"]
     );
     assert_ne!(all[1].fingerprint, all[2].fingerprint);
-    assert!(!format!("{all:?}").contains("471"));
+    assert!(!format!("{all:?}").contains("secret-4711") && !format!("{all:?}").contains("first-secret"));
 }
 
 const DOCUMENT: &str = r#"{
@@ -581,4 +584,201 @@ async fn a_token_that_was_kept_saves_a_login_until_it_ends_or_is_refused_or_its_
     clock.advance(Duration::from_secs(3560));
     assert_eq!(status(&start("the-second-secret"), &upstream).await, 200);
     assert_eq!(logins(), 4, "within a minute of its end");
+}
+
+#[tokio::test]
+async fn profiles_that_share_a_credential_are_refused_where_it_is_used() {
+    let accepted = Arc::new(Mutex::new(vec![String::from("Bearer one-token-for-all-4711")]));
+    let upstream = lock(&accepted).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("acme.json"), DOCUMENT).unwrap();
+    write(&folder.path().join("token"), "one-token-for-all-4711");
+    let path = folder.path().join("bartizan.toml");
+    let text = format!(
+        "state_dir = 'state'\n[egress]\nallow_private = ['{0}']\n\
+         [[openapi]]\nfile = 'acme.json'\nbase_url = 'http://{0}'\nauth = 'bearer:file:{1}'\n",
+        upstream.address,
+        folder.path().join("token").display()
+    );
+    let start = async |more: &str| {
+        std::fs::write(&path, format!("{more}\n{text}")).unwrap();
+        let app = App::build(Config::load(&path).unwrap(), Extra::default()).await.unwrap();
+        let done = app.call("list_widgets", Map::new(), &app.context()).await.map(drop);
+        app.close().await.unwrap();
+        done
+    };
+    start("profile = 'development'").await.unwrap();
+    let sent = upstream.seen().len();
+    assert!(start("").await.unwrap_err().message().contains("development"));
+    assert_eq!(upstream.seen().len(), sent, "nothing was sent with it");
+    start("profile = 'development'").await.unwrap();
+    write(&folder.path().join("token"), "another-token-of-its-own");
+    accepted.lock().unwrap().push(String::from("Bearer another-token-of-its-own"));
+    start("").await.unwrap();
+}
+
+/// Looks at an installation in a folder of its own.
+struct Ward {
+    folder: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+}
+
+impl Ward {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, clock: ManualClock::at(Duration::from_secs(1_800_000_000)) }
+    }
+
+    fn look(&self, text: &str, mend: bool) -> bartizan::doctor::Report {
+        let file = self.folder.path().join("bartizan.toml");
+        if !text.is_empty() || !file.exists() {
+            std::fs::write(&file, format!("state_dir = 'state'\n{text}")).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let config = Config::load(&file).unwrap();
+        let state = bartizan::state::StateDir::open(config.state_folder().unwrap()).unwrap();
+        let (clock, redactor): (SharedClock, _) = (self.clock.clone(), redactor());
+        let patient = bartizan::doctor::Patient {
+            config: &config,
+            file: Some(&file),
+            state: &state,
+            redactor: &redactor,
+            clock: &clock,
+            folder: self.folder.path(),
+            proxies: vec!["HTTPS_PROXY"],
+        };
+        bartizan::doctor::examine(&patient, mend).unwrap()
+    }
+}
+
+fn said(report: &bartizan::doctor::Report, area: &str) -> String {
+    let found = report.findings.iter().filter(|one| one.area == area && !one.mended);
+    found
+        .map(|one| format!("{:?} {} {}\n", one.severity, one.what, one.mend.clone().unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn the_doctor_finds_what_is_open_and_mends_modes_only() {
+    let ward = Ward::new();
+    let healthy = ward.look("", false);
+    assert!(!healthy.has_errors(), "{:?}", healthy.findings);
+    assert!(said(&healthy, "approvals").contains("could forge approvals"), "it says so plainly");
+    assert!(said(&healthy, "network").contains("HTTPS_PROXY"));
+
+    let token = ward.folder.path().join("token");
+    write(&token, "the-token-4711");
+    std::fs::write(ward.folder.path().join("acme.json"), DOCUMENT).unwrap();
+    let text = format!(
+        "[policy]\nset = 'standard'\n[egress]\nallow_private = ['127.0.0.1:1']\n\
+         [[openapi]]\nfile = 'acme.json'\nbase_url = 'https://api.example.com'\nauth = 'bearer:file:{}'\n",
+        token.display()
+    );
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let key = ward.folder.path().join("state/fingerprint.key");
+    std::fs::write(&key, [1; 32]).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let ill = ward.look(&text, false);
+    assert!(ill.has_errors() && ill.score < healthy.score);
+    assert!(said(&ill, "files").contains("chmod 600") && said(&ill, "files").contains("fingerprint.key"));
+    assert!(said(&ill, "settings").contains("egress.allow_private"));
+    assert!(said(&ill, "upstream permissions").contains("not known"));
+    assert!(!format!("{:?}", ill.findings).contains("4711"));
+    let mended = ward.look(&text, true);
+    assert!(!mended.has_errors(), "{:?}", mended.findings);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&token), mode(&key)), (0o600, 0o600));
+    assert!(said(&ward.look(&text, false), "settings").contains("egress.allow_private"), "choices stay");
+
+    let open = "[http]\nlisten = '0.0.0.0:1'\n";
+    let exposed = said(&ward.look(open, false), "exposure");
+    for word in ["unencrypted", "every address", "vulnerability"] {
+        assert!(exposed.contains(word), "{exposed}");
+    }
+}
+
+#[test]
+fn the_doctor_knows_what_is_due_and_how_old_credentials_are() {
+    let ward = Ward::new();
+    assert!(said(&ward.look("", false), "calendar").contains("Good logs"));
+    let pass = |days: u64| ward.clock.advance(Duration::from_hours(24 * days));
+    pass(31);
+    let due = said(&ward.look("", false), "calendar");
+    assert!(
+        due.contains("Warning logs") && due.contains("Warning updates") && due.contains("Good permissions"),
+        "{due}"
+    );
+    let state = bartizan::state::StateDir::open(ward.folder.path().join("state")).unwrap();
+    let clock: SharedClock = ward.clock.clone();
+    bartizan::doctor::done(&state, &clock, "logs").unwrap();
+    assert!(bartizan::doctor::done(&state, &clock, "dishes").unwrap_err().message().contains("review"));
+    let due = said(&ward.look("", false), "calendar");
+    assert!(due.contains("Good logs") && due.contains("Warning updates"), "{due}");
+    pass(370);
+    assert!(said(&ward.look("", false), "calendar").contains("Warning review"));
+
+    let ages = vault::Ages::new(state, clock, "production", (75, 90), None);
+    ages.note("mark", "env:TOKEN").unwrap();
+    pass(80);
+    ages.note("mark", "env:TOKEN").unwrap();
+    assert!(said(&ward.look("", false), "ages").contains("Warning env:TOKEN has been in use for 80 days"));
+    pass(10);
+    ages.note("mark", "env:TOKEN").unwrap();
+    let report = ward.look("", false);
+    assert!(said(&report, "ages").contains("Error env:TOKEN") && report.has_errors());
+}
+
+#[test]
+fn credentials_that_git_tracks_are_found_by_name_and_by_content_and_not_repeated() {
+    let ward = Ward::new();
+    let git = |arguments: &[&str]| {
+        let done = std::process::Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(ward.folder.path())
+            .output();
+        done.is_ok_and(|done| done.status.success())
+    };
+    if !git(&["init", "-q"]) {
+        eprintln!("there is no git here: the look at tracked files is not tested");
+        return;
+    }
+    // made here, so that nobody finds it in this file
+    let token = format!("ghp_{}", "aB3dE6gH9j".repeat(4).get(..36).unwrap());
+    let private = format!(
+        "-----BEGIN {0} KEY-----\nMIIEvQ{1}\n-----END {0} KEY-----\n",
+        "PRIVATE",
+        "IBADANBgkqhkiG9w0".repeat(8)
+    );
+    std::fs::write(ward.folder.path().join("notes.txt"), format!("token: {token}\n")).unwrap();
+    std::fs::write(ward.folder.path().join("server.txt"), &private).unwrap();
+    std::fs::write(ward.folder.path().join(".env"), "A=b\n").unwrap();
+    std::fs::write(ward.folder.path().join(".env.example"), "A=\n").unwrap();
+    std::fs::write(ward.folder.path().join("untracked.txt"), format!("{token}\n")).unwrap();
+    assert!(git(&["add", "notes.txt", "server.txt", ".env", ".env.example"]));
+    let found = said(&ward.look("", false), "git");
+    for name in [".env,", "notes.txt", "server.txt"] {
+        assert!(found.contains(name), "{name}: {found}");
+    }
+    assert!(
+        !found.contains("untracked") && !found.contains("example") && !found.contains("aB3dE6"),
+        "{found}"
+    );
+    assert!(git(&["rm", "-q", "--cached", "notes.txt", "server.txt", ".env"]));
+    assert!(said(&ward.look("", false), "git").starts_with("Good"));
+}
+
+#[test]
+fn a_firewall_is_told_every_host_of_the_configuration_and_no_other() {
+    let text = "[[connector]]\nname = 'equinix'\n\
+                [[openapi]]\nfile = 'x.json'\nbase_url = 'https://api.example.com:8443/v1'\n\
+                [secrets.vault]\naddress = 'https://vault.example.com:8200'\ntoken = 'env:X'\n\
+                [introduction]\nwebsite_url = 'https://not-a-destination.example.com'\n\
+                [contact]\nsecurity = ['https://nor-this.example.com']\n";
+    let config = Config::parse(text, "bartizan.toml").unwrap();
+    let all = bartizan::app::destinations(&config).unwrap();
+    for (host, port) in [("api.equinix.com", 443), ("api.example.com", 8443), ("vault.example.com", 8200)] {
+        assert!(all.contains(&(host.to_owned(), port)), "{host}: {all:?}");
+    }
+    assert_eq!(all.len(), 3, "{all:?}");
 }

@@ -171,7 +171,7 @@ impl Access {
                 Way::None => Arc::new(Open),
                 Way::Bearer { from } => Arc::new(Header::bearer(secrets.supply(from)?)),
                 Way::Basic { user, password } => {
-                    Arc::new(Basic::new(secrets.supply(user)?, secrets.supply(password)?))
+                    Arc::new(Basic::new(secrets.name(user)?, secrets.supply(password)?))
                 }
                 Way::Header { name, from } => {
                     let header = HeaderName::from_bytes(name.as_bytes()).map_err(|cause| {
@@ -190,7 +190,7 @@ impl Access {
                         scope: scope.clone(),
                         audience: audience.clone(),
                     };
-                    let (id, secret) = (secrets.supply(client_id)?, secrets.supply(client_secret)?);
+                    let (id, secret) = (secrets.name(client_id)?, secrets.supply(client_secret)?);
                     let made = ClientCredentials::new(name, endpoint, id, secret, egress, Arc::clone(clock))?;
                     Arc::new(made.counting_in(around.logins.clone()).kept_in(secrets.tokens()))
                 }

@@ -1,0 +1,139 @@
+//! What an installation looks like from outside, and what to do about it.
+//!
+//! Owns [`Finding`], [`Report`] and [`examine`]. The idea: each thing that a careful person would look at is one finding
+//! that says what is, and how to mend it; what can be mended without a decision (a mode), `--fix` mends. What cannot be
+//! known is said to be unknown, not left out.
+//!
+//! Must not: call an upstream, or change anything without being asked to.
+
+mod calendar;
+mod files;
+mod setup;
+mod tracked;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use calendar::{DUTIES, Duty, done};
+
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::error::Result;
+use crate::redaction::Redactor;
+use crate::state::StateDir;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Good,
+    /// Good to know.
+    Note,
+    /// Should be mended.
+    Warning,
+    /// Has to be mended.
+    Error,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// What it is about, in a word.
+    pub area: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What is.
+    pub what: String,
+    /// How to mend it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+    /// Whether it was mended just now.
+    pub mended: bool,
+    #[serde(skip)]
+    fix: Option<Fix>,
+}
+
+/// What can be mended without asking anybody.
+#[derive(Debug, Clone)]
+struct Fix {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl Finding {
+    fn new(area: &'static str, severity: Severity, what: impl Into<String>) -> Self {
+        Self { area, severity, what: what.into(), mend: None, mended: false, fix: None }
+    }
+
+    fn mend(mut self, how: impl Into<String>) -> Self {
+        self.mend = Some(how.into());
+        self
+    }
+
+    fn fixed_by(mut self, path: &Path, mode: u32) -> Self {
+        self.fix = Some(Fix { path: path.to_path_buf(), mode });
+        self
+    }
+}
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// 100 where nothing is left to do; an error costs 20, a warning 5.
+    pub score: u32,
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether something has to be mended.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|one| one.severity == Severity::Error && !one.mended)
+    }
+}
+
+/// What is looked at.
+pub struct Patient<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Where it was read from.
+    pub file: Option<&'a Path>,
+    /// The state directory.
+    pub state: &'a StateDir,
+    /// What knows secrets by sight.
+    pub redactor: &'a Redactor,
+    /// The time.
+    pub clock: &'a SharedClock,
+    /// The folder whose tracked files are looked through.
+    pub folder: &'a Path,
+    /// Variables of the environment that name proxies, as far as they are set.
+    pub proxies: Vec<&'static str>,
+}
+
+/// Looks at an installation; with `mend`, mends what can be.
+pub fn examine(patient: &Patient<'_>, mend: bool) -> Result<Report> {
+    let mut findings = files::look(patient)?;
+    findings.extend(setup::look(patient)?);
+    findings.extend(tracked::look(patient));
+    findings.extend(calendar::look(patient)?);
+    if mend {
+        for finding in &mut findings {
+            if let Some(fix) = &finding.fix {
+                finding.mended = files::set_mode(&fix.path, fix.mode);
+            }
+        }
+    }
+    findings.sort_by_key(|one| (one.mended, std::cmp::Reverse(one.severity), one.area));
+    let cost: u32 = findings
+        .iter()
+        .filter(|one| !one.mended)
+        .map(|one| match one.severity {
+            Severity::Error => 20,
+            Severity::Warning => 5,
+            Severity::Good | Severity::Note => 0,
+        })
+        .sum();
+    Ok(Report { score: 100u32.saturating_sub(cost), findings })
+}
