@@ -30,7 +30,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::approvals::{Approvals, SecondFactor};
+use crate::approvals::Approvals;
 use crate::audit::{Audit, Event, Sink};
 use crate::catalog::{Catalog, List};
 use crate::clock::{SharedClock, SystemClock};
@@ -40,7 +40,7 @@ use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
 use crate::http::Traffic;
 use crate::json::{Map, Value, json};
-use crate::limits::{Limiter, Outage};
+use crate::limits::Limiter;
 use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool, ToolSpec};
 use crate::policy::Policy;
 use crate::principal::{Principal, PrincipalKind};
