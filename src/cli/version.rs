@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::args::Version;
 use super::screen::{Screen, Tone};
-use crate::clock::{Clock, SystemClock, rfc3339};
+use crate::clock::{SystemClock, rfc3339};
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
 
