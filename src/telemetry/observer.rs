@@ -91,6 +91,7 @@ struct Spans {
 }
 
 /// A call that is measured.
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nobody traces"))]
 pub struct Call {
     observer: Arc<Observer>,
     start: Instant,
@@ -193,6 +194,7 @@ impl Drop for Call {
 }
 
 /// A request that is on its way to an upstream.
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nobody traces"))]
 pub struct Leaving {
     call: Arc<Call>,
     start: Instant,
