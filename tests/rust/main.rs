@@ -25,6 +25,7 @@ mod audit_reports;
 mod audit_shared;
 mod batches;
 mod client;
+mod commands;
 mod connectors;
 mod conversations;
 mod documentation;

@@ -1,0 +1,105 @@
+//! Commands of an operator, as they are typed: their exit codes, and what they leave behind.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+/// A configuration of its own.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("bartizan.toml"), format!("state_dir = 'state'\n{more}")).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Types a command, and returns its exit code.
+    fn run(&self, words: &[&str]) -> u8 {
+        let config = self.path("bartizan.toml").into_os_string();
+        let words = words.iter().map(OsString::from);
+        let all = [OsString::from("bartizan")].into_iter().chain(words);
+        bartizan::cli::main(all.chain([OsString::from("--config"), config]), None)
+    }
+
+    fn audited(&self) -> String {
+        std::fs::read_to_string(self.path("state/audit.jsonl")).unwrap_or_default()
+    }
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for words in [
+        &["serve"][..],
+        &["freeze"],
+        &["unfreeze"],
+        &["tokens"],
+        &["tokens", "rotate-key"],
+        &["doctor"],
+        &["egress"],
+        &["runbook"],
+        &["version"],
+    ] {
+        let all = [&["bartizan"], words, &["--help"]].concat();
+        assert_eq!(bartizan::cli::main(all.into_iter().map(OsString::from), None), 0, "{words:?}");
+    }
+    for words in [&["bartizan", "runbook"][..], &["bartizan", "version"], &["bartizan", "version", "--json"]]
+    {
+        assert_eq!(bartizan::cli::main(words.iter().map(OsString::from), None), 0, "{words:?}");
+    }
+}
+
+#[test]
+fn freezing_needs_no_key_and_thawing_does() {
+    let place = Place::new("");
+    assert_eq!(place.run(&["freeze", "status", "--json"]), 0);
+    assert_eq!(place.run(&["freeze", "writes", "--reason", "odd orders"]), 0);
+    assert_eq!(place.run(&["freeze"]), 0);
+    assert_eq!(place.run(&["freeze", "writes"]), 2, "less than holds");
+    assert_eq!(place.run(&["unfreeze"]), 2, "nobody is enrolled");
+    let secret = place.path("passphrase");
+    std::fs::write(&secret, "correct horse battery").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let reference = format!("file:{}", secret.display());
+    assert_eq!(place.run(&["approvals", "enrol", "alice", "--passphrase", &reference]), 0);
+    let frozen = std::fs::read(place.path("state/freeze.json")).unwrap();
+    std::fs::write(&secret, "another horse battery").unwrap();
+    assert_eq!(place.run(&["unfreeze", "--passphrase", &reference]), 3);
+    assert_eq!(std::fs::read(place.path("state/freeze.json")).unwrap(), frozen);
+    std::fs::write(&secret, "correct horse battery").unwrap();
+    assert_eq!(place.run(&["unfreeze", "--passphrase", &reference]), 0);
+    assert!(
+        String::from_utf8(std::fs::read(place.path("state/freeze.json")).unwrap()).unwrap().contains("lift")
+    );
+    let audited = place.audited();
+    for event in ["frozen", "unfrozen", "odd orders", "operator act failed"] {
+        assert!(audited.contains(event), "{event}: {audited}");
+    }
+}
+
+#[test]
+fn the_doctor_fails_where_something_has_to_be_mended_and_mends_it() {
+    let place = Place::new("");
+    assert_eq!(place.run(&["doctor"]), 0);
+    let key = place.path("state/fingerprint.key");
+    std::fs::write(&key, [1; 32]).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(place.run(&["doctor", "--json"]), 2);
+    assert_eq!(place.run(&["doctor", "--fix"]), 0);
+    assert_eq!(place.run(&["doctor", "--done", "logs"]), 0);
+    assert_eq!(place.run(&["doctor", "--done", "dishes"]), 2);
+    assert!(place.audited().contains("duty done"));
+}
+
+#[test]
+fn rules_for_a_firewall_and_kept_tokens_are_told() {
+    let place = Place::new("[[connector]]\nname = 'equinix'\n");
+    for format in ["nftables", "kubernetes", "json"] {
+        assert_eq!(place.run(&["egress", "--format", format]), 0, "{format}");
+    }
+    assert_eq!(place.run(&["tokens", "list"]), 2, "none are kept");
+}
