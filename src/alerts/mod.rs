@@ -125,7 +125,9 @@ impl Sink for Watcher {
                     found.append(&mut detectors.see(line));
                 }
             }
-            found.iter().for_each(|alert| self.tell(alert));
+            for alert in &found {
+                self.tell(alert);
+            }
             Ok(())
         })
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Event};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::error::Result;
@@ -35,10 +35,10 @@ pub(super) fn keeper(
         let Some(audit) = audit.upgrade() else { return Ok(()) };
         let aged = told.mark.as_deref().map(|mark| ages.note(mark, &told.reference)).transpose();
         let name = match (told.what, &aged) {
-            (_, Err(_)) => "secret refused",
-            ("loaded", _) => "secret loaded",
-            ("replaced", _) => "secret replaced",
-            _ => "secret unreadable",
+            (_, Err(_)) => Event::SecretRefused,
+            ("loaded", _) => Event::SecretLoaded,
+            ("replaced", _) => Event::SecretReplaced,
+            _ => Event::SecretUnreadable,
         };
         let mut detail = json!({"reference": told.reference, "fingerprint": told.fingerprint});
         if let Ok(Some((days, stand))) = &aged {
@@ -54,7 +54,7 @@ pub(super) fn keeper(
                         days,
                         "a credential is too old; replace it now"
                     );
-                    audit.note("secret overdue", &detail);
+                    audit.note(Event::SecretOverdue, &detail);
                 }
             }
         }

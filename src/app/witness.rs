@@ -30,7 +30,7 @@ pub(super) fn means(config: &Config, redactor: &Redactor, clock: &SharedClock, s
 pub(super) struct Witnesses {
     watcher: Option<Arc<Watcher>>,
     anchor: Option<Arc<Anchor>>,
-    _keeping: Option<AbortOnDropHandle<()>>,
+    keeping: Option<AbortOnDropHandle<()>>,
 }
 
 impl Witnesses {
@@ -49,7 +49,7 @@ impl Witnesses {
             audit.copy_to(anchor.clone());
             let every = Duration::from_secs(u64::from(settings.seconds.max(1)));
             let keeping = tokio::spawn(anchor.clone().keep(Arc::downgrade(audit), every));
-            all._keeping = Some(AbortOnDropHandle::new(keeping));
+            all.keeping = Some(AbortOnDropHandle::new(keeping));
             all.anchor = Some(anchor);
         }
         Ok(all)
@@ -59,6 +59,9 @@ impl Witnesses {
     pub(super) async fn end(&self, within: Duration) {
         if let Some(watcher) = &self.watcher {
             watcher.end(within).await;
+        }
+        if let Some(keeping) = &self.keeping {
+            keeping.abort();
         }
         if let Some(anchor) = &self.anchor {
             anchor.end(within).await;

@@ -37,8 +37,14 @@ events! {
     TurnedAway = "turned away";
     /// A secret was read. Facts: `kind` (`env`, `file`, `keyring` ...), `reference`; never the value.
     SecretLoaded = "secret loaded";
-    /// A secret could not be read. Facts: `kind`, `reference`, `reason`.
+    /// A secret changed where it comes from. Facts: `reference`, `fingerprint`.
+    SecretReplaced = "secret replaced";
+    /// A secret could not be read. Facts: `reference`.
+    SecretUnreadable = "secret unreadable";
+    /// A secret was read and may not be used here: too old, or another profile's. Facts: `reference`.
     SecretRefused = "secret refused";
+    /// A secret is older than it should be. Facts: `reference`, `days`.
+    SecretOverdue = "secret overdue";
     /// A file is open to others, or somebody else's, or a link. Facts: `path`, `reason`.
     FileExposed = "file mode wrong";
     /// What is stored sealed does not open: it was changed, or belongs elsewhere, and is taken for empty. Facts: `what`.

@@ -62,7 +62,7 @@ pub(super) fn run(typed: &Audit, screen: Screen) -> Result<()> {
             }
         }
         AuditAction::Export { period, format, out } => {
-            export(&path, period, *format, out.as_deref(), screen)?
+            export(&path, period, *format, out.as_deref(), screen)?;
         }
     }
     Ok(())

@@ -56,7 +56,7 @@ pub(crate) struct Wanted {
     /// Only read, write or destroy.
     #[arg(long)]
     pub(crate) effect: Option<String>,
-    /// Only this outcome: ok, tool_error, Forbidden, ..., or denied, limited, `egress refused`.
+    /// Only this outcome: ok, `tool_error`, Forbidden, ..., or denied, limited, `egress refused`.
     #[arg(long)]
     pub(crate) outcome: Option<String>,
     /// Only this security event, such as `authentication failed`.

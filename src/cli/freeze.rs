@@ -13,6 +13,7 @@ use super::operator::{Log, operator, passphrase, second_factor};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, visible};
+use crate::audit::Event;
 use crate::clock::{SystemClock, rfc3339};
 use crate::config::{Config, environment};
 use crate::error::Result;
@@ -45,7 +46,7 @@ pub(super) fn freeze(typed: &Typed, screen: Screen) -> Result<()> {
     let notice = freeze.freeze(extent, &who(), reason)?;
     let noted = Log::open(config).and_then(|log| {
         log.event(
-            "frozen",
+            Event::Frozen.name(),
             &json!({"freeze": notice.id, "extent": extent, "by": notice.by, "reason": notice.reason}),
         )
     });
@@ -73,7 +74,7 @@ pub(super) fn unfreeze(typed: &Unfreeze, screen: Screen) -> Result<()> {
     let log = Log::open(config)?;
     let id = freeze.sheet().map(|sheet| sheet.notice.id);
     let detail = json!({"operator": name, "freeze": id});
-    let notice = log.act("unfrozen", &detail, || {
+    let notice = log.act(Event::Unfrozen.name(), &detail, || {
         let key = approvals.operator(&name, None, &secret)?;
         let due = approvals.factor_for_acts()?;
         let factor = second_factor(&approvals, &log, (&name, &secret), &typed.key, due)?;

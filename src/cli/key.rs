@@ -15,6 +15,7 @@ use super::operator::{Log, authorise};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, visible};
+use crate::audit::Event;
 use crate::clock::{SharedClock, SystemClock, rfc3339};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -90,9 +91,9 @@ impl Office {
         let draft = self.keys.draft(&grant)?;
         let mut detail = told(draft.id(), &grant);
         let log = self.log()?;
-        let by = authorise(&*self.approvals()?, &log, "key issued", &detail, &typed.key)?;
+        let by = authorise(&*self.approvals()?, &log, Event::KeyIssued.name(), &detail, &typed.key)?;
         detail["operator"] = json!(by);
-        let minted = log.act("key issued", &detail, || self.keys.keep(draft))?;
+        let minted = log.act(Event::KeyIssued.name(), &detail, || self.keys.keep(draft))?;
         self.show(&minted, &grant, "");
         Ok(())
     }
@@ -112,9 +113,10 @@ impl Office {
         let mut detail = told(draft.id(), &grant);
         detail["replaces"] = json!({"id": old.id, "ends": rfc3339(ends)});
         let log = self.log()?;
-        let by = authorise(&*self.approvals()?, &log, "key rotated", &detail, &typed.key)?;
+        let by = authorise(&*self.approvals()?, &log, Event::KeyRotated.name(), &detail, &typed.key)?;
         detail["operator"] = json!(by);
-        let minted = log.act("key rotated", &detail, || self.keys.replace(&old.id, draft, ends))?;
+        let minted =
+            log.act(Event::KeyRotated.name(), &detail, || self.keys.replace(&old.id, draft, ends))?;
         let holder = self.state.file("http.key");
         let handed = self.keys.hand_over(&holder, &old.id, &minted)?;
         let mut remark = format!("The key {} opens nothing any more from {} on.", old.id, rfc3339(ends));
@@ -128,7 +130,7 @@ impl Office {
     fn revoke(&self, id: &str) -> Result<()> {
         let about = self.find(id)?;
         let detail = told(&about.id, &about.grant);
-        self.log()?.act("key revoked", &detail, || self.keys.revoke(&about.id))?;
+        self.log()?.act(Event::KeyRevoked.name(), &detail, || self.keys.revoke(&about.id))?;
         let told = match crate::app::shared_now(&self.config) {
             Ok(None) => Ok(()),
             Ok(Some(shared)) => crate::app::say_revoked(&shared, &about.id),

@@ -18,10 +18,13 @@ use crate::json::{Value, json};
 use crate::redaction::Held;
 use crate::vault::Reference;
 
+/// Names and values.
+pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
+
 pub(super) struct Otlp {
     client: Client,
     url: Url,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Headers,
     _held: Vec<Held>,
 }
 
@@ -55,7 +58,7 @@ impl Otlp {
 pub(super) fn secret_headers(
     named: &BTreeMap<String, String>,
     means: &Means,
-) -> Result<(Vec<(HeaderName, HeaderValue)>, Vec<Held>)> {
+) -> Result<(Headers, Vec<Held>)> {
     let (mut headers, mut held) = (Vec::new(), Vec::new());
     for (name, reference) in named {
         let wrong =

@@ -121,7 +121,7 @@ impl Metrics {
         self.retries.get_or_create(&[("upstream", self.bounded(upstream))]).inc();
     }
 
-    /// All of it, as Prometheus reads it (OpenMetrics text).
+    /// All of it, as Prometheus reads it (`OpenMetrics` text).
     pub fn text(&self) -> String {
         for (gauge, reading) in lock(&self.readings).iter() {
             gauge.set(reading());

@@ -1,6 +1,6 @@
 //! Spans and metrics as OpenTelemetry has them.
 //!
-//! Owns the providers and the names of the semantic conventions for MCP, GenAI and HTTP. The idea: batches leave on a
+//! Owns the providers and the names of the semantic conventions for MCP, `GenAI` and HTTP. The idea: batches leave on a
 //! thread of their own; a full queue drops, and no call waits. Names, kinds and numbers are all that a span says.
 //!
 //! Must not: put arguments, results, principals or addresses of requests into a span.

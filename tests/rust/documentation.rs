@@ -10,3 +10,11 @@ fn the_documented_defaults_are_the_defaults() {
     let documented = Config::parse(code, "docs/configuration.md").unwrap();
     assert_eq!(serde_json::to_value(documented).unwrap(), serde_json::to_value(Config::default()).unwrap());
 }
+
+#[test]
+fn every_security_event_is_documented() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/audit.md"));
+    for event in bartizan::audit::Event::ALL {
+        assert!(page.contains(&format!("`{}`", event.name())), "{}", event.name());
+    }
+}
