@@ -11,11 +11,6 @@ use std::borrow::Cow;
 /// The text without ANSI sequences, control characters (but new lines and tabs), zero-width, bidirectional and tag
 /// characters. Borrowed when nothing changes.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    // Without a way out inside a block this becomes a few instructions for all of it.
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
-    if text.as_bytes().chunks(64).all(|block| block.iter().fold(true, |plain, byte| plain & is_plain(byte))) {
-        return Cow::Borrowed(text);
-    }
     let Some(first) = first_bad(text) else { return Cow::Borrowed(text) };
     let mut out = String::with_capacity(text.len());
     out.push_str(&text[..first]);
@@ -64,12 +59,36 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
 
 fn first_bad(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    text.char_indices()
-        .find(|(at, c)| is_bad(*c) && !(*c == '\r' && bytes.get(at + 1) == Some(&b'\n')))
-        .map(|(at, _)| at)
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
+    let mut done = 0;
+    // Without a way out inside a block this becomes a few instructions for all of it.
+    while done < bytes.len() {
+        let block = &bytes[done..bytes.len().min(done + 64)];
+        if block.iter().fold(true, |plain, byte| plain & is_plain(byte)) {
+            done += block.len();
+            continue;
+        }
+        let end = done + block.len();
+        while done < end {
+            done += block[done + block.len() - end..].iter().take_while(|byte| is_plain(byte)).count();
+            if done >= end {
+                break;
+            }
+            let next = text.get(done..).and_then(|rest| rest.chars().next())?;
+            if is_bad(next) && !(next == '\r' && bytes.get(done + 1) == Some(&b'\n')) {
+                return Some(done);
+            }
+            done += next.len_utf8();
+        }
+    }
+    None
 }
 
 const fn is_bad(c: char) -> bool {
+    // Most of what is read, and none of it bad.
+    if matches!(c, ' '..='~' | '\u{a0}'..='\u{ac}' | '\u{ae}'..='\u{34e}' | '\u{4e00}'..='\u{d7ff}') {
+        return false;
+    }
     matches!(c,
         '\0'..='\u{8}' | '\u{b}'..='\u{1f}' | '\u{7f}'..='\u{9f}' // controls
         | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

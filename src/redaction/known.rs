@@ -1,20 +1,21 @@
 //! Credentials that this process holds.
 //!
 //! Owns [`Known`]. The idea: what we know exactly need not be guessed at: each credential is written down in every
-//! encoding a reply may carry it in, and one automaton looks for all of them. A credential of fewer than twelve
-//! characters would hit by chance, so it counts only right after a sign or a header scheme. A credential in use is
-//! never forgotten; of those that were replaced, the oldest goes first.
+//! encoding a reply may carry it in, and one sieve, shared with the built-in rules, finds all of them in one pass. A
+//! credential of fewer than twelve characters would hit by chance, so it counts only right after a sign or a header
+//! scheme. A credential in use is never forgotten; of those that were replaced, the oldest goes first.
 //!
 //! Must not: hand a credential out, or keep more replaced ones than a bound.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
-use super::scan::Found;
+use super::scan::{self, Found};
+use super::sieve::Sieve;
 use crate::secret::Secret;
 
 /// A credential shorter than this is matched only in context.
@@ -33,13 +34,20 @@ struct Learnt {
     holders: usize,
 }
 
-/// What is known, and the automaton over it. Replaced as a whole when something is learned.
+/// What is known, and where to look for it. Replaced as a whole when something is learned.
 #[derive(Default, Clone)]
 pub(super) struct Known {
     secrets: Vec<Learnt>,
-    automaton: Option<AhoCorasick>,
-    /// By pattern: the label, and whether it needs context.
-    patterns: Vec<(&'static str, bool)>,
+    spellings: Arc<Vec<Spelling>>,
+    /// With the built-in rules, and without; none while nothing is known.
+    sieves: Option<(Arc<Sieve>, Arc<Sieve>)>,
+}
+
+/// A credential as a reply may carry it.
+struct Spelling {
+    text: Box<[u8]>,
+    label: &'static str,
+    needs_context: bool,
 }
 
 impl Known {
@@ -86,29 +94,49 @@ impl Known {
         {
             secrets.remove(oldest);
         }
-        let (mut needles, mut patterns) = (Vec::new(), Vec::new());
+        let mut spellings = Vec::new();
         for Learnt { secret, label, .. } in &secrets {
             let text = secret.expose();
-            for needle in encodings(text) {
-                needles.push(needle);
-                patterns.push((*label, text.len() < SHORT));
-            }
+            spellings.extend(encodings(text).into_iter().map(|spelling| Spelling {
+                text: spelling.into_bytes().into_boxed_slice(),
+                label,
+                needs_context: text.len() < SHORT,
+            }));
         }
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&needles).ok();
-        Self { secrets, automaton, patterns }
+        let (mut all, mut own) = (scan::built_in().clone(), Sieve::new());
+        for (number, spelling) in spellings.iter().enumerate() {
+            all.add(scan::BUILT_IN + number, &spelling.text, None, |_| true);
+            own.add(number, &spelling.text, None, |_| true);
+        }
+        all.close();
+        own.close();
+        Self { secrets, spellings: Arc::new(spellings), sieves: Some((Arc::new(all), Arc::new(own))) }
     }
 
-    /// Where known credentials are.
-    pub(super) fn scan(&self, text: &str, found: &mut Vec<Found>) {
-        let Some(automaton) = &self.automaton else { return };
-        for hit in automaton.find_iter(text.as_bytes()) {
-            let (label, needs_context) = self.patterns[hit.pattern().as_usize()];
-            // Encodings are ASCII or the text itself, so a hit begins and ends between characters.
-            let whole = text.is_char_boundary(hit.start()) && text.is_char_boundary(hit.end());
-            if whole && (!needs_context || in_context(text, hit.start(), hit.end())) {
-                found.push(Found { start: hit.start(), end: hit.end(), kind: label });
-            }
-        }
+    /// Where the built-in rules and what is known begin, if anything is known.
+    pub(super) fn sieve(&self) -> Option<&Sieve> {
+        self.sieves.as_ref().map(|(all, _)| &**all)
+    }
+
+    /// Whether this credential is at this place.
+    pub(super) fn at(&self, number: usize, text: &str, start: usize) -> Option<Found> {
+        let Spelling { text: spelling, label, needs_context } = self.spellings.get(number)?;
+        let end = start + spelling.len();
+        let here = text.as_bytes().get(start..end)? == &**spelling;
+        // Encodings are ASCII or the text itself, so a hit begins and ends between characters.
+        (here
+            && text.is_char_boundary(start)
+            && text.is_char_boundary(end)
+            && (!needs_context || in_context(text, start, end)))
+        .then_some(Found { start, end, kind: label })
+    }
+
+    /// Whether a credential is anywhere in a text.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        let Some((_, own)) = &self.sieves else { return false };
+        let mut any = false;
+        own.each(text.as_bytes(), |number, start| any = any || self.at(number, text, start).is_some());
+        any
     }
 
     /// Whether the whole text is a credential.

@@ -11,26 +11,43 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::looks::{is_placeholder, is_random, variety};
 use super::scan::Found;
+use super::sieve::Fits;
 
 /// A rule: the text and where its mark begins and ends.
 pub(super) type Rule = fn(&str, usize, usize) -> Option<Found>;
 
-/// Marks (found in any case) and what reads on from them.
-pub(super) const MARKS: &[(&str, Rule)] = &[
-    ("-----BEGIN", private_key),
-    ("eyJ", jwt),
-    ("ZXlK", encoded_jwt),
-    ("://", userinfo),
-    ("bearer ", bearer),
-    ("basic ", basic),
-    ("Q~", azure_secret),
-    ("curl ", curl),
-    ("-us", mailchimp),
-    (".atlasv1.", terraform),
-    ("pat", airtable),
-    (":AA", telegram),
-    ("_mmk", maxmind),
+/// Marks (found in any case of letters), what stands before and behind a short one, and what reads on from them.
+pub(super) const MARKS: &[(&str, Option<Fits>, Fits, Rule)] = &[
+    ("-----BEGIN", None, any, private_key),
+    ("eyJ", None, is_url, jwt),
+    ("ZXlK", None, any, encoded_jwt),
+    ("://", None, any, userinfo),
+    ("bearer ", None, any, bearer),
+    ("basic ", None, any, basic),
+    ("Q~", Some(is_digit), is_url_or_dot, azure_secret),
+    ("curl ", None, any, curl),
+    ("-us", None, is_digit, mailchimp),
+    (".atlasv1.", None, any, terraform),
+    ("pat", None, is_alnum, airtable),
+    (":AA", None, is_url, telegram),
+    ("_mmk", None, any, maxmind),
 ];
+
+fn any(_: u8) -> bool {
+    true
+}
+
+fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_digit()
+}
+
+fn is_alnum(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+}
+
+fn is_url_or_dot(byte: u8) -> bool {
+    is_url(byte) || matches!(byte, b'.' | b'~')
+}
 
 const fn found(start: usize, end: usize, kind: &'static str) -> Found {
     Found { start, end, kind }

@@ -16,6 +16,7 @@ mod names;
 mod passing;
 mod rules;
 mod scan;
+mod sieve;
 mod walk;
 
 use std::borrow::Cow;
@@ -293,9 +294,7 @@ impl Redactor {
     fn holds_back(&self, text: &str) -> bool {
         let text = clean::clean(text);
         let known = self.0.lore.known.load();
-        let mut found = Vec::new();
-        known.scan(&text, &mut found);
-        text.contains(MARKER) || !found.is_empty() || known.is(&text).is_some() || self.passes(&text)
+        text.contains(MARKER) || known.is_in(&text) || known.is(&text).is_some() || self.passes(&text)
     }
 
     /// Whether a text holds a token that passes through.
@@ -310,8 +309,7 @@ impl Redactor {
         if rules.any.is_none() && is_harmless(text) {
             return Cow::Borrowed(text);
         }
-        let mut found = scan::scan(text);
-        known.scan(text, &mut found);
+        let mut found = scan::scan(text, known);
         self.0.lore.passing.read().unwrap_or_else(PoisonError::into_inner).scan(text, &mut found);
         if let Some(any) = &rules.any
             && any.is_match(text)

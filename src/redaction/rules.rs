@@ -9,6 +9,8 @@
 
 use Alphabet::{Alnum, Base64, Dotted, Hex, Loud, Url};
 
+use super::sieve::Fits;
+
 /// Which characters a token is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alphabet {
@@ -35,6 +37,20 @@ impl Alphabet {
             Url => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
             Dotted => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'=' | b'~'),
             Base64 => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-'),
+        }
+    }
+}
+
+impl Alphabet {
+    /// The same as a function.
+    pub(super) fn fits(self) -> Fits {
+        match self {
+            Hex => |byte| Hex.has(byte),
+            Loud => |byte| Loud.has(byte),
+            Alnum => |byte| Alnum.has(byte),
+            Url => |byte| Url.has(byte),
+            Dotted => |byte| Dotted.has(byte),
+            Base64 => |byte| Base64.has(byte),
         }
     }
 }
