@@ -57,6 +57,15 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Whether a text holds what no reader sees: zero-width, bidirectional or tag characters, or what terminals obey. Not a
+/// mark at its beginning, nor the joiners of scripts and pictures.
+pub(super) fn hides(text: &str) -> bool {
+    let Some(first) = first_bad(text) else { return false };
+    text[first..].chars().any(|c| {
+        matches!(c, '\u{1b}' | '\u{8}' | '\u{9b}' | '\u{200b}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}')
+    })
+}
+
 fn first_bad(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');

@@ -1,18 +1,17 @@
 //! Secrets that only the name beside them gives away.
 //!
 //! Owns [`beside`]. The idea: around a telling word the whole name is read, then what stands between a name and its
-//! value in configuration, code, JSON, XML, shell, headers and addresses; the value is taken if the name is certain
-//! and the value no placeholder, or if the name is uncertain and the value looks drawn at random.
+//! value in configuration, code, JSON, XML, shell, headers, addresses and talk; `value.rs` says whether the value fits.
 //!
 //! Must not: match a value without a name.
 
-use super::looks::{is_code, is_placeholder, is_plain_word, is_random};
-use super::names::{Telling, telling};
+use super::names::{Telling, told_by};
 use super::scan::Found;
+use super::value::{Joint, Name, take};
 
 /// A value is judged by so many of its bytes; one that goes on is taken whole, but not looked at whole, so that a text
 /// full of names costs what its length says.
-pub(super) const LONG: usize = 1024;
+pub(super) const LONG: usize = 256;
 
 /// Looks for a value after the name around `at..end`. Also returns where the name ends, so that other telling words
 /// in the same name are not tried again.
@@ -25,39 +24,52 @@ pub(super) fn beside(text: &str, at: usize, end: usize) -> (Option<Found>, usize
     while to < bytes.len() && is_name(bytes[to]) {
         to += 1;
     }
-    // `\nPASSWORD` in a JSON text: the `n` belongs to the escape.
+    // `\nPASSWORD` in a JSON text, `%3Ftoken` in an address: the first letters belong to the escape.
     if from > 0 && from < at && bytes[from - 1] == b'\\' && matches!(bytes[from], b'n' | b't' | b'r') {
         from += 1;
+    } else if from > 0
+        && from + 2 <= at
+        && bytes[from - 1] == b'%'
+        && bytes[from..from + 2].iter().all(u8::is_ascii_hexdigit)
+    {
+        from += 2;
     }
     let name = text[from..to].trim_end_matches(['.', '-']);
-    let told = telling(name);
     // The kind in one of our own markers is no name.
-    if told == Telling::No || text[..from].ends_with(super::MARKER) {
+    if text[..from].ends_with(super::MARKER) {
+        return (None, to);
+    }
+    let told = told_by(name, || before(text, from));
+    if told == Telling::No {
         return (None, to);
     }
     let flag = from > 0 && bytes[from - 1] == b'-' || name.starts_with('-');
-    (value_after(text, from, to, told, flag), to)
+    (value_after(text, from, to, Name { text: name, told }, flag), to)
+}
+
+/// A secret that another rule has named, and whose value comes next.
+pub(super) fn follows(text: &str, from: usize, to: usize, kind: &'static str) -> Option<Found> {
+    value_after(text, from, to, Name { text: "", told: Telling::Secret(kind) }, false)
 }
 
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-/// What stands between a name and its value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Joint {
-    /// `=` and its relatives, or `:` right at the value.
-    Tight,
-    /// `:` and white space.
-    Loose,
-    /// `", "` between two quoted texts, or `name value` after dashes: needs a good look at the value.
-    Weak,
-    /// `>` of a tag.
-    Tag,
+/// The word before a name of one word: `API key`.
+fn before(text: &str, from: usize) -> &str {
+    let bytes = text.as_bytes();
+    if from < 2 || bytes[from - 1] != b' ' {
+        return "";
+    }
+    let letters =
+        bytes[..from - 1].iter().rev().take(17).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    if letters > 16 { "" } else { &text[from - 1 - letters..from - 1] }
 }
 
-fn value_after(text: &str, from: usize, name_end: usize, told: Telling, flag: bool) -> Option<Found> {
+fn value_after(text: &str, from: usize, name_end: usize, name: Name<'_>, flag: bool) -> Option<Found> {
     let bytes = text.as_bytes();
+    let in_tag = from > 0 && (bytes[from - 1] == b'<' || bytes[from - 1] == b':' && opens_tag(bytes, from));
     let mut at = name_end;
     let mut closed = false;
     while let Some(b'"' | b'\'' | b'`' | b']' | b'\\') = bytes.get(at) {
@@ -67,51 +79,243 @@ fn value_after(text: &str, from: usize, name_end: usize, told: Telling, flag: bo
             return None;
         }
     }
+    if bytes.get(at) == Some(&b')') && closed {
+        at += 1;
+    }
     let name_closed = at;
+    // `setPassword("x")`, `PASSWORD('x')`
+    if !closed && bytes.get(at) == Some(&b'(') && matches!(bytes.get(at + 1), Some(b'"' | b'\'')) {
+        let sets = ["set", "with", "PASSWORD", "Password"].iter().any(|verb| name.text.contains(verb));
+        return sets.then(|| take(text, at + 1, name, Joint::Weak)).flatten();
+    }
+    if in_tag && let Some(value) = after_tag(text, at) {
+        return take(text, value, name, Joint::Tag);
+    }
+    // `<entry key="token">x</entry>`
+    if closed && bytes.get(at) == Some(&b'>') && bytes[..from].iter().rev().take(40).any(|byte| *byte == b'<')
+    {
+        return take(text, spaces(bytes, at + 1, true), name, Joint::Tag);
+    }
+    if let Some(value) = after_pair(text, name.text, at, closed) {
+        return take(text, value, name, Joint::Tight);
+    }
     at = spaces(bytes, at, false);
-    // `token string = "x"`: a type between name and sign.
-    if at > name_closed && bytes.get(at).is_some_and(u8::is_ascii_alphabetic) && !flag {
-        let word = bytes[at..].iter().take(12).take_while(|byte| byte.is_ascii_alphabetic()).count();
-        let after = spaces(bytes, at + word, false);
-        if matches!(&bytes[at..at + word], b"string" | b"str" | b"String" | b"is" | b"was") && word > 0 {
-            at = if bytes.get(after) == Some(&b'=') || word < 4 { after } else { return None };
-            if word < 4 && bytes.get(at) != Some(&b'=') {
-                return take(text, at, told, Joint::Weak);
-            }
-        } else {
-            return None;
+    // `Unseal Key 1: x`
+    if at > name_closed && bytes.get(at).is_some_and(u8::is_ascii_digit) && !closed {
+        let digits = bytes[at..].iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+        if digits < 3 && bytes.get(at + digits) == Some(&b':') {
+            at += digits;
         }
+    }
+    if let Some(found) = spoken(text, at, name_closed, name, flag) {
+        return found;
+    }
+    let (signs, joint) = sign(bytes, at, name_closed, closed, flag, from)?;
+    let joint_end = at + signs;
+    let at = spaces(bytes, joint_end, joint == Joint::Tag);
+    let joint = if joint == Joint::Loose && at == joint_end { Joint::Tight } else { joint };
+    if joint == Joint::Bare && from > 0 && bytes[from - 1] == b'$' {
+        // A variable, and the next word.
+        return None;
+    }
+    if joint != Joint::Bare
+        && let Some(value) = after_type(bytes, at)
+    {
+        return take(text, value, name, Joint::Tight);
+    }
+    take(text, at, name, joint)
+}
+
+/// `api_key: str = "x"`, `token: &'static str = "x"`: where the value behind a type begins.
+fn after_type(bytes: &[u8], at: usize) -> Option<usize> {
+    let is_type = |byte: &u8| {
+        byte.is_ascii_alphabetic()
+            || matches!(byte, b'&' | b'\'' | b'<' | b'>' | b'[' | b']' | b'?' | b'|' | b' ')
+    };
+    if !bytes.get(at).is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'&') {
+        return None;
+    }
+    let sign = at + bytes[at..].iter().take(32).take_while(|byte| is_type(byte)).count();
+    if bytes.get(sign) != Some(&b'=')
+        || bytes.get(sign - 1) != Some(&b' ')
+        || bytes.get(sign + 1) == Some(&b'=')
+    {
+        return None;
+    }
+    let value = spaces(bytes, sign + 1, false);
+    matches!(bytes.get(value), Some(b'"' | b'\'' | b'`')).then_some(value)
+}
+
+/// The sign between a name and its value: how long it is, and what it tells.
+fn sign(
+    bytes: &[u8],
+    at: usize,
+    name_closed: usize,
+    closed: bool,
+    flag: bool,
+    from: usize,
+) -> Option<(usize, Joint)> {
+    if let Some(escape) = bytes.get(at..at + 3).filter(|escape| escape[0] == b'%') {
+        return match &escape[1..] {
+            b"3D" | b"3d" => Some((3, Joint::Tight)),
+            b"3A" | b"3a" => Some((3, Joint::Loose)),
+            b"22" if bytes.get(at + 3..at + 9).is_some_and(|more| more.eq_ignore_ascii_case(b"%3a%22")) => {
+                Some((9, Joint::Tight))
+            }
+            _ => None,
+        };
     }
     let signs = bytes[at..]
         .iter()
         .take(5)
-        .take_while(|byte| matches!(byte, b'=' | b':' | b'.' | b'?' | b'|' | b'+' | b'>' | b'~' | b'!'))
+        .take_while(|byte| {
+            matches!(byte, b'=' | b':' | b'.' | b'?' | b'|' | b'+' | b'>' | b'~' | b'!' | b'-')
+        })
         .count();
     let sign = &bytes[at..at + signs];
     let joint = match sign {
-        [] if closed && bytes.get(at) == Some(&b',') => {
-            at += 1;
-            Joint::Weak
-        }
+        [] if closed && bytes.get(at) == Some(&b',') => return Some((1, Joint::Weak)),
         [] if flag && at > name_closed => Joint::Weak,
-        [b'>', ..] if from > 0 && bytes[from - 1] == b'<' => Joint::Tag,
-        [first, ..] if *first == b'>' || *first == b'!' || sign == b"." || sign == b"?" || sign == b"::" => {
+        [] if at > name_closed || closed => Joint::Bare,
+        b"->" if at > name_closed => Joint::Bare,
+        b"|" if at > name_closed => Joint::Bare,
+        b"||" | b"??" => Joint::Weak,
+        b"==" | b"===" | b"!=" | b"!==" => Joint::Weak,
+        [b'>', ..] if from > 0 && bytes[from - 1] == b'<' => return Some((1, Joint::Tag)),
+        [first, ..]
+            if matches!(first, b'>' | b'!' | b'-') || sign == b"." || sign == b"?" || sign == b"::" =>
+        {
             return None;
         }
         _ if sign.contains(&b'=') => Joint::Tight,
         _ if sign == b":" => Joint::Loose,
         _ => return None,
     };
-    let signed = match joint {
-        Joint::Tag => at + 1,
-        _ => at + signs,
-    };
-    let at = spaces(bytes, signed, joint == Joint::Tag);
-    let joint = if joint == Joint::Loose && at == signed { Joint::Tight } else { joint };
-    take(text, at, told, joint)
+    Some((signs, joint))
 }
 
-fn spaces(bytes: &[u8], mut at: usize, lines: bool) -> usize {
+/// `<x:password`: whether a tag's name begins before the colon.
+fn opens_tag(bytes: &[u8], from: usize) -> bool {
+    let prefix =
+        bytes[..from - 1].iter().rev().take(16).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    from > prefix + 1 && bytes[from - 2 - prefix] == b'<'
+}
+
+/// Where the text of a tag begins, whose name has ended at `at`.
+fn after_tag(text: &str, at: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let rest = &bytes[at..bytes.len().min(at + 160)];
+    if !matches!(rest.first(), Some(b'>' | b' ')) {
+        return None;
+    }
+    let close = rest.iter().position(|byte| matches!(byte, b'>' | b'<' | b'\n'))?;
+    if rest[close] != b'>' || close > 0 && rest[close - 1] == b'/' {
+        return None;
+    }
+    // `<add key="x" value="y">` and `<password value="y">` have their say elsewhere.
+    if rest[..close].windows(6).any(|word| word.eq_ignore_ascii_case(b"value=")) {
+        return None;
+    }
+    let after = spaces(bytes, at + close + 1, true);
+    // `<![CDATA[x]]>`
+    let after = if bytes[after..].starts_with(b"<![CDATA[") { after + 9 } else { after };
+    let end = bytes[after..].iter().take(LONG).position(|byte| *byte == b'<');
+    match end {
+        Some(end) if bytes.get(after + end + 1) != Some(&b'/') => None,
+        None if bytes.len() - after < LONG => None,
+        _ => Some(after),
+    }
+}
+
+/// Where the value of a pair begins that names both: `"name": "API_KEY", "value": "x"`, `key="ApiKey" value="x"`,
+/// `<key>apiKey</key><string>x`, `variable "password" { default = "x"`.
+fn after_pair(text: &str, name: &str, at: usize, closed: bool) -> Option<usize> {
+    const WORDS: &[&str] =
+        &["value", "secret_value", "default", "content", "string_value", "stringvalue", "plaintext", "val"];
+    let bytes = text.as_bytes();
+    let of_a_form = ["csrf", "xsrf", "authenticity"];
+    if of_a_form.iter().any(|word| {
+        name.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    }) {
+        return None;
+    }
+    if bytes[at..].starts_with(b"</key>") {
+        let next = spaces(bytes, at + 6, true);
+        return bytes[next..].starts_with(b"<string>").then_some(next + 8);
+    }
+    if !closed && !matches!(bytes.get(at), Some(b'\n' | b'\r')) {
+        return None;
+    }
+    let mut next = at;
+    let most = at + 60;
+    while next < most
+        && bytes
+            .get(next)
+            .is_some_and(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b'{' | b'\\'))
+    {
+        // The two letters of an escaped new line.
+        next += if bytes[next] == b'\\' && matches!(bytes.get(next + 1), Some(b'n' | b't' | b'r')) {
+            2
+        } else {
+            1
+        };
+    }
+    if next == at {
+        return None;
+    }
+    let escaped = bytes[next..].iter().take(2).take_while(|byte| matches!(byte, b'"' | b'\'')).count();
+    next += escaped;
+    let letters =
+        bytes[next..].iter().take(14).take_while(|byte| byte.is_ascii_alphabetic() || **byte == b'_').count();
+    if !WORDS.iter().any(|word| word.eq_ignore_ascii_case(&text[next..next + letters])) {
+        return None;
+    }
+    next += letters;
+    while matches!(bytes.get(next), Some(b'"' | b'\'' | b'\\')) {
+        next += 1;
+    }
+    next = spaces(bytes, next, false);
+    matches!(bytes.get(next), Some(b'=' | b':')).then(|| spaces(bytes, next + 1, false))
+}
+
+/// Words between a name and its value: `token string = "x"`, `password is x`, `API key provided: x`. Nothing if there
+/// are none; nothing within if they lead nowhere.
+fn spoken(text: &str, at: usize, name_closed: usize, name: Name<'_>, flag: bool) -> Option<Option<Found>> {
+    let bytes = text.as_bytes();
+    let quoted = matches!(bytes[name_closed - 1], b'"' | b'\'' | b'`');
+    if at == name_closed || flag || quoted || !bytes.get(at).is_some_and(u8::is_ascii_alphabetic) {
+        return None;
+    }
+    let length = bytes[at..].iter().take(14).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let word = &text[at..at + length];
+    let after = spaces(bytes, at + length, false);
+    let colon = after + usize::from(matches!(bytes.get(after), Some(b':' | b'=')));
+    match word {
+        "string" | "str" | "String" | "Text" => (bytes.get(after) == Some(&b'=')
+            && bytes.get(after + 1) != Some(&b'='))
+        .then(|| take(text, spaces(bytes, after + 1, false), name, Joint::Tight)),
+        "is" | "was" | "es" | "ist" | "lautet" | "est" | "becomes" | "to" | "now"
+            if after > at + length || colon > after =>
+        {
+            // `is now x`, `is: x`
+            let mut value = spaces(bytes, colon, false);
+            for filler in ["now ", "set to ", "still ", "just ", "called ", "currently "] {
+                if bytes[value..].starts_with(filler.as_bytes()) {
+                    value += filler.len();
+                }
+            }
+            Some(take(text, value, name, Joint::Bare))
+        }
+        "provided" | "used" | "given" | "value" | "supplied" | "received" | "sent" | "below" | "here"
+            if colon > after =>
+        {
+            Some(take(text, spaces(bytes, colon, false), name, Joint::Bare))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn spaces(bytes: &[u8], mut at: usize, lines: bool) -> usize {
     let most = at + 40;
     while at < most
         && bytes
@@ -121,125 +325,4 @@ fn spaces(bytes: &[u8], mut at: usize, lines: bool) -> usize {
         at += 1;
     }
     at
-}
-
-/// Takes the value at `at`, if it is one.
-fn take(text: &str, mut at: usize, told: Telling, joint: Joint) -> Option<Found> {
-    let bytes = text.as_bytes();
-    let mut quote = None;
-    loop {
-        match bytes.get(at) {
-            Some(b'\\') if matches!(bytes.get(at + 1), Some(b'"' | b'\'' | b'\\')) => at += 1,
-            Some(found @ (b'"' | b'\'' | b'`')) => {
-                quote = Some(*found);
-                at += 1;
-                break;
-            }
-            _ => break,
-        }
-    }
-    let (certain, kind) = match told {
-        Telling::Secret(kind) => (true, kind),
-        Telling::Maybe(kind) => (false, kind),
-        Telling::No => return None,
-    };
-    if kind == "authorization" || kind == "cookie" {
-        return header(text, at, quote, kind);
-    }
-    let near = end_of(bytes, at, quote, joint, LONG);
-    let end = near.unwrap_or_else(|| text.floor_char_boundary(at + LONG));
-    let value = text[at..end].trim_end_matches('\\');
-    let end = at + value.len();
-    if value.is_empty() || is_placeholder(value) {
-        return None;
-    }
-    let good = if certain {
-        match (quote.is_some(), joint) {
-            (true, Joint::Weak) => is_random(value, 8) && !value.contains(' '),
-            (true, _) => {
-                value.len() >= 4 && !is_plain_word(value) && !(is_code(value) && value.contains('('))
-            }
-            (false, Joint::Tight | Joint::Tag) => {
-                value.len() >= 4
-                    && !is_plain_word(value)
-                    && !is_code(value)
-                    && !value.starts_with(['[', '{', '('])
-            }
-            (false, Joint::Loose) => {
-                let alone = at + value.len() == bytes.len()
-                    || matches!(
-                        bytes[end],
-                        b'\n' | b'\r' | b',' | b'}' | b'\\' | b'<' | b'"' | b'\'' | b')' | b';'
-                    );
-                let odd = value.bytes().any(|byte| byte.is_ascii_digit())
-                    && value.bytes().any(|byte| byte.is_ascii_alphabetic());
-                value.len() >= 4
-                    && !is_plain_word(value)
-                    && !is_code(value)
-                    && !value.starts_with(['[', '{', '('])
-                    && (odd || (alone && kind == "password") || is_random(value, 12))
-            }
-            (false, Joint::Weak) => is_random(value, 12) && !is_code(value),
-        }
-    } else {
-        joint != Joint::Weak && is_random(value, 16) && !value.contains(' ') && !is_code(value)
-    };
-    good.then(|| {
-        let whole = || end_of(bytes, at, quote, joint, bytes.len()).unwrap_or(bytes.len());
-        Found { start: at, end: if near.is_some() { end } else { whole() }, kind }
-    })
-}
-
-/// Where the value at `at` ends; nothing if it goes on for more than `most` bytes.
-fn end_of(bytes: &[u8], at: usize, quote: Option<u8>, joint: Joint, most: usize) -> Option<usize> {
-    let rest = &bytes[at..bytes.len().min(at.saturating_add(most))];
-    let length = match quote {
-        Some(quote) => rest.iter().position(|byte| *byte == quote || matches!(byte, b'\n' | b'\r')),
-        None if joint == Joint::Tag => rest.iter().position(|byte| matches!(byte, b'<' | b'\n' | b'\r')),
-        None => rest.iter().position(|byte| {
-            byte.is_ascii_whitespace()
-                || matches!(
-                    byte,
-                    b'"' | b'\'' | b'`' | b'\\' | b',' | b';' | b'<' | b'>' | b'&' | b')' | b'}' | b']'
-                )
-        }),
-    };
-    let last = at + rest.len() == bytes.len();
-    length.or(last.then_some(rest.len())).map(|length| at + length)
-}
-
-/// The value of a header: a scheme is kept, and what follows it is the secret.
-fn header(text: &str, at: usize, quote: Option<u8>, kind: &'static str) -> Option<Found> {
-    let bytes = text.as_bytes();
-    let ends = |byte: &u8| matches!(byte, b'\n' | b'\r' | b'"' | b'\'' | b'`' | b'<') || Some(*byte) == quote;
-    let rest = &bytes[at..];
-    let near = rest.iter().take(LONG).position(ends).or((rest.len() <= LONG).then_some(rest.len()));
-    let stop = near.unwrap_or_else(|| text.floor_char_boundary(at + LONG) - at);
-    let value = text[at..at + stop].trim_end_matches('\\').trim_end();
-    let scheme = value.split(' ').next().unwrap_or_default();
-    let has_scheme = scheme.len() < value.len()
-        && scheme.len() <= 24
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let start = if has_scheme { at + scheme.len() + 1 } else { at };
-    let start = spaces(bytes, start, false).min(at + value.len());
-    let mut secret = &text[start..at + value.len()];
-    if kind == "authorization" && !secret.contains('=') {
-        secret = secret.split([' ', ',']).next().unwrap_or_default();
-    }
-    let known_scheme =
-        ["bearer", "basic", "token", "apikey", "digest"].iter().any(|name| name.eq_ignore_ascii_case(scheme));
-    let odd = secret.bytes().any(|byte| byte.is_ascii_digit()) || is_random(secret, 8);
-    let good = secret.len() >= 6
-        && !is_placeholder(secret)
-        && !is_plain_word(secret)
-        && !is_code(secret)
-        && (odd
-            || (has_scheme && known_scheme && secret.len() >= 8 && quote.is_some())
-            || secret.ends_with('='));
-    good.then(|| {
-        // What goes on beyond the part that was looked at is secret too.
-        let whole = || at + rest.iter().position(ends).unwrap_or(rest.len());
-        let cut = near.is_none() && start + secret.len() == at + value.len();
-        Found { start, end: if cut { whole() } else { start + secret.len() }, kind }
-    })
 }

@@ -25,14 +25,16 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(first) = bytes.first() else { return true };
     match first {
-        b'<' | b'{' if bytes.ends_with(if *first == b'<' { b">" } else { b"}" }) => return true,
+        b'<' if bytes.ends_with(b">") => return true,
+        b'{' if bytes.ends_with(b"}") => return !is_random(&text[1..text.len() - 1], 12),
         b'$' if bytes
             .get(1)
             .is_some_and(|next| matches!(next, b'{' | b'(' | b'_') || next.is_ascii_alphabetic())
             && bytes
                 .iter()
                 .skip(1)
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_{}().:-".contains(byte)) =>
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_{}().:-/$".contains(byte))
+            && !bytes.get(1..3).is_some_and(|hash| hash[0].is_ascii_digit() || hash[1] == b'$') =>
         {
             return true;
         }
@@ -43,7 +45,167 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     if text.contains("${") || text.contains("{{") || text.contains("$(") {
         return true;
     }
-    has_run(bytes) || (variety(bytes) < 5 && bytes.len() >= 8) || is_filler(bytes)
+    has_run(bytes)
+        || (variety(bytes) < 5 && bytes.len() >= 8)
+        || is_filler(bytes)
+        || (is_repeated(bytes) && !is_uuid(text))
+        || is_partly_hidden(text)
+        || is_asked_for(text)
+}
+
+/// More than a third of the text repeats the character before it, or counts on from it (`abcdef`, `123456`).
+fn is_repeated(bytes: &[u8]) -> bool {
+    if bytes.len() < 16 {
+        return false;
+    }
+    let (mut same, mut next) = (0, 0);
+    for pair in bytes.windows(2) {
+        same += usize::from(pair[0] == pair[1]);
+        next += usize::from(pair[0].wrapping_add(1) == pair[1] && pair[0].is_ascii_alphanumeric());
+    }
+    let most = bytes.len() - 1;
+    same * 5 > most * 2 || next * 2 > most
+}
+
+/// Somebody has hidden a part already.
+fn is_partly_hidden(text: &str) -> bool {
+    text.contains("...")
+        || text.contains('\u{2026}')
+        || text.contains('\u{2022}')
+        || text.len() >= 10
+            && text.as_bytes().windows(10).any(|part| part.eq_ignore_ascii_case(b"[redacted]"))
+        || text.len() >= 10 && text.to_ascii_lowercase().contains("[redacted")
+}
+
+/// `YOUR_API_KEY`, `your-token`, `PUT_TOKEN_HERE`, `AKIAIOSFODNN7EXAMPLE`.
+fn is_asked_for(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let begins =
+        |word: &str| bytes.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()));
+    let ends = |word: &str| {
+        bytes.len() >= word.len() && bytes[bytes.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
+    };
+    (begins("your")
+        && (bytes.get(4).is_some_and(|byte| !byte.is_ascii_lowercase())
+            || !bytes.iter().any(u8::is_ascii_digit)))
+        || begins("insert_")
+        || begins("insert-")
+        || begins("replace_")
+        || begins("replace-")
+        || begins("enter_")
+        || ends("_here")
+        || ends("-here")
+        || bytes.len() >= 12 && text.contains("EXAMPLE")
+        || bytes.len() >= 12 && (text.contains("PLACEHOLDER") || text.contains("placeholder"))
+}
+
+/// A UUID, which names a thing far more often than it opens one.
+pub(super) fn is_uuid(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == 36
+        && bytes.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Letters, and digits or signs among them: no word.
+pub(super) fn is_odd(text: &str, least: usize) -> bool {
+    let bytes = text.as_bytes();
+    let letters = bytes.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let signs = bytes.iter().filter(|byte| {
+        matches!(byte, b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'+' | b'?' | b'~')
+    });
+    bytes.len() >= least && letters >= 1 && (digits >= 1 || signs.count() >= 1) || is_random(text, 12)
+}
+
+/// Words for people: a label, a sentence, in any language.
+pub(super) fn is_prose(text: &str, kind: &str) -> bool {
+    let bytes = text.as_bytes();
+    if !bytes.iter().any(u8::is_ascii_alphanumeric) {
+        return true;
+    }
+    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+    if !text.contains(' ') {
+        // `Contrase\u{f1}a`: a word with letters beyond ASCII, and nothing else.
+        return !text.is_ascii() && digits == 0 && text.chars().all(char::is_alphabetic);
+    }
+    let is_word = |word: &str| {
+        let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
+        word.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | '-' | '/')) || word.len() < 3
+    };
+    let words = text.split(' ').filter(|word| !word.is_empty()).count();
+    let plain = text.split(' ').filter(|word| is_word(word)).count();
+    // A passphrase is small letters only, and says nothing.
+    let says = text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii())
+        || text.ends_with(['.', '?', '!', ':'])
+        || text.split(' ').any(|word| {
+            [
+                "your", "the", "a", "an", "is", "to", "must", "enter", "please", "password", "token", "key",
+                "secret", "new", "for", "of", "and", "or", "with", "not", "you", "be", "has", "are", "in",
+                "at", "no", "it", "was",
+            ]
+            .contains(&word)
+        });
+    if kind == "password" && words >= 3 && plain == words && !says {
+        return false;
+    }
+    plain * 4 >= words * 3 && (digits <= 3 || words > 6)
+}
+
+/// The name of something that holds the secret: an identifier, a path, an anchor.
+pub(super) fn is_reference(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let named = |from: usize| {
+        bytes.len() > from
+            && digits == 0
+            && bytes[from..]
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':'))
+    };
+    match bytes.first() {
+        // A YAML anchor or tag, an address in C.
+        Some(b'*' | b'&' | b'!') if named(1) && !bytes[1..].iter().any(u8::is_ascii_uppercase) => {
+            return true;
+        }
+        Some(b'!') if bytes.get(1).is_some_and(u8::is_ascii_uppercase) && named(1) => return true,
+        Some(b'/' | b'~' | b'.') if text.contains('/') && !is_random(text, 24) => return true,
+        _ => {}
+    }
+    // `default/my-app-tls`, `prod/database/main`
+    if text.contains('/') && !text.contains('=') && !bytes.iter().any(u8::is_ascii_uppercase) {
+        let words = text.split(['/', '-', '_', '.']).all(|part| {
+            part.bytes().all(|byte| byte.is_ascii_lowercase())
+                || part.len() < 5 && part.bytes().all(|b| b.is_ascii_digit())
+        });
+        if words {
+            return true;
+        }
+    }
+    // `api_key`, `self.token`, `expectedToken`, `ACCESS_TOKEN`: a name that tells in its turn.
+    let path = text.contains(['_', '-', '.'])
+        || bytes.windows(2).any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
+    named(0) && path && super::names::telling(text) != super::names::Telling::No
+        || [
+            "var.",
+            "local.",
+            "module.",
+            "data.",
+            "secrets.",
+            "env.",
+            "vault:",
+            "arn:",
+            "ssm:",
+            "op://",
+            "vault://",
+            "file://",
+            "projects/",
+        ]
+        .iter()
+        .any(|begin| text.starts_with(begin))
+            && !is_random(text.rsplit(['.', ':', '/']).next().unwrap_or_default(), 20)
 }
 
 /// One of our own markers, perhaps without its closing bracket, and nothing more.
@@ -136,8 +298,62 @@ pub(super) fn is_plain_word(text: &str) -> bool {
         "revoked",
         "rotated",
         "test",
+        "user",
+        "username",
+        "apikey",
+        "oauth",
+        "oauth2",
+        "header",
+        "query",
+        "cookie",
+        "admin",
+        "anonymous",
+        "incorrect",
+        "correct",
+        "wrong",
+        "expires",
+        "passwort",
+        "kennwort",
+        "contrasena",
+        "senha",
+        "wachtwoord",
+        "parola",
+        "haslo",
+        "never",
+        "always",
+        "manual",
+        "auto",
+        "not",
+        "new",
+        "old",
+        "set",
+        "get",
+        "ref",
+        "const",
+        "function",
+        "var",
+        "let",
+        "void",
+        "final",
+        "static",
+        "class",
+        "uuid",
+        "int",
+        "float",
+        "date",
+        "char",
+        "varchar",
+        "await",
+        "return",
+        "typeof",
+        "async",
+        "import",
+        "require",
+        "select",
+        "textarea",
+        "input",
     ];
-    let text = text.trim_end_matches(['.', ',', ';', ':', '!', '?', ')']);
+    let text = text.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', '|']);
     text.len() <= 16 && WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
@@ -155,7 +371,17 @@ pub(super) fn is_random(text: &str, least: usize) -> bool {
     let turns =
         bytes.windows(2).filter(|pair| pair[0].is_ascii_uppercase() != pair[1].is_ascii_uppercase()).count();
     let jumbled = upper >= 3 && lower >= 3 && turns * 3 > bytes.len();
-    variety(bytes) >= 7.min(least) && (mixed || jumbled)
+    // Small letters alone, in no order that can be spoken.
+    let mut consonants = 0;
+    let mut unspeakable = false;
+    if digits < 2 && upper == 0 && lower >= 12 {
+        for byte in bytes {
+            let vowel = matches!(byte, b'a' | b'e' | b'i' | b'o' | b'u' | b'y') || !byte.is_ascii_lowercase();
+            consonants = if vowel { 0 } else { consonants + 1 };
+            unspeakable |= consonants >= 6;
+        }
+    }
+    variety(bytes) >= 7.min(least) && (mixed || jumbled || unspeakable) && !is_repeated(bytes)
 }
 
 /// A call, a path through an object, or a piece of markup: code about a secret, not the secret.
@@ -169,11 +395,20 @@ pub(super) fn is_code(text: &str) -> bool {
         && text.split('.').all(|part| part.as_bytes().first().is_some_and(u8::is_ascii_alphabetic))
         && !bytes.iter().any(u8::is_ascii_digit)
         && !is_random(text, 24);
-    called || dotted || text.starts_with("os.environ") || text.starts_with("process.env")
+    // `data["key"]`
+    let indexed = text.find(['[', '{']).is_some_and(|at| {
+        at > 1
+            && bytes[..at].iter().all(|byte| is_name_byte(*byte))
+            && !bytes[..at].iter().any(u8::is_ascii_digit)
+            && (at + 1 == bytes.len() || matches!(bytes[at + 1], b'"' | b'\'' | b':' | b'$'))
+    });
+    // `data.vault_generic_secret.x.data[`
+    let path = dotted || bytes.ends_with(b"[") && is_code(&text[..text.len() - 1]);
+    called || path || indexed || text.starts_with("os.environ") || text.starts_with("process.env")
 }
 
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':')
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'$')
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use super::looks::{is_placeholder, is_random, variety};
 use super::scan::Found;
 use super::sieve::Fits;
+use super::talk::{
+    jwk, kubernetes, openssl, pair, pgpass, piped, putty, sentry, signature, spoken, spoken_after,
+    spoken_short, teams,
+};
 
 /// A rule: the text and where its mark begins and ends.
 pub(super) type Rule = fn(&str, usize, usize) -> Option<Found>;
@@ -25,13 +29,45 @@ pub(super) const MARKS: &[(&str, Option<Fits>, Fits, Rule)] = &[
     ("bearer ", None, any, bearer),
     ("basic ", None, any, basic),
     ("Q~", Some(is_digit), is_url_or_dot, azure_secret),
-    ("curl ", None, any, curl),
     ("-us", None, is_digit, mailchimp),
     (".atlasv1.", None, any, terraform),
     ("pat", None, is_alnum, airtable),
     (":AA", None, is_url, telegram),
     ("_mmk", None, any, maxmind),
+    ("sntrys_", None, any, sentry),
+    ("webhook.office.com/webhookb2/", None, any, teams),
+    ("?sig=", None, any, signature),
+    ("&sig=", None, any, signature),
+    ("-signature=", None, any, signature),
+    ("\"d\":", None, any, jwk),
+    ("identified by ", None, any, spoken),
+    ("contrase\u{f1}a", None, any, spoken),
+    ("mot de passe", None, any, spoken),
+    ("kennwort", None, any, spoken),
+    ("wachtwoord", None, any, spoken),
+    ("senha", None, any, spoken),
+    ("\u{43f}\u{430}\u{440}\u{43e}\u{43b}\u{44c}", None, any, spoken),
+    ("securestring ", None, any, spoken),
+    ("pw:", None, is_not_letter, spoken_short),
+    ("pw=", None, is_not_letter, spoken_short),
+    ("pass is ", None, any, spoken_after),
+    ("pass:", None, any, openssl),
+    ("auth=(", None, any, pair),
+    ("credential(", None, any, pair),
+    ("credentials(", None, any, pair),
+    ("basicauth(", None, any, pair),
+    ("basic_auth(", None, any, pair),
+    (":5432:", None, any, pgpass),
+    ("sudo -S", None, any, piped),
+    ("kind: Secret", None, any, kubernetes),
+    ("\"kind\":\"Secret\"", None, any, kubernetes),
+    ("\"kind\": \"Secret\"", None, any, kubernetes),
+    ("PuTTY-User-Key-File-", None, any, putty),
 ];
+
+fn is_not_letter(byte: u8) -> bool {
+    !byte.is_ascii_alphabetic()
+}
 
 fn any(_: u8) -> bool {
     true
@@ -115,7 +151,7 @@ fn jwt(text: &str, at: usize, _end: usize) -> Option<Found> {
         return None;
     }
     let head = run(bytes, at, is_url);
-    if bytes.get(head) != Some(&b'.') || head - at < 12 {
+    if bytes.get(head) != Some(&b'.') || head - at < 8 {
         return None;
     }
     let claims = run(bytes, head + 1, is_url);
@@ -209,40 +245,6 @@ fn azure_secret(text: &str, at: usize, end: usize) -> Option<Found> {
         && variety(&bytes[end..stop]) >= 10;
     good.then_some(())?;
     Some(found(start, stop, "azure"))
-}
-
-/// `curl -u user:password`.
-fn curl(text: &str, _at: usize, end: usize) -> Option<Found> {
-    let rest = text.get(end..)?;
-    let rest = &rest[..rest.char_indices().nth(2000).map_or(rest.len(), |(offset, _)| offset)];
-    let spaced = format!(" {rest}");
-    let (flag, length) = [" -u ", " --user ", " -u=", " --user=", "\t-u ", " -u\t"]
-        .iter()
-        .filter_map(|flag| spaced.find(flag).map(|offset| (offset, flag.len())))
-        .min()?;
-    let start = end + flag + length - 1;
-    let bytes = text.as_bytes();
-    let start = run(bytes, start, |byte| byte == b' ');
-    let mut stop = start;
-    let mut quote = None;
-    while let Some(byte) = bytes.get(stop) {
-        match (quote, byte) {
-            (None, b'"' | b'\'') => quote = Some(*byte),
-            (Some(open), byte) if open == *byte => quote = None,
-            (None, b' ' | b'\n' | b'\t' | b'\r') => break,
-            _ => {}
-        }
-        stop += 1;
-    }
-    let given: String = text[start..stop].chars().filter(|c| !matches!(c, '"' | '\'')).collect();
-    let (user, password) = given.split_once(':')?;
-    let secret = if password.is_empty() { user } else { password };
-    let looks = secret.len() >= 6
-        && secret.bytes().any(|byte| byte.is_ascii_digit())
-        && !is_placeholder(secret)
-        && !secret.contains(['$', '<', '>']) | secret.ends_with("$1");
-    looks.then_some(())?;
-    Some(found(start, stop, "password"))
 }
 
 fn mailchimp(text: &str, at: usize, end: usize) -> Option<Found> {

@@ -9,17 +9,24 @@
 
 mod clean;
 mod context;
+mod examples;
 mod known;
+mod labels;
 mod looks;
 mod marks;
 mod names;
 mod passing;
+mod pii;
 mod rules;
 mod scan;
+mod shell;
 mod sieve;
+mod talk;
+mod value;
 mod walk;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -32,7 +39,9 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Digest, Value};
 use crate::secret::Secret;
 use known::Known;
+pub use labels::Labels;
 use passing::Passing;
+pub use pii::Pii;
 use scan::Found;
 
 /// How every marker begins.
@@ -48,9 +57,25 @@ pub struct Config {
     pub keep: Vec<String>,
     /// More patterns (linear-time regular expressions) that are secrets wherever they appear.
     pub patterns: Vec<String>,
+    /// More rules with a name of their own, which markers show.
+    pub rules: Vec<NamedRule>,
+    /// Data about people that is taken out as well: `email`, `phone`, `iban`, `card`, `ip`.
+    pub pii: Vec<Pii>,
     /// The key of fingerprints: per installation, set by the program and never by the file.
     #[serde(skip)]
     pub fingerprint_key: Option<Secret>,
+}
+
+/// A rule of the configuration: key names, or a pattern, or both.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NamedRule {
+    /// What markers call it: small letters, digits and dashes.
+    pub name: String,
+    /// A linear-time regular expression; what it fits is a secret wherever it appears.
+    pub pattern: Option<String>,
+    /// Key names whose values are secrets.
+    pub keys: Vec<String>,
 }
 
 /// Text or JSON in, clean text or JSON out. Cheap to clone; clones share what they learn, and their rules.
@@ -65,11 +90,13 @@ struct Inner {
 
 /// What the configuration says.
 struct Rules {
-    keys: Vec<String>,
+    /// In small letters, with the kind that each names.
+    keys: Vec<(String, &'static str)>,
     keep: Vec<String>,
     /// Says quickly that no pattern hits.
     any: Option<RegexSet>,
-    patterns: Vec<regex::Regex>,
+    patterns: Vec<(regex::Regex, &'static str)>,
+    pii: Vec<Pii>,
 }
 
 /// What was learnt.
@@ -129,29 +156,60 @@ impl std::fmt::Debug for Passes {
 
 impl Rules {
     fn read(config: &Config) -> Result<Self> {
-        let unusable = |cause: regex::Error| {
-            Error::new(
-                Kind::BadConfig,
-                "A pattern in [redaction] patterns is not a regular expression that can be matched in linear time.",
-            )
-            .with_source(cause)
-        };
-        let patterns =
-            config.patterns.iter().map(|pattern| regex::Regex::new(pattern)).collect::<Result<_, _>>();
-        let patterns: Vec<regex::Regex> = patterns.map_err(unusable)?;
-        if patterns.iter().any(|pattern| pattern.is_match("")) {
-            return Err(Error::new(
-                Kind::BadConfig,
-                "A pattern in [redaction] patterns fits the empty text and would redact everything; make it longer.",
-            ));
+        let bad = |sentence: &'static str| Error::new(Kind::BadConfig, sentence);
+        let mut keys: Vec<_> = config.keys.iter().map(|key| (key.to_lowercase(), "configured")).collect();
+        let mut patterns: Vec<_> = config.patterns.iter().map(|pattern| (pattern, "configured")).collect();
+        for rule in &config.rules {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if rule.name.is_empty() || rule.name.len() > 32 || !rule.name.chars().all(fits) {
+                return Err(bad(
+                    "A name in [[redaction.rules]] is not made of small letters, digits and dashes, 32 at most.",
+                ));
+            }
+            if rule.pattern.is_none() && rule.keys.is_empty() {
+                return Err(bad(
+                    "A rule in [[redaction.rules]] has neither a pattern nor keys; give it one.",
+                ));
+            }
+            let name = named(&rule.name);
+            keys.extend(rule.keys.iter().map(|key| (key.to_lowercase(), name)));
+            patterns.extend(rule.pattern.iter().map(|pattern| (pattern, name)));
         }
+        let unusable = |cause: regex::Error| {
+            bad("A pattern in [redaction] is not a regular expression that can be matched in linear time.")
+                .with_source(cause)
+        };
         let any = match patterns.len() {
             0 => None,
-            _ => Some(RegexSet::new(&config.patterns).map_err(unusable)?),
+            _ => Some(RegexSet::new(patterns.iter().map(|(pattern, _)| pattern)).map_err(unusable)?),
         };
-        let lower = |names: &[String]| names.iter().map(|name| name.to_lowercase()).collect();
-        Ok(Self { keys: lower(&config.keys), keep: lower(&config.keep), any, patterns })
+        let patterns: Vec<_> = patterns
+            .into_iter()
+            .map(|(pattern, name)| regex::Regex::new(pattern).map(|pattern| (pattern, name)))
+            .collect::<Result<_, _>>()
+            .map_err(unusable)?;
+        if patterns.iter().any(|(pattern, _)| pattern.is_match("")) {
+            return Err(bad(
+                "A pattern in [redaction] fits the empty text and would redact everything; make it longer.",
+            ));
+        }
+        let keep = config.keep.iter().map(|name| name.to_lowercase()).collect();
+        let mut pii = config.pii.clone();
+        pii.dedup();
+        Ok(Self { keys, keep, any, patterns, pii })
     }
+}
+
+/// The name of a rule for as long as the process lives: there are as many as configurations have named.
+fn named(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(Box::from(name));
+    names.insert(kept);
+    kept
 }
 
 impl std::fmt::Debug for Redactor {
@@ -281,8 +339,8 @@ impl Redactor {
             if rules.keep.contains(&lower) {
                 return None;
             }
-            if rules.keys.contains(&lower) {
-                return Some("configured");
+            if let Some((_, kind)) = rules.keys.iter().find(|(key, _)| *key == lower) {
+                return Some(*kind);
             }
         }
         match names::telling(name) {
@@ -306,7 +364,7 @@ impl Redactor {
     /// Secrets out of a text that is already clean.
     fn readable<'a>(&self, text: &'a str, known: &Known) -> Cow<'a, str> {
         let rules = self.0.rules.load();
-        if rules.any.is_none() && is_harmless(text) {
+        if rules.any.is_none() && rules.pii.is_empty() && is_harmless(text) {
             return Cow::Borrowed(text);
         }
         let mut found = scan::scan(text, known);
@@ -314,14 +372,13 @@ impl Redactor {
         if let Some(any) = &rules.any
             && any.is_match(text)
         {
-            for pattern in &rules.patterns {
+            for (pattern, kind) in &rules.patterns {
                 let hits = pattern.find_iter(text).filter(|hit| !hit.is_empty());
-                found.extend(hits.map(|hit| Found {
-                    start: hit.start(),
-                    end: hit.end(),
-                    kind: "configured",
-                }));
+                found.extend(hits.map(|hit| Found { start: hit.start(), end: hit.end(), kind }));
             }
+        }
+        if !rules.pii.is_empty() {
+            pii::scan(text, &rules.pii, &mut found);
         }
         if found.is_empty() {
             return Cow::Borrowed(text);

@@ -53,6 +53,13 @@ const KEYS: &[&str] = &[
     "jwt",
 ];
 
+/// Who hands out keys: their name before `key` makes it one, and alone it may name one. Not those whose name is a word of
+/// every day, or who have more commits and digests to their name than keys.
+#[rustfmt::skip]
+pub(super) const VENDORS: &[&str] = &[
+    "adafruit", "airtable", "algolia", "alphavantage", "amplitude", "anthropic", "asana", "beamer", "bitrise", "bittrex", "braintree", "bugsnag", "buildkite", "calendly", "censys", "circleci", "clickhouse", "cloudflare", "codacy", "codecov", "codeclimate", "coinbase", "confluent", "contentful", "coveralls", "crowdin", "databricks", "datadog", "deepseek", "digitalocean", "docusign", "doppler", "droneci", "dropbox", "duffel", "dynatrace", "easypost", "elevenlabs", "etsy", "fastly", "figma", "finicity", "finnhub", "flickr", "flutterwave", "flyio", "frameio", "freshbooks", "freshdesk", "giphy", "gitter", "gocardless", "groq", "heroku", "hetzner", "honeycomb", "hubspot", "huggingface", "infracost", "intercom", "ipinfo", "ipstack", "jfrog", "klaviyo", "kucoin", "launchdarkly", "linode", "logdna", "loggly", "lokalise", "mailchimp", "mailgun", "mandrill", "mapbox", "mattermost", "meraki", "messagebird", "mistral", "mixpanel", "netlify", "newrelic", "nexmo", "nytimes", "okta", "openai", "openrouter", "openweathermap", "opsgenie", "pagerduty", "papertrail", "perplexity", "pinecone", "pipedrive", "plaid", "planetscale", "plivo", "postmark", "postman", "privateai", "pulumi", "rapidapi", "rollbar", "scaleway", "scalingo", "securitytrails", "sendbird", "sendgrid", "sendinblue", "sentry", "settlemint", "shippo", "shodan", "shopify", "snyk", "sonarqube", "sourcegraph", "sparkpost", "splunk", "squarespace", "stripe", "sumologic", "supabase", "tmdb", "transifex", "travisci", "trello", "twilio", "twitch", "typeform", "unsplash", "upstash", "vercel", "virustotal", "vonage", "vultr", "weatherapi", "yandex", "zapier", "zendesk", "zoho", "hashicorp", "kraken", "looker", "nuget", "octopus",
+];
+
 /// Words that make a following `token` something a later call needs, or nothing secret.
 const PAGES: &[&str] = &[
     "next",
@@ -109,6 +116,10 @@ pub(super) fn telling(name: &str) -> Telling {
     let mut words: [Word; 3] = [Word::default(); 3];
     split(name, &mut words);
     let [last, before, third] = words;
+    // `SECRET_KEY_BASE`
+    if last.is("base") && before.is("key") {
+        return judge(before, third, name);
+    }
     // `secret_value`, `token2`, `passwordHash`: the word before says it.
     if last.is_any(&[
         "value",
@@ -129,6 +140,36 @@ pub(super) fn telling(name: &str) -> Telling {
         };
     }
     judge(last, before, name)
+}
+
+/// The same for a name in running text, where a name of one word may follow the word that says of what it is.
+pub(super) fn told_by<'a>(name: &str, before: impl FnOnce() -> &'a str) -> Telling {
+    let told = telling(name);
+    match told {
+        Telling::Maybe("key") if name.len() == 3 => {
+            let before = Word(before().as_bytes());
+            if before.is_any(KEYS) || before.is_any(&["unseal", "recovery", "licence", "your"]) {
+                Telling::Secret("key")
+            } else {
+                told
+            }
+        }
+        Telling::No if is_bundle(name) => Telling::Secret("bundle"),
+        _ => told,
+    }
+}
+
+/// Bundler's settings: `BUNDLE_GEMS__EXAMPLE__COM=user:password`.
+fn is_bundle(name: &str) -> bool {
+    name.starts_with("BUNDLE_") && name.contains("__")
+}
+
+/// Whether a name says that what it names is none.
+pub(super) fn is_pretended(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    ["fake", "dummy", "mock", "bogus", "example", "sample", "nonmatching", "placeholder"]
+        .iter()
+        .any(|word| lower.contains(word))
 }
 
 fn judge(last: Word<'_>, before: Word<'_>, name: &str) -> Telling {
@@ -184,8 +225,21 @@ fn judge(last: Word<'_>, before: Word<'_>, name: &str) -> Telling {
                 Telling::Maybe("cookie")
             }
         }
+        b'd' if last.is("data") && before.is("key") => Telling::Maybe("key"),
+        b'i' if last.is("id") && before.is("secret") => Telling::Maybe("access-id"),
+        b'i' if last.is("id") && before.is("access") => Telling::Maybe("access-id"),
+        b'a' if last.is("accessid") => Telling::Maybe("access-id"),
+        b'p' if last.is("psk") => Telling::Secret("key"),
+        b'p' if last.is("phpsessid") => Telling::Maybe("session"),
+        b'j' if last.is("jsessionid") => Telling::Maybe("session"),
+        b'm' if last.is("mnemonic") => Telling::Secret("password"),
+        b's' | b'k' | b't'
+            if last.is_any(&["storepass", "keypass", "truststorepass", "keystorepass", "userpass"]) =>
+        {
+            Telling::Secret("password")
+        }
         b'k' if last.is("key") => {
-            if before.is_any(KEYS) {
+            if before.is_any(KEYS) || before.is_any(VENDORS) {
                 Telling::Secret("key")
             } else if before.is_any(&[
                 "public",
@@ -214,6 +268,12 @@ fn judge(last: Word<'_>, before: Word<'_>, name: &str) -> Telling {
                 Telling::Maybe("key")
             }
         }
+        _ if last.is_any(VENDORS) => Telling::Maybe("vendor"),
+        // `PGPASSWORD`, `dbpassword`
+        _ if last.ends(&["password", "passwd"]) => Telling::Secret("password"),
+        _ if last.ends(&["secretkey", "apikey", "authtoken", "accesstoken", "clientsecret"]) => {
+            Telling::Secret("key")
+        }
         _ => Telling::No,
     }
 }
@@ -225,6 +285,13 @@ struct Word<'a>(&'a [u8]);
 impl Word<'_> {
     fn is(&self, word: &str) -> bool {
         self.0.eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    fn ends(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| {
+            self.0.len() > word.len()
+                && self.0[self.0.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
+        })
     }
 
     fn is_any(&self, words: &[&str]) -> bool {

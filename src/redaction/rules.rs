@@ -7,7 +7,7 @@
 //!
 //! Must not: hold a rule that fits identifiers, digests, etags or page tokens.
 
-use Alphabet::{Alnum, Base64, Dotted, Hex, Loud, Url};
+use Alphabet::{Alnum, Base64, Crypt, Dotted, Hex, Loud, Url};
 
 use super::sieve::Fits;
 
@@ -26,6 +26,8 @@ pub(super) enum Alphabet {
     Dotted,
     /// Alnum and `+ / = _ -`
     Base64,
+    /// Alnum and `. / $ , =`
+    Crypt,
 }
 
 impl Alphabet {
@@ -37,6 +39,7 @@ impl Alphabet {
             Url => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
             Dotted => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'=' | b'~'),
             Base64 => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-'),
+            Crypt => byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/' | b'$' | b',' | b'=' | b'+'),
         }
     }
 }
@@ -51,6 +54,7 @@ impl Alphabet {
             Url => |byte| Url.has(byte),
             Dotted => |byte| Dotted.has(byte),
             Base64 => |byte| Base64.has(byte),
+            Crypt => |byte| Crypt.has(byte),
         }
     }
 }
@@ -88,7 +92,7 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("aws", "ABIA", Loud, 16, 16),
     shape("aws", "ACCA", Loud, 16, 16),
     shape("aws", "A3T", Loud, 17, 17),
-    shape("aws", "ABSK", Base64, 104, 132),
+    shape("bedrock", "ABSK", Base64, 109, 132),
     shape("aws", "bedrock-api-key-", Base64, 40, 4000),
     shape("google", "AIza", Url, 35, 35),
     shape("google", "GOCSPX-", Url, 24, 40),
@@ -149,6 +153,7 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("buildkite", "bkua_", Hex, 40, 40),
     shape("sourcegraph", "sgp_", Hex, 40, 40),
     shape("sourcegraph", "sgp_", Url, 57, 57),
+    shape("sourcegraph", "sgp_local_", Hex, 40, 40),
     shape("sonar", "squ_", Hex, 40, 40),
     shape("sonar", "sqp_", Hex, 40, 40),
     shape("sonar", "sqa_", Hex, 40, 40),
@@ -187,7 +192,6 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("slack", "hooks.slack.com/workflows/", Base64, 40, 100),
     shape("slack", "hooks.slack.com/triggers/", Base64, 40, 100),
     shape("discord", "discord.com/api/webhooks/", Base64, 60, 120),
-    shape("teams", "webhook.office.com/webhookb2/", Base64, 20, 200),
     shape("twilio", "SK", Hex, 32, 32),
     shape("sendgrid", "SG.", Dotted, 66, 66),
     shape("brevo", "xkeysib-", Url, 70, 90),
@@ -244,7 +248,6 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("newrelic", "NRRA-", Hex, 42, 42),
     shape("dynatrace", "dt0c01.", Dotted, 89, 89),
     shape("dynatrace", "dt0s01.", Dotted, 80, 95),
-    shape("sentry", "sntrys_", Base64, 60, 500),
     shape("sentry", "sntryu_", Hex, 64, 64),
     shape("databricks", "dapi", Hex, 32, 32),
     shape("planetscale", "pscale_tkn_", Dotted, 32, 64),
@@ -255,6 +258,17 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("openshift", "sha256~", Url, 43, 43),
     shape("launchdarkly", "sdk-", Url, 36, 36),
     shape("statsig", "secret-", Alnum, 40, 50),
+    // passwords as systems keep them
+    shape("password-hash", "$2a$", Crypt, 56, 56),
+    shape("password-hash", "$2b$", Crypt, 56, 56),
+    shape("password-hash", "$2y$", Crypt, 56, 56),
+    shape("password-hash", "$5$", Crypt, 45, 90),
+    shape("password-hash", "$6$", Crypt, 88, 140),
+    shape("password-hash", "$y$", Crypt, 50, 140),
+    shape("password-hash", "$1$", Crypt, 24, 32),
+    shape("password-hash", "$apr1$", Crypt, 24, 32),
+    shape("password-hash", "$argon2i", Crypt, 50, 300),
+    shape("password-hash", "pbkdf2_sha256$", Crypt, 50, 120),
     // offices and tools
     shape("linear", "lin_api_", Alnum, 40, 48),
     shape("linear", "lin_oauth_", Alnum, 40, 64),

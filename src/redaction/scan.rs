@@ -9,10 +9,13 @@
 use std::sync::LazyLock;
 
 use super::context::{LONG, beside};
+use super::examples::is_published;
 use super::known::Known;
 use super::looks::{is_placeholder, variety};
 use super::marks::{MARKS, is_escape};
+use super::names::VENDORS;
 use super::rules::{SHAPES, Shape};
+use super::shell::COMMANDS;
 use super::sieve::Sieve;
 
 /// A secret's place in a text.
@@ -27,16 +30,11 @@ pub(super) struct Found {
 const WORDS: &[&str] = &[
     "token",
     "secret",
-    "passw",
-    "passphrase",
-    "passcode",
-    "pwd",
     "pass",
+    "pwd",
     "key",
-    "authoriz",
     "auth",
-    "credential",
-    "creds",
+    "cred",
     "cookie",
     "session",
     "connectionstring",
@@ -44,10 +42,18 @@ const WORDS: &[&str] = &[
     "connection-string",
     "client_srt",
     "_pat",
+    "psk",
+    "mnemonic",
+    "bundle_",
+    "accessid",
+    "access_id",
+    "access-id",
+    "access.id",
 ];
 
 /// How many needles the built-in rules have; those of what is known come after them.
-pub(super) const BUILT_IN: usize = SHAPES.len() + MARKS.len() + WORDS.len();
+pub(super) const BUILT_IN: usize = COMMANDS_FROM + COMMANDS.len();
+const COMMANDS_FROM: usize = SHAPES.len() + MARKS.len() + WORDS.len() + VENDORS.len();
 
 /// Where the built-in rules begin.
 pub(super) fn built_in() -> &'static Sieve {
@@ -59,10 +65,13 @@ pub(super) fn built_in() -> &'static Sieve {
         for (number, (mark, before, after, _)) in MARKS.iter().enumerate() {
             sieve.add(SHAPES.len() + number, mark.as_bytes(), *before, *after);
         }
-        for (number, word) in WORDS.iter().enumerate() {
+        for (number, word) in WORDS.iter().chain(VENDORS).enumerate() {
             // Of the short ones, none is the beginning of a longer word that tells.
             let after = |byte: u8| !byte.is_ascii_alphabetic() || byte.eq_ignore_ascii_case(&b'v');
             sieve.add(SHAPES.len() + MARKS.len() + number, word.as_bytes(), None, after);
+        }
+        for (number, command) in COMMANDS.iter().enumerate() {
+            sieve.add(COMMANDS_FROM + number, command.name.as_bytes(), None, |_| true);
         }
         sieve.close();
         sieve
@@ -79,6 +88,7 @@ pub(super) fn scan(text: &str, known: &Known) -> Vec<Found> {
     // A place that a rule has claimed is not read by the same rule again: the time has to grow with the text alone.
     let mut claimed = [0; MARKS.len()];
     let mut long_end = 0;
+    let mut line_end = 0;
     known.sieve().unwrap_or_else(|| built_in()).each(bytes, |index, start| {
         if let Some(shape) = SHAPES.get(index) {
             found.extend(token(text, start, shape));
@@ -92,7 +102,7 @@ pub(super) fn scan(text: &str, known: &Known) -> Vec<Found> {
                 *claimed = secret.end;
                 found.push(secret);
             }
-        } else if let Some(word) = WORDS.get(index - SHAPES.len() - MARKS.len()) {
+        } else if let Some(word) = word(index - SHAPES.len() - MARKS.len()) {
             let end = start + word.len();
             if end > name_end
                 && start >= long_end
@@ -107,11 +117,25 @@ pub(super) fn scan(text: &str, known: &Known) -> Vec<Found> {
                     found.push(secret);
                 }
             }
+        } else if let Some(command) = COMMANDS.get(index - COMMANDS_FROM) {
+            let end = start + command.name.len();
+            let here =
+                bytes.get(start..end).is_some_and(|here| here.eq_ignore_ascii_case(command.name.as_bytes()));
+            // One command is read at a time, and the next begins behind its secret.
+            if here && start >= line_end && (start == 0 || !bytes[start - 1].is_ascii_alphanumeric()) {
+                let secret = command.secret(text, end);
+                line_end = secret.map_or(end + 256, |secret| secret.end);
+                found.extend(secret);
+            }
         } else {
             found.extend(known.at(index - BUILT_IN, text, start));
         }
     });
     found
+}
+
+fn word(index: usize) -> Option<&'static str> {
+    WORDS.get(index).or_else(|| VENDORS.get(index - WORDS.len())).copied()
 }
 
 /// The token of this shape at `start`, if there is one.
@@ -138,8 +162,21 @@ fn token(text: &str, start: usize, shape: &Shape) -> Option<Found> {
     if length < shape.least || !is_drawn(rest, shape) {
         return None;
     }
-    // The alphabet's run has ended; a letter or digit right after it makes it part of something longer.
-    if bytes.get(body + length).is_some_and(u8::is_ascii_alphanumeric) {
+    // The alphabet's run has ended; a letter or digit right after it makes it part of something longer, and stars what
+    // somebody has hidden.
+    let after = &bytes[body + length..];
+    let hidden = |after: &[u8]| {
+        after.len() >= 4
+            && matches!(after[0], b'#' | b'*' | b'.')
+            && after[..4].iter().all(|byte| *byte == after[0])
+    };
+    if after.first().is_some_and(u8::is_ascii_alphanumeric)
+        || hidden(after)
+        || hidden(after.get(1..).unwrap_or_default())
+    {
+        return None;
+    }
+    if matches!(shape.kind, "google" | "stripe") && is_published(&bytes[start..body + length]) {
         return None;
     }
     Some(Found { start, end: body + length, kind: shape.kind })
@@ -147,7 +184,7 @@ fn token(text: &str, start: usize, shape: &Shape) -> Option<Found> {
 
 /// Not written by hand as an example.
 fn is_drawn(rest: &[u8], shape: &Shape) -> bool {
-    if shape.kind == "age" {
+    if shape.kind == "age" || shape.kind == "bedrock" {
         return true;
     }
     let digits = rest.iter().filter(|byte| byte.is_ascii_digit()).count();

@@ -90,10 +90,11 @@ impl Sieve {
     pub(super) fn each(&self, text: &[u8], mut look: impl FnMut(usize, usize)) {
         let mut at = 0;
         while let Some(block) = text.get(at..at + STEP + 4).and_then(<[u8]>::first_chunk::<{ STEP + 4 }>) {
-            if self.may_begin(block) {
-                for (offset, window) in block.windows(4).take(STEP).enumerate() {
-                    self.look(window, at + offset, &mut look);
-                }
+            let mut places = self.places(block);
+            while places != 0 {
+                let offset = places.trailing_zeros() as usize;
+                places &= places - 1;
+                self.look(&block[offset..], at + offset, &mut look);
             }
             at += STEP;
         }
@@ -106,21 +107,21 @@ impl Sieve {
         }
     }
 
-    /// Whether one of the first eight places has bytes that hash as a needle's do.
+    /// Which of the first eight places have bytes that hash as a needle's do, a bit for each.
     #[inline]
-    fn may_begin(&self, block: &[u8; STEP + 4]) -> bool {
+    fn places(&self, block: &[u8; STEP + 4]) -> u64 {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = *block;
         let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]) | FOLD_EIGHT;
         let second = u64::from_le_bytes([e, f, g, h, i, j, k, l]) | FOLD_EIGHT;
-        let mut any = 0;
-        for shift in [0, 8, 16, 24] {
-            for eight in [first, second] {
+        let mut places = 0;
+        for offset in 0..4 {
+            for (eight, offset) in [(first, offset), (second, offset + 4)] {
                 #[expect(clippy::cast_possible_truncation, reason = "the low four bytes are wanted")]
-                let place = hash((eight >> shift) as u32);
-                any |= self.bits[(place >> 6) as usize] >> (place & 63);
+                let place = hash((eight >> (8 * (offset & 3))) as u32);
+                places |= (self.bits[(place >> 6) as usize] >> (place & 63) & 1) << offset;
             }
         }
-        any & 1 == 1
+        places
     }
 
     #[inline]
@@ -150,8 +151,8 @@ fn bytes(fits: Fits) -> impl Iterator<Item = u8> {
 /// The four bytes of a needle that are seldom seen elsewhere, and where they begin.
 fn rarest(text: &[u8]) -> ([u8; 4], i32) {
     let often = |byte: &u8| match byte.to_ascii_lowercase() {
-        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 4,
-        b'q' | b'x' | b'z' | b'j' | b'k' | b'w' | b'v' | b'y' | b'!'..=b'/' | b'_' => 1,
+        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' | b' ' | b'"' | b':' => 4,
+        b'q' | b'x' | b'z' | b'j' | b'k' | b'w' | b'v' | b'y' | b'_' | b'$' | b'~' => 1,
         0x80.. => 1,
         _ => 2,
     };
