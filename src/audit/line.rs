@@ -49,7 +49,7 @@ impl Members {
         if text.is_empty() {
             return self;
         }
-        let clean = redactor.text(text);
+        let clean = redactor.logged(text);
         match clean.char_indices().nth(MOST_TEXT) {
             None => self.text(name, &clean),
             Some((cut, _)) => self.text(name, &format!("{}… (cut)", &clean[..cut])),
@@ -137,7 +137,7 @@ fn arguments(line: &mut Members, arguments: &Map<String, Value>, redactor: &Reda
     }
     let mut shown = Value::Object(arguments.clone());
     let raw = canonical(&shown);
-    let changed = redactor.value(&mut shown);
+    let changed = redactor.value_logged(&mut shown);
     line.number("bytes_in", u64::try_from(raw.len()).unwrap_or(u64::MAX));
     let mut text = shown.to_string();
     let cut = text.len() > most;
@@ -185,6 +185,9 @@ pub(super) fn outcome(
     if let Some(bytes) = finish.bytes {
         line.number("bytes_out", bytes);
     }
+    if !finish.untrusted.is_empty() {
+        line.text("untrusted", finish.untrusted);
+    }
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     line.json("duration_ms", &format!("{}.{:03}", micros / 1000, micros % 1000));
     line.finish()
@@ -199,7 +202,7 @@ pub(super) fn event(
     most: usize,
 ) -> String {
     let mut detail = detail.clone();
-    redactor.value(&mut detail);
+    redactor.value_logged(&mut detail);
     let text = detail.to_string();
     line.text("event", event);
     if text.len() <= most {

@@ -115,4 +115,6 @@ pub struct Finish<'a> {
     pub upstream_request: Option<&'a str>,
     /// Bytes of the reply.
     pub bytes: Option<u64>,
+    /// What the reply tried, as a list of labels between spaces: text in it that looks like orders to a model.
+    pub untrusted: &'a str,
 }

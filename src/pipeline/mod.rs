@@ -160,6 +160,7 @@ struct Notes {
     bytes: Option<u64>,
     /// Arguments that were read otherwise than they were written.
     coerced: Vec<String>,
+    untrusted: String,
 }
 
 impl Line {
@@ -289,6 +290,7 @@ impl Line {
             upstream_status: upstream.as_ref().map(|seen| seen.status).or(told),
             upstream_request: upstream.as_ref().and_then(|seen| seen.request.as_deref()),
             bytes: notes.bytes,
+            untrusted: &notes.untrusted,
         };
         let refused = result.is_err() && entry.step() < Step::Approved;
         if let Some(measured) = measured {
@@ -351,6 +353,7 @@ impl Line {
         let clean = redact::redact(done, tool.spec(), &parts.redactor, parts.config.result_limit);
         entry.reached(Step::Redacted);
         notes.bytes = u64::try_from(clean.bytes()).ok();
+        notes.untrusted = clean.labels().names().collect::<Vec<_>>().join(" ");
         Ok(Outcome::Done(clean))
     }
 

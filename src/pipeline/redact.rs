@@ -8,7 +8,7 @@
 //!
 //! ```compile_fail
 //! fn forge(reply: bartizan::pipeline::Reply) -> bartizan::pipeline::Redacted {
-//!     bartizan::pipeline::Redacted { reply, bytes: 0 }
+//!     bartizan::pipeline::Redacted { reply, bytes: 0, labels: Default::default() }
 //! }
 //! ```
 
@@ -19,12 +19,13 @@ use super::{Executed, Reply, ToolSpec};
 use crate::error::Error;
 use crate::json::{Map, Value};
 use crate::protocol::types::{Ask, Asks, Content, PromptResult, ResourceContents, ToolResult};
-use crate::redaction::Redactor;
+use crate::redaction::{Labels, Redactor};
 
 /// A reply that is fit to leave.
 pub struct Redacted {
     reply: Reply,
     bytes: usize,
+    labels: Labels,
 }
 
 impl Redacted {
@@ -38,6 +39,11 @@ impl Redacted {
         self.reply
     }
 
+    /// What text in it tried with whoever reads it.
+    pub fn labels(&self) -> Labels {
+        self.labels
+    }
+
     /// About how many bytes it is.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -46,6 +52,8 @@ impl Redacted {
 
 pub(super) fn redact(done: Executed, spec: &ToolSpec, redactor: &Redactor, limit: usize) -> Redacted {
     let mut reply = done.into_reply();
+    // As it came: what hides is gone afterwards.
+    let labels = labels(&reply);
     match &mut reply {
         Reply::Tool(result) => tool(result, spec, redactor),
         Reply::Resource(all) => all.iter_mut().for_each(|one| resource(one, spec, redactor)),
@@ -65,11 +73,78 @@ pub(super) fn redact(done: Executed, spec: &ToolSpec, redactor: &Redactor, limit
     if let Reply::Tool(result) = &mut reply {
         conform(result, spec);
     }
-    Redacted { reply, bytes }
+    distrust(&mut reply, spec, labels);
+    Redacted { reply, bytes, labels }
+}
+
+/// What the texts of a reply try.
+fn labels(reply: &Reply) -> Labels {
+    let mut labels = Labels::default();
+    match reply {
+        Reply::Tool(result) => {
+            result.content.iter().for_each(|one| labelled(one, &mut labels));
+            if let Some(structured) = &result.structured_content {
+                texts(structured, &mut labels);
+            }
+        }
+        Reply::Resource(all) => {
+            all.iter().filter_map(|one| one.text.as_deref()).for_each(|text| labels.read(text))
+        }
+        Reply::Prompt(result) => result.messages.iter().for_each(|one| labelled(&one.content, &mut labels)),
+        Reply::Completion(result) => result.values.iter().for_each(|text| labels.read(text)),
+    }
+    labels
+}
+
+fn labelled(content: &Content, labels: &mut Labels) {
+    match content {
+        Content::Text { text, .. } => labels.read(text),
+        Content::ResourceLink { uri, description, .. } => {
+            labels.read(uri);
+            labels.read(description.as_deref().unwrap_or_default());
+        }
+        Content::Resource { resource, .. } => labels.read(resource.text.as_deref().unwrap_or_default()),
+        Content::Image { .. } | Content::Audio { .. } => {}
+    }
+}
+
+fn texts(value: &Value, labels: &mut Labels) {
+    match value {
+        Value::String(text) => labels.read(text),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, labels)),
+        Value::Object(members) => members.iter().for_each(|(name, member)| {
+            labels.read(name);
+            texts(member, labels);
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Says of what an upstream sent that it is not to be trusted, and of anything else when it tries something.
+fn distrust(reply: &mut Reply, spec: &ToolSpec, labels: Labels) {
+    if spec.target.is_none() && labels.is_empty() {
+        return;
+    }
+    let names: Vec<Value> = labels.names().map(Value::from).collect();
+    let said = || crate::json::json!({"source": spec.source, "labels": names});
+    match reply {
+        Reply::Tool(result) => {
+            result.meta.get_or_insert_default().insert(UNTRUSTED.to_owned(), said());
+        }
+        Reply::Resource(all) => {
+            for one in all {
+                one.meta.get_or_insert_default().insert(UNTRUSTED.to_owned(), said());
+            }
+        }
+        Reply::Prompt(_) | Reply::Completion(_) => {}
+    }
 }
 
 /// The `_meta` key, of a tool and of its results, that says that a stand-in answers.
 const PRACTICE: &str = "practice";
+
+/// The `_meta` key that says that a result comes from outside, from where, and what text in it tries.
+const UNTRUSTED: &str = "bartizan/untrusted";
 
 /// The `_meta` key that says that a result does not fit the schema its tool declares.
 pub(super) const MISFIT: &str = "bartizan/outputMismatch";

@@ -211,7 +211,9 @@ pub(super) fn is_reference(text: &str) -> bool {
 /// One of our own markers, perhaps without its closing bracket, and nothing more.
 pub(super) fn is_marker(text: &str) -> bool {
     text.strip_prefix(super::MARKER).is_some_and(|rest| {
-        rest.trim_end_matches(']').bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        rest.trim_end_matches(']')
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'#'))
     })
 }
 

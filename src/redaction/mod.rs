@@ -265,21 +265,33 @@ impl Redactor {
 
     /// Removes what is not for reading (as [`Redactor::clean`] does), then secrets. Borrowed when nothing changes.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.text_with(text, &self.0.lore.known.load())
+        self.text_with(text, &self.0.lore.known.load(), Marks::Kind)
+    }
+
+    /// The same for what only operators read: markers also hold the secret's fingerprint (`[redacted:KIND#0123456789ab]`),
+    /// where it has one.
+    pub fn logged<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.text_with(text, &self.0.lore.known.load(), Marks::Fingerprint)
     }
 
     /// The same, for many texts in a row.
-    fn text_with<'a>(&self, text: &'a str, known: &Known) -> Cow<'a, str> {
+    fn text_with<'a>(&self, text: &'a str, known: &Known, marks: Marks) -> Cow<'a, str> {
         match clean::clean(text) {
-            Cow::Borrowed(text) => self.readable(text, known),
-            Cow::Owned(text) => Cow::Owned(self.readable(&text, known).into_owned()),
+            Cow::Borrowed(text) => self.readable(text, known, marks),
+            Cow::Owned(text) => Cow::Owned(self.readable(&text, known, marks).into_owned()),
         }
     }
 
     /// Removes secrets from a value: by key name, by what its texts hold, in keys too. Texts are cleaned as well. True
     /// if anything changed.
     pub fn value(&self, value: &mut Value) -> bool {
-        walk::Walk { redactor: self, known: &self.0.lore.known.load() }.value(value)
+        walk::Walk { redactor: self, known: &self.0.lore.known.load(), marks: Marks::Kind }.value(value)
+    }
+
+    /// The same for what only operators read, as [`Redactor::logged`].
+    pub fn value_logged(&self, value: &mut Value) -> bool {
+        walk::Walk { redactor: self, known: &self.0.lore.known.load(), marks: Marks::Fingerprint }
+            .value(value)
     }
 
     /// The same, and also whatever is at these JSON Pointers (`*` stands for any item or member).
@@ -362,7 +374,7 @@ impl Redactor {
     }
 
     /// Secrets out of a text that is already clean.
-    fn readable<'a>(&self, text: &'a str, known: &Known) -> Cow<'a, str> {
+    fn readable<'a>(&self, text: &'a str, known: &Known, marks: Marks) -> Cow<'a, str> {
         let rules = self.0.rules.load();
         if rules.any.is_none() && rules.pii.is_empty() && is_harmless(text) {
             return Cow::Borrowed(text);
@@ -383,8 +395,50 @@ impl Redactor {
         if found.is_empty() {
             return Cow::Borrowed(text);
         }
-        Cow::Owned(replace(text, found))
+        Cow::Owned(self.replace(text, found, marks))
     }
+
+    /// Puts markers where secrets were found; what overlaps becomes one marker.
+    fn replace(&self, text: &str, mut found: Vec<Found>, marks: Marks) -> String {
+        found.sort_by_key(|place| (place.start, usize::MAX - place.end));
+        let mut out = String::with_capacity(text.len());
+        let mut at = 0;
+        for place in found {
+            if place.end <= at {
+                continue;
+            }
+            if place.start >= at {
+                out.push_str(&text[at..place.start]);
+                self.mark(&mut out, place.kind, &text[place.start..place.end], marks);
+            }
+            at = place.end;
+        }
+        out.push_str(&text[at..]);
+        out
+    }
+
+    /// Writes the marker of a secret. Data about people has no fingerprint: whoever knows them all could try them.
+    fn mark(&self, out: &mut String, kind: &str, secret: &str, marks: Marks) {
+        out.push_str(MARKER);
+        out.push_str(kind);
+        if marks == Marks::Fingerprint
+            && !pii::is_kind(kind)
+            && let Some(print) = self.fingerprint(secret)
+        {
+            out.push('#');
+            out.push_str(&print[..12]);
+        }
+        out.push(']');
+    }
+}
+
+/// What markers show.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    /// The kind alone: for callers.
+    Kind,
+    /// A fingerprint too: for logs and the audit.
+    Fingerprint,
 }
 
 /// Too short for any form or credential, and without anything that could join a name to a value: most keys and many
@@ -399,23 +453,4 @@ fn is_harmless(text: &str) -> bool {
 /// The marker for a kind of secret.
 fn marker(kind: &str) -> String {
     format!("{MARKER}{kind}]")
-}
-
-/// Puts markers where secrets were found; what overlaps becomes one marker.
-fn replace(text: &str, mut found: Vec<Found>) -> String {
-    found.sort_by_key(|place| (place.start, usize::MAX - place.end));
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    for place in found {
-        if place.end <= at {
-            continue;
-        }
-        if place.start >= at {
-            out.push_str(&text[at..place.start]);
-            out.push_str(&marker(place.kind));
-        }
-        at = place.end;
-    }
-    out.push_str(&text[at..]);
-    out
 }

@@ -10,13 +10,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::known::Known;
-use super::{Redactor, looks, marker};
+use super::{Marks, Redactor, looks, marker};
 use crate::json::{Map, Value};
 
 /// One walk: what is known does not change on the way.
 pub(super) struct Walk<'a> {
     pub(super) redactor: &'a Redactor,
     pub(super) known: &'a Known,
+    pub(super) marks: Marks,
 }
 
 impl Walk<'_> {
@@ -24,7 +25,7 @@ impl Walk<'_> {
     pub(super) fn value(&self, value: &mut Value) -> bool {
         match value {
             Value::String(text) => {
-                if let Cow::Owned(clean) = self.redactor.text_with(text, self.known) {
+                if let Cow::Owned(clean) = self.redactor.text_with(text, self.known, self.marks) {
                     *text = clean;
                     return true;
                 }
@@ -55,13 +56,13 @@ impl Walk<'_> {
                 Some(kind) => self.by_name(member, kind),
                 None => self.value(member),
             };
-            keys_changed |= matches!(self.redactor.text_with(name, self.known), Cow::Owned(_));
+            keys_changed |= matches!(self.redactor.text_with(name, self.known, self.marks), Cow::Owned(_));
         }
         if keys_changed {
             // The next number of each key, so that a thousand secrets as keys are not counted a million times.
             let mut numbers: HashMap<String, usize> = HashMap::new();
             for (name, member) in std::mem::take(members) {
-                let clean = self.redactor.text_with(&name, self.known);
+                let clean = self.redactor.text_with(&name, self.known, self.marks);
                 // Two different secrets as keys leave two members.
                 let mut free = clean.to_string();
                 while members.contains_key(&free) {
@@ -88,7 +89,9 @@ impl Walk<'_> {
             Value::Object(members) => return self.object(members),
             Value::Null | Value::Bool(_) => return false,
         }
-        *member = Value::String(marker(kind));
+        let mut marked = String::new();
+        self.redactor.mark(&mut marked, kind, member.as_str().unwrap_or_default(), self.marks);
+        *member = Value::String(marked);
         true
     }
 }

@@ -102,7 +102,7 @@ impl Clean {
     /// coloured, because the redactor takes escape sequences out.
     fn shown(&self, text: &[u8]) -> String {
         let text = String::from_utf8_lossy(text);
-        let clean = self.redactor.text(text.trim_end_matches('\n'));
+        let clean = self.redactor.logged(text.trim_end_matches('\n'));
         let mut line = clean.replace('\r', "\\r").replace('\n', "\\n");
         if self.colour {
             for (level, style) in

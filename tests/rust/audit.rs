@@ -121,6 +121,7 @@ async fn a_call_leaves_an_intent_and_an_outcome() {
         upstream_status: Some(200),
         upstream_request: Some("req-7"),
         bytes: Some(512),
+        untrusted: "instruction",
     };
     entry.finish(finish).await.unwrap();
 
