@@ -73,8 +73,12 @@ class Redactor:
         keys: Sequence[str] = ...,
         keep: Sequence[str] = ...,
         patterns: Sequence[str] = ...,
+        pii: Sequence[str] = ...,
     ) -> Redactor:
-        """Takes more key names that are secret, key names that are not, and more patterns."""
+        """Takes more key names that are secret, key names that are not, and more patterns.
+
+        ``pii`` names data about people that goes too: ``email``, ``phone``, ``iban``, ``card``, ``ip``.
+        """
 
     def learn(self, secret: str, /) -> None:
         """Adds a credential, which is then removed in every encoding."""
@@ -84,6 +88,9 @@ class Redactor:
 
     def data(self, data: Any, /) -> Any:
         """Returns plain data without its secrets: by key name, and by what its texts hold."""
+
+    def labels(self, text: str, /) -> list[str]:
+        """Returns what a text from outside tries with a model that reads it, such as ``instruction``."""
 
 @final
 class RateLimiter:

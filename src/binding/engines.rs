@@ -23,9 +23,22 @@ pub(super) struct PyRedactor(Redactor);
 #[pymethods]
 impl PyRedactor {
     #[new]
-    #[pyo3(signature = (*, keys=Vec::new(), keep=Vec::new(), patterns=Vec::new()))]
-    fn new(py: Python<'_>, keys: Vec<String>, keep: Vec<String>, patterns: Vec<String>) -> PyResult<Self> {
-        let config = redaction::Config { keys, keep, patterns, ..redaction::Config::default() };
+    #[pyo3(signature = (*, keys=Vec::new(), keep=Vec::new(), patterns=Vec::new(), pii=Vec::new()))]
+    fn new(
+        py: Python<'_>,
+        keys: Vec<String>,
+        keep: Vec<String>,
+        patterns: Vec<String>,
+        pii: Vec<String>,
+    ) -> PyResult<Self> {
+        let unknown = || {
+            let error =
+                Error::new(Kind::BadConfig, "pii holds email, phone, iban, card and ip, and nothing else.");
+            errors::raised(py, &error)
+        };
+        let pii = pii.iter().map(|name| redaction::Pii::named(name).ok_or_else(unknown));
+        let pii = pii.collect::<PyResult<_>>()?;
+        let config = redaction::Config { keys, keep, patterns, pii, ..redaction::Config::default() };
         Redactor::new(&config).map(Self).map_err(|error| errors::raised(py, &error))
     }
 
@@ -37,6 +50,14 @@ impl PyRedactor {
     #[pyo3(signature = (text, /))]
     fn text<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str> {
         self.0.text(text)
+    }
+
+    #[pyo3(signature = (text, /))]
+    #[expect(clippy::unused_self, reason = "a method of the redactor, for those who look for it there")]
+    fn labels(&self, text: &str) -> Vec<&'static str> {
+        let mut labels = redaction::Labels::default();
+        labels.read(text);
+        labels.names().collect()
     }
 
     #[pyo3(signature = (data, /))]

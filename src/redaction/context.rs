@@ -36,7 +36,8 @@ pub(super) fn beside(text: &str, at: usize, end: usize) -> (Option<Found>, usize
     }
     let name = text[from..to].trim_end_matches(['.', '-']);
     // The kind in one of our own markers is no name.
-    if text[..from].ends_with(super::MARKER) {
+    // Nor is that of a name space in XML, `xmlns:auth`.
+    if text[..from].ends_with(super::MARKER) || text[..from].ends_with("xmlns:") {
         return (None, to);
     }
     let told = told_by(name, || before(text, from));

@@ -224,6 +224,15 @@ fn has_run(bytes: &[u8]) -> bool {
     })
 }
 
+/// Said to be left out: nothing but fill characters, or a name in angle brackets.
+pub(super) fn is_blank(text: &str) -> bool {
+    let named = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
+    text.len() >= 5 && is_filler(text.as_bytes())
+        || named.is_some_and(|name| {
+            name.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_' | b' '))
+        })
+}
+
 /// Nothing but stars, dots, dashes.
 fn is_filler(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'*' | b'.' | b'-' | b'_' | b'#' | b'x' | b'X' | b'?' | b' '))

@@ -63,6 +63,9 @@ pub(super) const VENDORS: &[&str] = &[
 /// Words that make a following `token` something a later call needs, or nothing secret.
 const PAGES: &[&str] = &[
     "next",
+    "http",
+    "challenge",
+    "validation",
     "page",
     "previous",
     "prev",

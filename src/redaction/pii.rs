@@ -27,6 +27,13 @@ pub enum Pii {
 }
 
 impl Pii {
+    const ALL: [Self; 5] = [Self::Email, Self::Phone, Self::Iban, Self::Card, Self::Ip];
+
+    /// The kind of this name, as configurations write it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -40,7 +47,7 @@ impl Pii {
 
 /// Whether a marker of this kind hides data about a person.
 pub(super) fn is_kind(kind: &str) -> bool {
-    [Pii::Email, Pii::Phone, Pii::Iban, Pii::Card, Pii::Ip].iter().any(|one| one.name() == kind)
+    Pii::named(kind).is_some()
 }
 
 /// Adds the places of these kinds.

@@ -262,6 +262,9 @@ fn header(text: &str, at: usize, quote: Option<u8>, kind: &'static str) -> Optio
     let rest = bytes.get(at..)?;
     let near = rest.iter().take(LONG).position(ends).or((rest.len() <= LONG).then_some(rest.len()));
     let stop = near.unwrap_or_else(|| text.floor_char_boundary(at + LONG) - at);
+    // A header within an address ends where its line does.
+    let line = ["%0d%0a", "%0D%0A", "\\r\\n"].iter().filter_map(|end| text[at..at + stop].find(end)).min();
+    let (near, stop) = line.map_or((near, stop), |line| (Some(line), line));
     let value = text[at..at + stop].trim_end_matches('\\').trim_end();
     let scheme = value.split(' ').next().unwrap_or_default();
     let has_scheme = scheme.len() < value.len()

@@ -53,6 +53,8 @@ impl Walk<'_> {
                 _ => self.redactor.told(name),
             };
             changed |= match told {
+                // `{"name": "Cookie", "value": "cookie"}` says what is matched, not with what.
+                Some(_) if named.is_some() && member.as_str().is_some_and(looks::is_plain_word) => false,
                 Some(kind) => self.by_name(member, kind),
                 None => self.value(member),
             };
@@ -80,7 +82,9 @@ impl Walk<'_> {
     /// is not itself a credential.
     fn by_name(&self, member: &mut Value, kind: &'static str) -> bool {
         match member {
-            Value::String(text) if text.is_empty() || looks::is_marker(text) => return false,
+            Value::String(text) if text.is_empty() || looks::is_marker(text) || looks::is_blank(text) => {
+                return false;
+            }
             Value::Number(number) if kind != "password" && number.to_string().len() < 6 => return false,
             Value::String(_) | Value::Number(_) => {}
             Value::Array(items) => {

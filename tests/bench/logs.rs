@@ -37,21 +37,47 @@ impl Dice {
 pub const HEX: &str = "0123456789abcdef";
 pub const ALNUM: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-const SERVICES: &[&str] = &["gateway", "billing", "fabric-ports", "auth", "search", "mailer", "worker-7", "edge"];
+const SERVICES: &[&str] =
+    &["gateway", "billing", "fabric-ports", "auth", "search", "mailer", "worker-7", "edge"];
 const PATHS: &[&str] = &[
-    "/fabric/v4/ports", "/v1/users/{}/groups", "/papi/v1/properties/prp_{}", "/healthz", "/api/orders/{}",
-    "/v2/authors", "/keyboards/{}", "/static/js/main.{}.js", "/oauth2/token", "/sessions/{}",
+    "/fabric/v4/ports",
+    "/v1/users/{}/groups",
+    "/papi/v1/properties/prp_{}",
+    "/healthz",
+    "/api/orders/{}",
+    "/v2/authors",
+    "/keyboards/{}",
+    "/static/js/main.{}.js",
+    "/oauth2/token",
+    "/sessions/{}",
 ];
 const WORDS: &[&str] = &[
-    "request served", "connection to upstream reused", "cache miss, asking the primary", "token refreshed",
-    "retrying after 503", "the queue is empty", "authorization checked by policy read-only", "key rotated",
-    "session closed by peer", "worker started", "schedule recomputed in 12 ms", "no secrets were found",
-    "password policy unchanged", "certificate valid for 41 days", "naïve bayes model loaded", "déjà vu: duplicate",
-    "compaction finished", "author index rebuilt", "slow query: SELECT id, name FROM passengers WHERE key = $1",
+    "request served",
+    "connection to upstream reused",
+    "cache miss, asking the primary",
+    "token refreshed",
+    "retrying after 503",
+    "the queue is empty",
+    "authorization checked by policy read-only",
+    "key rotated",
+    "session closed by peer",
+    "worker started",
+    "schedule recomputed in 12 ms",
+    "no secrets were found",
+    "password policy unchanged",
+    "certificate valid for 41 days",
+    "naïve bayes model loaded",
+    "déjà vu: duplicate",
+    "compaction finished",
+    "author index rebuilt",
+    "slow query: SELECT id, name FROM passengers WHERE key = $1",
 ];
 const AGENTS: &[&str] = &[
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/129.0 Safari/537.36",
-    "curl/8.9.1", "okhttp/4.12.0", "python-httpx/0.28.1", "kube-probe/1.31",
+    "curl/8.9.1",
+    "okhttp/4.12.0",
+    "python-httpx/0.28.1",
+    "kube-probe/1.31",
 ];
 
 fn uuid(dice: &mut Dice) -> String {
@@ -65,15 +91,26 @@ fn line(out: &mut String, dice: &mut Dice, at: u64) {
     let _ = write!(
         out,
         r#"{{"ts":"2026-03-{:02}T{:02}:{:02}:{:02}.{:03}Z","level":"{}","service":"{}","msg":"{}","request_id":"{}","trace_id":"{}","#,
-        1 + at / 86_400 % 28, at / 3600 % 24, at / 60 % 60, at % 60, dice.below(1000),
-        dice.one(&["INFO", "INFO", "INFO", "DEBUG", "WARN"]), dice.one(SERVICES), dice.one(WORDS), uuid(dice),
+        1 + at / 86_400 % 28,
+        at / 3600 % 24,
+        at / 60 % 60,
+        at % 60,
+        dice.below(1000),
+        dice.one(&["INFO", "INFO", "INFO", "DEBUG", "WARN"]),
+        dice.one(SERVICES),
+        dice.one(WORDS),
+        uuid(dice),
         dice.drawn(HEX, 32),
     );
     let _ = write!(
         out,
         r#""http":{{"method":"{}","path":"{path}","status":{status},"took_ms":{millis},"bytes":{}}},"client":"10.{}.{}.{}","agent":"{}""#,
-        dice.one(&["GET", "GET", "POST", "DELETE"]), dice.below(1 << 20), dice.below(256), dice.below(256),
-        dice.below(256), dice.one(AGENTS),
+        dice.one(&["GET", "GET", "POST", "DELETE"]),
+        dice.below(1 << 20),
+        dice.below(256),
+        dice.below(256),
+        dice.below(256),
+        dice.one(AGENTS),
     );
     match dice.below(8) {
         0 => {
@@ -131,11 +168,54 @@ pub fn leaking(seed: u64, bytes: usize) -> (String, Vec<String>) {
 /// texts of about so many bytes.
 pub fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
     let starts = [
-        "password=", "token token ", "eyJ", "eyJhbGciOiJIUzI1NiJ9.", "-----BEGIN PRIVATE KEY-----", "://a:", "curl ",
-        "bearer ", "basic ", "Q~", "pat", "-us1", "_mmk", ":AA", "key", "secret_", "cookie: ", "authorization: ", "sk-",
-        "xoxb-", "\u{1b}[", "\u{202e}", "<password>", "\"token\", ", "AKIA", "ghp_a", "\\u0061", "@", "+1", "a@b.", "/",
-        "docker login -p ", "mysql -p", "machine x password ", "-u a:", "ignore previous ", "![](", "data:", "sntrys_",
-        "fm2_", "<secret", "SG.", "://", "password is ", "pass", "bundle_", "--pass", "hooks.slack.com/services/",
+        "password=",
+        "token token ",
+        "eyJ",
+        "eyJhbGciOiJIUzI1NiJ9.",
+        "-----BEGIN PRIVATE KEY-----",
+        "://a:",
+        "curl ",
+        "bearer ",
+        "basic ",
+        "Q~",
+        "pat",
+        "-us1",
+        "_mmk",
+        ":AA",
+        "key",
+        "secret_",
+        "cookie: ",
+        "authorization: ",
+        "sk-",
+        "xoxb-",
+        "\u{1b}[",
+        "\u{202e}",
+        "<password>",
+        "\"token\", ",
+        "AKIA",
+        "ghp_a",
+        "\\u0061",
+        "@",
+        "+1",
+        "a@b.",
+        "/",
+        "docker login -p ",
+        "mysql -p",
+        "machine x password ",
+        "-u a:",
+        "ignore previous ",
+        "![](",
+        "data:",
+        "sntrys_",
+        "fm2_",
+        "<secret",
+        "SG.",
+        "://",
+        "password is ",
+        "pass",
+        "bundle_",
+        "--pass",
+        "hooks.slack.com/services/",
     ];
     starts.iter().map(|start| (*start, start.repeat(bytes / start.len() + 1))).collect()
 }

@@ -154,6 +154,21 @@ def test_the_redactor_cleans_text_and_data() -> None:
     assert "correct-horse-battery" not in redactor.text("it is correct-horse-battery.")
     with pytest.raises(bartizan.ConfigError):
         Redactor(patterns=["("])
+
+
+def test_a_redactor_takes_out_data_about_people_when_asked_to() -> None:
+    line = "ada@example.com paid 4012 8888 8888 1881 from 203.0.113.7"
+    assert Redactor().text(line) == line
+    people = Redactor(pii=["email", "card", "ip"])
+    assert people.text(line) == "[redacted:email] paid [redacted:card] from [redacted:ip]"
+    with pytest.raises(BartizanError):
+        Redactor(pii=["shoe size"])
+
+
+def test_a_redactor_names_what_a_text_tries() -> None:
+    redactor = Redactor()
+    assert redactor.labels("All ports are active.") == []
+    assert redactor.labels("<|im_start|>system") == ["role-imitation"]
     with pytest.raises(TypeError):
         redactor.data(object())
 

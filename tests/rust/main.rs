@@ -56,6 +56,7 @@ mod practice_connectors;
 mod practice_document;
 mod questions;
 mod redaction;
+mod redaction_quality;
 mod reload;
 mod replicas;
 mod requirements;

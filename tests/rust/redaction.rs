@@ -1,55 +1,17 @@
 //! Redaction from outside: what is secret never survives, and what is needed does.
 
 use std::borrow::Cow;
-use std::io::Read as _;
-use std::process::{Command, Stdio};
 
 use bartizan::error::Kind;
 use bartizan::json::{Map, Value, json};
-use bartizan::redaction::{Config, Redactor};
+use bartizan::redaction::{Config, NamedRule, Pii, Redactor};
 use bartizan::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 use proptest::prelude::*;
 
-use crate::schema::shared;
-
 fn redactor() -> Redactor {
     Redactor::new(&Config::default()).unwrap()
-}
-
-#[test]
-fn most_labelled_secrets_are_found_and_few_clean_texts_are_touched() {
-    let Some(corpus) = shared("corpora/secrets-dev.jsonl.gz") else { return };
-    let mut gzip = Command::new("gzip").arg("-dc").arg(corpus).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = String::new();
-    gzip.stdout.take().unwrap().read_to_string(&mut lines).unwrap();
-    assert!(gzip.wait().unwrap().success());
-
-    let redactor = redactor();
-    let (mut secrets, mut kept, mut clean, mut touched) = (0u32, 0u32, 0u32, 0u32);
-    for line in lines.lines() {
-        let entry: Value = serde_json::from_str(line).unwrap();
-        let text = entry["text"].as_str().unwrap();
-        let out = redactor.text(text);
-        match (entry["label"].as_str(), entry["secret"].as_str()) {
-            (Some("positive"), Some(secret)) if !secret.is_empty() => {
-                secrets += 1;
-                kept += u32::from(out.contains(secret));
-            }
-            (Some("negative"), _) if entry["clean"] == true => {
-                clean += 1;
-                touched += u32::from(out.contains("[redacted:"));
-            }
-            _ => {}
-        }
-    }
-    let recall = 100.0 * f64::from(secrets - kept) / f64::from(secrets);
-    println!("recall {recall:.2} % of {secrets}; {touched} of {clean} clean texts touched");
-    assert!(secrets > 2900 && clean > 140);
-    assert!(recall >= 99.0, "recall fell to {recall:.2} %");
-    // Sixteen of these are genuine keys that their owners published as examples.
-    assert!(touched <= 30, "{touched} clean texts were touched");
 }
 
 #[test]
@@ -221,6 +183,65 @@ fn configured_names_and_patterns_count() {
 }
 
 #[test]
+fn rules_of_the_configuration_have_names_of_their_own() {
+    let rule = |name: &str, pattern: Option<&str>, keys: &[&str]| NamedRule {
+        name: name.to_owned(),
+        pattern: pattern.map(String::from),
+        keys: keys.iter().map(|key| String::from(*key)).collect(),
+    };
+    let with = |rule: NamedRule| Redactor::new(&Config { rules: vec![rule], ..Config::default() });
+    let redactor = with(rule("staff-badge", Some(r"EMP-\d{6}"), &["Badge"])).unwrap();
+    assert_eq!(redactor.text("seen EMP-123456 twice"), "seen [redacted:staff-badge] twice");
+    let mut value = json!({"badge": "42", "other": "43"});
+    redactor.value(&mut value);
+    assert_eq!(value, json!({"badge": "[redacted:staff-badge]", "other": "43"}));
+    for bad in [
+        rule("", Some("x"), &[]),
+        rule("Loud", Some("x"), &[]),
+        rule("x", None, &[]),
+        rule("x", Some("("), &[]),
+    ] {
+        assert_eq!(with(bad.clone()).unwrap_err().kind(), Kind::BadConfig, "{bad:?}");
+    }
+}
+
+#[test]
+fn data_about_people_goes_only_where_it_is_asked_for_and_has_no_fingerprint() {
+    let line =
+        "ada@example.com, +44 20 7946 0958, DE89 3704 0044 0532 0130 00, 4012 8888 8888 1881, 203.0.113.7";
+    assert_eq!(redactor().text(line), line);
+    let config = Config {
+        pii: vec![Pii::Email, Pii::Phone, Pii::Iban, Pii::Card, Pii::Ip],
+        fingerprint_key: Some(Secret::new("installation")),
+        ..Config::default()
+    };
+    let redactor = Redactor::new(&config).unwrap();
+    let clean = "[redacted:email], [redacted:phone], [redacted:iban], [redacted:card], [redacted:ip]";
+    assert_eq!(redactor.text(line), clean);
+    assert_eq!(redactor.logged(line), clean, "whoever knows all numbers could try them");
+}
+
+#[test]
+fn operators_see_which_secret_a_marker_stands_for() {
+    let config = Config { fingerprint_key: Some(Secret::new("installation")), ..Config::default() };
+    let redactor = Redactor::new(&config).unwrap();
+    let (secret, other) =
+        ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", "ghp_26C7e42F292c6912E7710c838347Ae178B4b");
+    let logged = |secret: &str| redactor.logged(&format!("cloning with {secret} now")).into_owned();
+    assert_eq!(logged(secret), logged(secret));
+    assert_ne!(logged(secret), logged(other));
+    assert!(logged(secret).starts_with("cloning with [redacted:github#"), "{}", logged(secret));
+    let again = logged(&logged(secret));
+    assert_eq!(again.matches("[redacted:").count(), 1, "{again}");
+    assert_eq!(redactor.text(secret), "[redacted:github]");
+    let mut value = json!({"password": "hunter2", "apiKey": "k3jd83kd93kdkq8dj3kd"});
+    redactor.value_logged(&mut value);
+    assert_eq!(value["password"], "[redacted:password]", "too short to be told apart safely");
+    assert!(value["apiKey"].as_str().unwrap().starts_with("[redacted:key#"), "{value}");
+    assert!(redactor.refuses(&json!({"x": value["apiKey"]})));
+}
+
+#[test]
 fn fingerprints_need_a_key_and_tell_nothing() {
     assert_eq!(redactor().fingerprint("0123456789abcdefghij"), None);
     let with = |key: &str| {
@@ -259,6 +280,12 @@ fn encoded(secret: &str, how: usize) -> String {
         5 => hex(secret).to_uppercase(),
         6 => json!(secret).to_string(),
         7 => json!(json!(secret).to_string()).to_string(),
+        10 => secret
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;"),
         8 => percent(secret).replace("%20", "+"),
         _ => lower_hex(&percent(secret)),
     }
@@ -286,9 +313,32 @@ fn place(seed: &str, spot: usize) -> Value {
 }
 
 proptest! {
+    /// Arguments that hold a marker or a held credential are refused in whatever spelling and place.
+    #[test]
+    fn held_credentials_and_markers_are_refused_in_every_spelling(
+        secret in "[A-Za-z0-9]{6}[ -~]{6,24}[A-Za-z0-9]{2}", how in 0usize..11, spot in 0usize..8, kind in "[a-z-]{1,12}",
+    ) {
+        let redactor = redactor();
+        redactor.learn(&Secret::new(&*secret), "test");
+        let arguments = place(&encoded(&secret, how), spot);
+        prop_assert!(redactor.refuses(&arguments), "{arguments}");
+        let arguments = place(&format!("[redacted:{kind}]"), spot);
+        prop_assert!(redactor.refuses(&arguments), "{arguments}");
+    }
+
+    /// A caller who guesses learns nothing from results: whatever was hidden, the marker is the same.
+    #[test]
+    fn results_tell_two_secrets_of_a_kind_apart_by_nothing(one in "[A-Za-z0-9]{36}", two in "[A-Za-z0-9]{36}") {
+        let config = Config { fingerprint_key: Some(Secret::new("installation")), ..Config::default() };
+        let redactor = Redactor::new(&config).unwrap();
+        let shown = |secret: &str| redactor.text(&format!("password={secret}")).into_owned();
+        prop_assert_eq!(shown(&one), shown(&two));
+        prop_assert_eq!(shown(&one), "password=[redacted:password]");
+    }
+
     #[test]
     fn seeded_secrets_never_survive(
-        secret in "[A-Za-z0-9]{6}[ -~é/+\"\\\\]{6,24}[A-Za-z0-9]{2}", how in 0usize..10, spot in 0usize..8,
+        secret in "[A-Za-z0-9]{6}[ -~é/+\"\\\\]{6,24}[A-Za-z0-9]{2}", how in 0usize..11, spot in 0usize..8,
     ) {
         let redactor = redactor();
         redactor.learn(&Secret::new(&*secret), "test");
