@@ -89,9 +89,16 @@ pub(super) fn scan(text: &str, known: &Known) -> Vec<Found> {
     let mut claimed = [0; MARKS.len()];
     let mut long_end = 0;
     let mut line_end = 0;
+    let mut too_long = (usize::MAX, 0);
     known.sieve().unwrap_or_else(|| built_in()).each(bytes, |index, start| {
         if let Some(shape) = SHAPES.get(index) {
-            found.extend(token(text, start, shape));
+            // Where characters go on for too long was seen once, and is not counted again from each prefix among them.
+            if index != too_long.0 || start + shape.prefix.len() + shape.most >= too_long.1 {
+                match token(text, start, shape) {
+                    Ok(secret) => found.extend(secret),
+                    Err(end) => too_long = (index, end),
+                }
+            }
         } else if let Some((mark, .., rule)) = MARKS.get(index - SHAPES.len()) {
             let claimed = &mut claimed[index - SHAPES.len()];
             let end = start + mark.len();
@@ -138,21 +145,21 @@ fn word(index: usize) -> Option<&'static str> {
     WORDS.get(index).or_else(|| VENDORS.get(index - WORDS.len())).copied()
 }
 
-/// The token of this shape at `start`, if there is one.
-fn token(text: &str, start: usize, shape: &Shape) -> Option<Found> {
+/// The token of this shape at `start`, if there is one; the error is where its characters end, too many for such a token.
+fn token(text: &str, start: usize, shape: &Shape) -> Result<Option<Found>, usize> {
     let bytes = text.as_bytes();
     let body = start + shape.prefix.len();
-    if bytes.get(start..body)? != shape.prefix.as_bytes() {
-        return None;
+    if bytes.get(start..body) != Some(shape.prefix.as_bytes()) {
+        return Ok(None);
     }
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
     if start > 0 && inside(bytes[start - 1]) && !is_escape(bytes, start) {
-        return None;
+        return Ok(None);
     }
     let mut length =
         bytes[body..].iter().take(shape.most + 1).take_while(|byte| shape.alphabet.has(**byte)).count();
     if length > shape.most {
-        return None;
+        return Err(body + bytes[body..].iter().take_while(|byte| shape.alphabet.has(**byte)).count());
     }
     // A full stop or dash at the end is punctuation.
     while length > shape.least && matches!(bytes[body + length - 1], b'.' | b'-') {
@@ -160,7 +167,7 @@ fn token(text: &str, start: usize, shape: &Shape) -> Option<Found> {
     }
     let rest = &bytes[body..body + length];
     if length < shape.least || !is_drawn(rest, shape) {
-        return None;
+        return Ok(None);
     }
     // The alphabet's run has ended; a letter or digit right after it makes it part of something longer, and stars what
     // somebody has hidden.
@@ -174,12 +181,12 @@ fn token(text: &str, start: usize, shape: &Shape) -> Option<Found> {
         || hidden(after)
         || hidden(after.get(1..).unwrap_or_default())
     {
-        return None;
+        return Ok(None);
     }
     if matches!(shape.kind, "google" | "stripe") && is_published(&bytes[start..body + length]) {
-        return None;
+        return Ok(None);
     }
-    Some(Found { start, end: body + length, kind: shape.kind })
+    Ok(Some(Found { start, end: body + length, kind: shape.kind }))
 }
 
 /// Not written by hand as an example.

@@ -122,9 +122,11 @@ fn read(text: String) -> Value {
     if let Ok(document) = serde_json::from_str(&text) {
         return document;
     }
-    let mut options = serde_saphyr::Options::default();
-    options.budget = None;
-    let read = move || serde_saphyr::from_str_with_options(&text, options).unwrap();
+    let read = move || {
+        let mut options = serde_saphyr::Options::default();
+        options.budget = None;
+        serde_saphyr::from_str_with_options(&text, options).unwrap()
+    };
     std::thread::Builder::new().stack_size(64 << 20).spawn(read).unwrap().join().unwrap()
 }
 

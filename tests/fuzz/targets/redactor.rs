@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use bartizan::json::Value;
-use bartizan::redaction::{Config, Redactor};
+use bartizan::redaction::{Config, Labels, Pii, Redactor};
 use bartizan::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -15,7 +15,9 @@ use libfuzzer_sys::fuzz_target;
 const SECRET: &str = "v3ry/Secret+pass=w0rd\"7";
 
 static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| {
-    let redactor = Redactor::new(&Config::default()).unwrap();
+    let pii = vec![Pii::Email, Pii::Phone, Pii::Iban, Pii::Card, Pii::Ip];
+    let fingerprint_key = Some(Secret::new("the key of this installation"));
+    let redactor = Redactor::new(&Config { pii, fingerprint_key, ..Config::default() }).unwrap();
     redactor.learn(&Secret::new(SECRET), "test");
     redactor
 });
@@ -65,6 +67,10 @@ fuzz_target!(|input: Input| {
     let clean = REDACTOR.text(&text);
     assert!(!clean.contains(&spelled), "{clean:?}");
     assert!(!REDACTOR.text(&clean).contains(&spelled), "redacting twice brings nothing back");
+    assert!(!REDACTOR.logged(&text).contains(&spelled), "nor does a log show it");
+    assert!(REDACTOR.refuses(&Value::String(text.clone())), "and nobody sends it on");
+    let mut labels = Labels::default();
+    labels.read(&text);
     if input.json
         && let Ok(mut value) = serde_json::from_str::<Value>(&input.before)
     {
