@@ -191,8 +191,14 @@ fn card(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
         _ => false,
     };
     let varied = number.iter().collect::<std::collections::BTreeSet<_>>().len() >= 3;
-    (issued && varied && (13..=19).contains(&number.len()) && luhn(&number) && !is_inside(bytes, at, end))
-        .then_some((at, end))
+    let called = at > 0 && bytes[at - 1] == b'+';
+    (issued
+        && varied
+        && !called
+        && (13..=19).contains(&number.len())
+        && luhn(&number)
+        && !is_inside(bytes, at, end))
+    .then_some((at, end))
 }
 
 fn luhn(number: &[u8]) -> bool {

@@ -54,7 +54,7 @@ impl Walk<'_> {
             };
             changed |= match told {
                 // `{"name": "Cookie", "value": "cookie"}` says what is matched, not with what.
-                Some(_) if named.is_some() && member.as_str().is_some_and(looks::is_plain_word) => false,
+                Some(_) if named.is_some() && is_plain(member) => false,
                 Some(kind) => self.by_name(member, kind),
                 None => self.value(member),
             };
@@ -97,6 +97,15 @@ impl Walk<'_> {
         self.redactor.mark(&mut marked, kind, member.as_str().unwrap_or_default(), self.marks);
         *member = Value::String(marked);
         true
+    }
+}
+
+/// A word that says nothing, or a list of them.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::String(text) => looks::is_plain_word(text),
+        Value::Array(items) => items.iter().all(is_plain),
+        _ => false,
     }
 }
 
