@@ -14,6 +14,7 @@ mod cut;
 mod diff;
 mod execute;
 mod gate;
+mod notes;
 mod permit;
 mod reach;
 mod redact;
@@ -39,6 +40,8 @@ pub use redact::Redacted;
 pub use tool::{Family, Sight, Tasking, Tool, ToolSpec};
 pub use validate::Validated;
 
+use notes::Notes;
+
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Entry, Event, Finish, Record, Step};
 use crate::clock::SharedClock;
@@ -46,7 +49,7 @@ use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
 use crate::json::{Digest, Map, Value};
 use crate::limits::Limiter;
-use crate::policy::{Deciding, Effect, Filter, Policy, Verdict};
+use crate::policy::{Effect, Filter, Policy, Verdict};
 use crate::principal::Principal;
 use crate::redaction::Redactor;
 use crate::telemetry::facts::{Facts, stage};
@@ -148,19 +151,6 @@ pub struct Line {
 enum Aim {
     Call,
     Complete,
-}
-
-/// What the outcome line of the audit says beside the result.
-#[derive(Default)]
-struct Notes {
-    verdict: Option<Verdict>,
-    policies: Option<Deciding>,
-    approval: Option<String>,
-    approver: Option<String>,
-    bytes: Option<u64>,
-    /// Arguments that were read otherwise than they were written.
-    coerced: Vec<String>,
-    untrusted: String,
 }
 
 impl Line {

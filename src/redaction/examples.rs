@@ -26,6 +26,7 @@ const PUBLISHED: &[u64] = &[
     0xea9b_b108_2cf9_5663,
     0xeb54_0d2b_6ee2_a0a4,
     0xf2d6_ca16_5150_33e5,
+    0xf56e_3234_94a6_ffc2,
 ];
 
 /// Whether the owner of this credential has published it for everybody.

@@ -8,7 +8,7 @@
 
 use super::context::LONG;
 use super::looks::{
-    is_code, is_odd, is_placeholder, is_plain_word, is_prose, is_random, is_reference, is_uuid,
+    is_code, is_counted, is_odd, is_placeholder, is_plain_word, is_prose, is_random, is_reference, is_uuid,
 };
 use super::names::{Telling, is_pretended, telling};
 use super::scan::Found;
@@ -165,7 +165,7 @@ fn fits_maybe(value: &str, kind: &str, joint: Joint, quoted: bool) -> bool {
     // `user:1234:profile`: each part by itself, and a UUID is the name of a thing.
     let named = value.len() >= 36 && value.get(value.len() - 36..).is_some_and(is_uuid);
     let drawn = value.split([':', '.', '/']).any(|part| is_random(part, least));
-    drawn && !named && !is_reference(value) && (quoted || joint != Joint::Weak)
+    drawn && !named && !is_counted(value) && !is_reference(value) && (quoted || joint != Joint::Weak)
 }
 
 /// Not a word that code uses for a kind of token, such as `token: "keyword"`.

@@ -1,0 +1,21 @@
+//! What happened on the way.
+//!
+//! Owns [`Notes`]. The idea: the stages leave here what only the outcome line of the audit needs to know.
+//!
+//! Must not: decide anything.
+
+use crate::policy::{Deciding, Verdict};
+
+/// What the outcome line of the audit says beside the result.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) verdict: Option<Verdict>,
+    pub(super) policies: Option<Deciding>,
+    pub(super) approval: Option<String>,
+    pub(super) approver: Option<String>,
+    pub(super) bytes: Option<u64>,
+    /// Arguments that were read otherwise than they were written.
+    pub(super) coerced: Vec<String>,
+    /// What text in the reply tries: labels between spaces.
+    pub(super) untrusted: String,
+}
