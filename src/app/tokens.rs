@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::identity::oauth::{OAuth, Surroundings};
 use crate::json::Digest;
 use crate::state::Remembered;
+use crate::state::shared::Dated;
 use crate::transport::auth::Authenticator;
 
 /// Proofs of possession that are remembered at one time.
@@ -30,7 +31,10 @@ impl App {
             egress: &config.egress,
             redactor: self.redactor.clone(),
             once: match self.shared() {
-                Some(shared) => shared.clone(),
+                Some(shared) => {
+                    let ahead = std::time::Duration::from_secs(config.oauth.leeway_seconds);
+                    Arc::new(Dated::new(shared.clone(), ahead))
+                }
                 None => Arc::new(Remembered::new(PROOFS, self.clock.clone())),
             },
             nonce_key: self.nonce_key(config)?,

@@ -24,6 +24,8 @@ pub struct Remembered {
     parts: [Mutex<Part>; PARTS],
     most: usize,
     clock: SharedClock,
+    /// When this began to remember, by the wall and by the monotonic clock.
+    begun: (Duration, Duration),
 }
 
 #[derive(Default)]
@@ -54,7 +56,19 @@ impl Part {
 impl Remembered {
     /// At most `most` ids; a namespace has at most a quarter of them.
     pub fn new(most: usize, clock: SharedClock) -> Self {
-        Self { parts: std::array::from_fn(|_| Mutex::default()), most: (most / PARTS).max(4), clock }
+        let begun = (clock.wall(), clock.monotonic());
+        Self { parts: std::array::from_fn(|_| Mutex::default()), most: (most / PARTS).max(4), clock, begun }
+    }
+
+    /// What was made before this began may have been used before that.
+    fn begun_after(&self, made: Duration, ttl: Duration) -> Result<()> {
+        let (wall, monotonic) = self.begun;
+        if made > wall || self.clock.monotonic() >= monotonic + ttl {
+            return Ok(());
+        }
+        let message =
+            "What was made before this server started cannot be told from what was used then; make it anew.";
+        Err(Error::new(Kind::RateLimited, message).with_retry_after(Duration::from_secs(1)))
     }
 
     fn take(&self, namespace: &str, id: [u8; 32], ttl: Duration) -> Result<bool> {
@@ -88,10 +102,11 @@ impl Once for Remembered {
         &'a self,
         namespace: &'a str,
         id: &'a Digest,
-        _made: Option<Duration>,
+        made: Option<Duration>,
         ttl: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>> {
-        Box::pin(std::future::ready(self.take(namespace, id.0, ttl)))
+        let new = made.map_or(Ok(()), |made| self.begun_after(made, ttl));
+        Box::pin(std::future::ready(new.and_then(|()| self.take(namespace, id.0, ttl))))
     }
 }
 
@@ -117,6 +132,18 @@ mod tests {
         clock.advance(minute);
         assert!(once.take("a", id(1), minute).unwrap());
         assert!(!once.take("a", id(1), minute).unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_was_made_before_the_start_may_have_been_used_then() {
+        let clock = ManualClock::at(Duration::from_secs(1000));
+        let once = Remembered::new(1000, clock.clone());
+        let (before, minute) = (Some(Duration::from_secs(1000)), Duration::from_mins(1));
+        let refused = once.first("a", &Digest(id(1)), before, minute).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::RateLimited);
+        assert!(once.first("a", &Digest(id(1)), Some(Duration::from_secs(1001)), minute).await.unwrap());
+        clock.advance(minute);
+        assert!(once.first("a", &Digest(id(2)), before, minute).await.unwrap(), "it would have ended by now");
     }
 
     #[test]

@@ -73,12 +73,15 @@ impl Door {
     }
 
     pub(crate) fn of(config: &Config, server: &AuthServer, once: Option<Arc<dyn Once>>) -> Self {
-        let clock = ManualClock::at(Duration::from_secs(START));
+        let clock = ManualClock::at(Duration::from_secs(START - 1));
+        // what is shown is made after the start
+        let remembered = Arc::new(Remembered::new(10_000, clock.clone()));
+        clock.advance(Duration::from_secs(1));
         let redactor = Redactor::new(&bartizan::redaction::Config::default()).unwrap();
         let around = Surroundings {
             egress: &server.upstream.egress(),
             redactor: redactor.clone(),
-            once: once.unwrap_or_else(|| Arc::new(Remembered::new(10_000, clock.clone()))),
+            once: once.unwrap_or(remembered),
             nonce_key: [7; 32],
             name: Some("widgets"),
             clock: clock.clone(),

@@ -1,14 +1,17 @@
 //! Folders in the store.
 //!
 //! Owns [`Directory`] and [`Turn`]. The idea: a folder is a hash, a file a field of it, sealed for its folder and its
-//! name up to the last `.` (what follows says where a record stands, and changes); each act is one step. Locks end by
-//! themselves, so they only keep order: what must happen once is a rename or a create.
+//! whole name, so that only who can seal can move it; each act is one step. Locks end by themselves, so they only keep
+//! order: what must happen once is a rename or a create. An instance writes down what it saw moved, so that bytes that
+//! somebody puts back into the store count for nothing here.
 //!
 //! Everything here blocks for a moment, as files do, and no longer than the settings say.
 //!
 //! Must not: be asked from a thread that serves others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Place, Reply, Script, Shared};
@@ -51,13 +54,14 @@ redis.call('INCR', KEYS[3])
 redis.call('PUBLISH', KEYS[3], '')
 return {1}",
 };
+static ALL: Script = Script { name: "all", text: "return redis.call('HGETALL', KEYS[2])" };
+/// Moves what is still as it was read.
 static RENAME: Script = Script {
     name: "rename",
     text: r"
-local bytes = redis.call('HGET', KEYS[2], ARGV[2])
-if not bytes then return {0} end
+if redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[4] then return {0} end
 redis.call('HDEL', KEYS[2], ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[3], bytes)
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[5])
 return {1}",
 };
 static REMOVE: Script = Script { name: "remove", text: "return {redis.call('HDEL', KEYS[2], ARGV[2])}" };
@@ -82,6 +86,13 @@ pub struct Directory {
     place: Place,
     /// From the top, joined by `/`.
     path: String,
+}
+
+fn foreign() -> Error {
+    Error::new(
+        Kind::Internal,
+        "Something in the store that instances share was not sealed by any of our keys.",
+    )
 }
 
 /// A lock in the store, given back when it is dropped.
@@ -137,8 +148,7 @@ impl Directory {
 
     /// What a file is sealed for.
     fn bound(&self, name: &str) -> String {
-        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        format!("{} {stem}", self.path)
+        format!("{} {name}", self.path)
     }
 
     pub(in crate::state) fn names(&self) -> Result<Vec<String>> {
@@ -148,18 +158,17 @@ impl Directory {
         Ok(names)
     }
 
+    fn raw(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(match self.run(&READ, vec![name.into()])?.into_iter().next() {
+            Some(Reply::Bytes(sealed)) => Some(sealed),
+            _ => None,
+        })
+    }
+
     /// A file that was changed there is one that cannot be read.
     pub(in crate::state) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match self.run(&READ, vec![name.into()])?.into_iter().next() {
-            Some(Reply::Bytes(sealed)) => match self.shared.unseal(&sealed, &self.bound(name)) {
-                Some(bytes) => Ok(Some(bytes)),
-                None => Err(Error::new(
-                    Kind::Internal,
-                    "Something in the store that instances share was not sealed by any of our keys.",
-                )),
-            },
-            _ => Ok(None),
-        }
+        let Some(sealed) = self.raw(name)? else { return Ok(None) };
+        self.shared.unseal(&sealed, &self.bound(name)).map(Some).ok_or_else(foreign)
     }
 
     /// None where it cannot be told.
@@ -186,11 +195,18 @@ impl Directory {
         self.put(name, bytes, "new")
     }
 
+    /// The same bytes are moved once by this instance, whoever puts them back.
     pub(in crate::state) fn rename(&self, from: &str, to: &str) -> Result<bool> {
-        if self.bound(from) != self.bound(to) {
-            return Err(Error::new(Kind::Internal, "A record in the store cannot become another one."));
+        let Some(sealed) = self.raw(from)? else { return Ok(false) };
+        let bytes = self.shared.unseal(&sealed, &self.bound(from)).ok_or_else(foreign)?;
+        if !self.shared.moved.first(&sealed, self.shared.clock().wall(), KEPT)? {
+            tracing::warn!(
+                "something that was moved in the store before is there again; it counts for nothing"
+            );
+            return Ok(false);
         }
-        self.did(&RENAME, vec![from.into(), to.into()])
+        let fresh = self.shared.seal(&bytes, &self.bound(to))?;
+        self.did(&RENAME, vec![from.into(), to.into(), sealed, fresh])
     }
 
     pub(in crate::state) fn remove(&self, name: &str) -> Result<()> {
@@ -210,14 +226,30 @@ impl Directory {
         self.shared.run_now(&SAY, Place::Beside, &names, vec![name.into(), sealed, kept]).map(|_| ())
     }
 
-    /// What was said under a name.
+    /// What was said under a name; what no key of ours sealed was not said.
     pub fn heard(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.read(name)
+        Ok(self.raw(name)?.and_then(|sealed| self.believed(name, &sealed)))
     }
 
-    /// The names under which something was said.
-    pub fn all(&self) -> Result<Vec<String>> {
-        self.names()
+    fn believed(&self, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let bytes = self.shared.unseal(sealed, &self.bound(name));
+        if bytes.is_none() && !self.shared.doubted.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the store that instances share says something that none of our keys sealed (were sealing keys \
+                 changed, or can others write there?); it is passed over"
+            );
+        }
+        bytes
+    }
+
+    /// The names under which one of us said something.
+    pub fn all(&self) -> Result<BTreeSet<String>> {
+        let mut replies = self.run(&ALL, Vec::new())?.into_iter();
+        let mut names = BTreeSet::new();
+        while let (Some(name), Some(Reply::Bytes(sealed))) = (replies.next(), replies.next()) {
+            names.extend(name.text().filter(|name| self.believed(name, &sealed).is_some()));
+        }
+        Ok(names)
     }
 
     /// A digest that all instances make alike, and that nobody without their key can try values against.

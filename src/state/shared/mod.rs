@@ -33,18 +33,20 @@ mod link;
 #[cfg(feature = "redis")]
 #[path = "redis.rs"]
 mod link;
+mod moved;
 mod notes;
 mod once;
 #[cfg(feature = "redis")]
 mod speech;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use config::Config;
 pub use directory::{Directory, Turn};
 pub(crate) use notes::Guard;
-pub use once::Once;
+pub use once::{Dated, Once};
 
 use super::seal::KeyRing;
 use super::{Folder, StateDir};
@@ -53,6 +55,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
 use crate::secret::Secret;
 use link::Link;
+use moved::Moved;
 
 /// Where it is counted, and called out, that something has changed.
 const NEWS: &str = "news";
@@ -153,6 +156,9 @@ pub struct Shared {
     link: Link,
     keys: KeyRing,
     clock: SharedClock,
+    moved: Moved,
+    /// Whether something was found that no key of ours sealed.
+    doubted: AtomicBool,
 }
 
 impl Shared {
@@ -165,8 +171,7 @@ impl Shared {
         state: StateDir,
         clock: SharedClock,
     ) -> Result<Arc<Self>> {
-        let link = Link::start(config.settings()?, password.as_ref(), state, clock.clone())?;
-        let shared = Arc::new(Self { link, keys, clock });
+        let shared = Self::begin(config, password.as_ref(), keys, state, clock)?;
         shared.link.tried().await;
         shared.usable()
     }
@@ -179,10 +184,21 @@ impl Shared {
         state: StateDir,
         clock: SharedClock,
     ) -> Result<Arc<Self>> {
-        let link = Link::start(config.settings()?, password.as_ref(), state, clock.clone())?;
-        let shared = Arc::new(Self { link, keys, clock });
+        let shared = Self::begin(config, password.as_ref(), keys, state, clock)?;
         shared.tried_now();
         shared.usable()
+    }
+
+    fn begin(
+        config: &Config,
+        password: Option<&Secret>,
+        keys: KeyRing,
+        state: StateDir,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>> {
+        let moved = Moved::open(&state)?;
+        let link = Link::start(config.settings()?, password, state, clock.clone())?;
+        Ok(Arc::new(Self { link, keys, clock, moved, doubted: AtomicBool::new(false) }))
     }
 
     fn usable(self: Arc<Self>) -> Result<Arc<Self>> {

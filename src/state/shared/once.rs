@@ -1,6 +1,6 @@
 //! Things that may be used once.
 //!
-//! Owns the [`Once`] port and what keeps it in the shared store. The idea: of many who come with one id, on whatever
+//! Owns the [`Once`] port, [`Dated`] and what keeps them in the shared store. The idea: of many who come with one id, on whatever
 //! instance, exactly one is the first; an id is remembered, as a digest, for as long as what it belongs to would be
 //! accepted. Where the store has forgotten, what was made before that cannot be told from what was used before that, so
 //! it is refused until it has ended by itself.
@@ -8,6 +8,7 @@
 //! Must not: take silence for an answer.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Place, Reply, Script, Shared};
@@ -37,7 +38,8 @@ local made, now, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if since ~= '' then
   local lost = tonumber(string.match(since, '^(%d+) ')) * 1000 + 1000
   local wait = lost + ttl - now
-  if made <= lost and wait > 0 then return {-1, wait} end
+  if made > 0 and made <= lost then return {-1, math.max(wait, 1000)} end
+  if made <= 0 and wait > 0 then return {-1, wait} end
 end
 if redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[4]) then return {1, 0} end
 return {0, 0}",
@@ -53,12 +55,10 @@ impl Once for Shared {
     ) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>> {
         let name = format!("once:{}", Self::digest(&[namespace, &id.hex()]));
         let millis = |time: Duration| time.as_millis().to_string().into_bytes();
-        let made = made.map_or(Duration::ZERO, |made| made.saturating_sub(SKEW));
-        let arguments = vec![
-            millis(made),
-            millis(self.clock().wall()),
-            millis(ttl.saturating_add(SKEW).max(Duration::from_millis(1))),
-        ];
+        let now = self.clock().wall();
+        let made = made.map_or(Duration::ZERO, |made| made.min(now).saturating_sub(SKEW));
+        let arguments =
+            vec![millis(made), millis(now), millis(ttl.saturating_add(SKEW).max(Duration::from_millis(1)))];
         Box::pin(async move {
             let reply = self.run(&FIRST, Place::Memory, &[&name], arguments).await?;
             match reply.first().and_then(Reply::number) {
@@ -73,5 +73,30 @@ impl Once for Shared {
                 }
             }
         })
+    }
+}
+
+/// Used ids of what others date, by clocks that may be ahead of ours.
+pub struct Dated {
+    once: Arc<dyn Once>,
+    ahead: Duration,
+}
+
+impl Dated {
+    /// What is dated up to `ahead` after now is accepted, so it may have been used by so much before it says it was made.
+    pub fn new(once: Arc<dyn Once>, ahead: Duration) -> Self {
+        Self { once, ahead }
+    }
+}
+
+impl Once for Dated {
+    fn first<'a>(
+        &'a self,
+        namespace: &'a str,
+        id: &'a Digest,
+        made: Option<Duration>,
+        ttl: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>> {
+        self.once.first(namespace, id, made.map(|made| made.saturating_sub(self.ahead)), ttl)
     }
 }

@@ -79,7 +79,10 @@ impl Door {
                 );
             }
         });
-        let clock = ManualClock::at(Duration::from_secs(NOW));
+        let clock = ManualClock::at(Duration::from_secs(NOW - 1));
+        // what is shown is made after the start
+        let remembered = Arc::new(Remembered::new(1 << 24, clock.clone()));
+        clock.advance(Duration::from_secs(1));
         let config = serde_json::from_value(json!({
             "public_url": ADDRESS, "issuers": [{"issuer": issuer, "name": "test"}]
         }))
@@ -87,7 +90,7 @@ impl Door {
         let around = Surroundings {
             egress: &bartizan::http::Config::default().allowing(address.to_string()),
             redactor: Redactor::new(&bartizan::redaction::Config::default()).unwrap(),
-            once: Arc::new(Remembered::new(1 << 24, clock.clone())),
+            once: remembered,
             nonce_key: [7; 32],
             name: None,
             clock,

@@ -4,7 +4,7 @@ mod instances;
 mod limits;
 mod once;
 mod records;
-mod server;
+pub mod server;
 mod sessions;
 mod tokens;
 mod way;

@@ -7,6 +7,7 @@ use bartizan::clock::ManualClock;
 use bartizan::error::Kind;
 use bartizan::json::Digest;
 use bartizan::state::Once;
+use bartizan::state::shared::Dated;
 
 use super::server::{Server, instance, opened, until};
 
@@ -77,4 +78,25 @@ async fn what_was_used_before_the_store_forgot_stays_refused_until_it_has_ended(
         clock.advance(TTL + Duration::from_secs(10));
         made = wall();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dated_ahead_and_was_used_before_the_store_forgot_stays_refused() {
+    let Some(server) = Server::start(&[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(Duration::from_secs(1_700_000_000));
+    let shared = opened(&server.config(), folder.path(), None, clock.clone()).await.unwrap();
+    let ahead = Duration::from_mins(1);
+    let once = Dated::new(shared, ahead);
+    let (made, id) = (bartizan::clock::Clock::wall(&*clock) + ahead, Digest::of(b"ahead"));
+    assert!(once.first("dpop", &id, Some(made), TTL).await.unwrap());
+    server.tell(&["FLUSHALL"]);
+    // whenever it is shown again, as long as it is accepted
+    until("it has forgotten", || async { once.first("dpop", &id, Some(made), TTL).await.is_err() }).await;
+    for _ in 0..8 {
+        clock.advance(Duration::from_secs(40));
+        assert!(once.first("dpop", &id, Some(made), TTL).await.is_err());
+    }
+    let fresh = bartizan::clock::Clock::wall(&*clock);
+    assert!(once.first("dpop", &Digest::of(b"fresh"), Some(fresh), TTL).await.unwrap());
 }

@@ -124,6 +124,42 @@ async fn what_was_agreed_to_is_gone_with_the_stores_memory_and_never_comes_back(
     assert!(winners <= 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_can_write_to_the_store_cannot_put_a_spent_grant_back() {
+    let Some(server) = Server::start(&[]) else { return };
+    let offices = offices(&server).await;
+    let case = Case::usual();
+    let id = pending(&offices.approvals[0], &case);
+    offices.agree(&id);
+    let key = server.tell(&["KEYS", "*:folder:approvals"]).trim().to_owned();
+    let lua = |text: &str| server.tell(&["EVAL", text, "1", &key]);
+    let of = "local function of(state) for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do \
+              if string.sub(name, -#state) == state then return name end end end ";
+    lua(&format!(
+        "{of} redis.call('SET', 'name', of('.pending')) \
+                  redis.call('SET', 'bytes', redis.call('HGET', KEYS[1], of('.pending')))"
+    ));
+    assert!(taken(&offices.approvals[0], &case));
+    let gone = |what: &str| {
+        let answer = offices.approvals[0].settle(&case.wish());
+        assert!(!matches!(answer, Ok(Answer::Taken(_))), "{what}");
+    };
+    // the record of what was taken, under the name of what waits
+    let spent = format!(
+        "{of} redis.call('HSET', KEYS[1], redis.call('GET', 'name'), redis.call('HGET', KEYS[1], of('.used') or of('.taken')))"
+    );
+    assert!(!lua(&spent).contains("ERR"));
+    gone("a state is sealed");
+    // and what waited then, as it was
+    assert!(
+        !lua("redis.call('HSET', KEYS[1], redis.call('GET', 'name'), redis.call('GET', 'bytes'))")
+            .contains("ERR")
+    );
+    assert!(server.tell(&["HKEYS", &key]).contains(&format!("{id}.")));
+    gone("an old state is over");
+    gone("for ever");
+}
+
 fn store(shared: &Arc<Shared>, folder: &std::path::Path, clock: SharedClock) -> Arc<Store> {
     Store::open_in(&tasks::Config::default(), folder, Some(shared), clock).unwrap()
 }
