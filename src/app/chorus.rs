@@ -1,13 +1,12 @@
 //! What instances say to each other: what is frozen, and which keys were taken back.
 //!
-//! Owns [`freeze`] and [`keys`]. The idea: each instance keeps what it knows in its own state directory and says it in
+//! Owns [`listen`], [`freeze`] and [`keys`]. The idea: each instance keeps what it knows in its own state directory and says it in
 //! the store; it looks there whenever somebody calls out, after every while that the store was away, and a few times a
 //! second at what has changed here. A key that was taken back stays so, and a freeze ends only where an operator's key
 //! proves it; so whatever the store loses is said again, and nothing it says can let more through.
 //!
 //! Must not: keep the server alive.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,8 +18,14 @@ use crate::state::{Folder, Shared};
 
 /// How often what has changed here is looked at, and what failed is tried again.
 const EVERY: Duration = Duration::from_millis(250);
+/// The least time between two rounds: instances that cannot read each other do not wear out the store.
+const REST: Duration = Duration::from_millis(50);
 /// The file that says what is frozen.
 const FREEZE: &str = "freeze";
+/// The folder whose names are the keys that were taken back.
+const REVOKED: &str = "revoked";
+/// How long a process that begins waits for what others have frozen, if the store does not say before that it is away.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn said(shared: &Arc<Shared>, what: &str) -> Option<Directory> {
     match shared.lasting(what) {
@@ -43,6 +48,7 @@ pub(super) async fn freeze(switch: Weak<Freeze>, shared: Arc<Shared>) {
         let Some(switch) = switch.upgrade() else { return };
         let shared = Arc::clone(&shared);
         let done = aside(move || agree(&switch, &shared)).await;
+        tokio::time::sleep(REST).await;
         tokio::select! {
             heard = changes.changed() => if heard.is_err() { return },
             heard = own.changed() => if heard.is_err() { return },
@@ -51,46 +57,54 @@ pub(super) async fn freeze(switch: Weak<Freeze>, shared: Arc<Shared>) {
     }
 }
 
+/// Hears what is frozen before anything runs. Where nobody can be asked in time, what is no read waits for [`freeze`].
+pub(super) async fn listen(switch: &Arc<Freeze>, shared: &Arc<Shared>) {
+    switch.listens();
+    let (switch, shared) = (Arc::clone(switch), Arc::clone(shared));
+    let asked = aside(move || agree(&switch, &shared));
+    if !tokio::time::timeout(PATIENCE, asked).await.unwrap_or(false) {
+        tracing::warn!(
+            "what other instances have frozen was not heard yet; until then whatever is no read is refused"
+        );
+    }
+}
+
 fn agree(switch: &Freeze, shared: &Arc<Shared>) -> Result<()> {
-    let Some(folder) = said(shared, "switch") else { return Ok(()) };
-    let theirs = match folder.heard(FREEZE)? {
-        Some(bytes) => Some(Sheet::read(&bytes)?),
-        None => None,
-    };
-    if let Some(theirs) = &theirs {
-        switch.hear(theirs.clone())?;
-    }
-    let later = |ours: &Sheet| match &theirs {
-        None => true,
-        Some(theirs) => {
-            let order = |sheet: &Sheet| (sheet.notice.at, sheet.lift.is_some());
-            order(ours) > order(theirs)
+    let lasting = shared.lasting("switch");
+    let Some(folder) = lasting.directory() else { return Ok(()) };
+    let hear = || -> Result<Option<Sheet>> {
+        // what is no sheet is said again by whoever knows better
+        let theirs = folder.heard(FREEZE)?.and_then(|bytes| Sheet::read(&bytes).ok());
+        if let Some(theirs) = &theirs {
+            switch.hear(theirs.clone())?;
         }
+        switch.heard();
+        Ok(theirs)
     };
-    if let Some(ours) = switch.sheet().filter(later) {
-        folder.say(FREEZE, &ours.bytes()?)?;
+    if switch.news(hear()?.as_ref()).is_none() {
+        return Ok(());
     }
-    Ok(())
+    // one at a time, so that nobody's narrower freeze takes the place of a wider one
+    let _turn = lasting.lock(FREEZE)?;
+    match switch.news(hear()?.as_ref()) {
+        Some(ours) => folder.say(FREEZE, &ours.bytes()?),
+        None => Ok(()),
+    }
 }
 
 /// Agrees with the other instances about which keys were taken back, for ever.
 pub(super) async fn keys(keys: Arc<KeyStore>, shared: Arc<Shared>) {
     let mut changes = shared.changes();
-    let mut memory = Memory { here: ids(&keys), gone: BTreeSet::new(), said: false };
+    let mut last = None;
     loop {
-        let heard = changes.has_changed().unwrap_or(true) || !memory.said;
+        let heard = changes.has_changed().unwrap_or(true);
         changes.mark_unchanged();
-        let here = ids(&keys);
-        if heard || here != memory.here {
-            memory.gone.extend(memory.here.difference(&here).cloned());
-            memory.here = here;
+        let now = (keys.ids(), keys.revoked().ok());
+        if heard || last.as_ref() != Some(&now) {
             let (keys, shared) = (Arc::clone(&keys), Arc::clone(&shared));
-            let mut told = memory.clone();
-            let work = tokio::task::spawn_blocking(move || revoke(&mut told, &keys, &shared).map(|()| told));
-            match work.await {
-                Ok(Ok(told)) => memory = Memory { said: true, ..told },
-                _ => memory.said = false,
-            }
+            let done = aside(move || revoke(&keys, &shared)).await;
+            last = done.then_some(now);
+            tokio::time::sleep(REST).await;
         }
         tokio::select! {
             heard = changes.changed() => {
@@ -105,30 +119,15 @@ pub(super) async fn keys(keys: Arc<KeyStore>, shared: Arc<Shared>) {
     }
 }
 
-/// What is known of keys.
-#[derive(Clone)]
-struct Memory {
-    here: BTreeSet<String>,
-    /// Which were taken back while this process ran, here or elsewhere.
-    gone: BTreeSet<String>,
-    /// Whether the others know all of it.
-    said: bool,
-}
-
-fn ids(keys: &KeyStore) -> BTreeSet<String> {
-    keys.list().into_iter().map(|about| about.id).collect()
-}
-
-fn revoke(memory: &mut Memory, keys: &KeyStore, shared: &Arc<Shared>) -> Result<()> {
-    let Some(folder) = said(shared, "revoked") else { return Ok(()) };
-    let theirs: BTreeSet<String> = folder.all()?.into_iter().collect();
-    for id in theirs.intersection(&memory.here) {
+/// Only what was taken back in so many words is told, or believed: a key that is in nobody's file any more says nothing.
+fn revoke(keys: &KeyStore, shared: &Arc<Shared>) -> Result<()> {
+    let Some(folder) = said(shared, REVOKED) else { return Ok(()) };
+    let (ours, theirs) = (keys.revoked()?, folder.all()?);
+    for id in keys.ids().iter().filter(|id| theirs.contains(*id) || ours.contains(*id)) {
         keys.revoke(id)?;
-        tracing::info!("a key was taken back on another instance");
+        tracing::info!("a key that was taken back, here or on another instance, is refused from now on");
     }
-    memory.gone.extend(theirs.intersection(&memory.here).cloned());
-    memory.here = ids(keys);
-    for id in memory.gone.difference(&theirs) {
+    for id in ours.difference(&theirs) {
         folder.say(id, b"")?;
     }
     Ok(())
@@ -136,7 +135,7 @@ fn revoke(memory: &mut Memory, keys: &KeyStore, shared: &Arc<Shared>) -> Result<
 
 /// Says that a key was taken back, for a command that serves nothing.
 pub fn say_revoked(shared: &Arc<Shared>, id: &str) -> Result<()> {
-    match said(shared, "revoked") {
+    match said(shared, REVOKED) {
         Some(folder) => folder.say(id, b""),
         None => Ok(()),
     }

@@ -148,6 +148,9 @@ impl App {
         let approvals = Approvals::open_in(&config.approvals, state.path(), shared.as_ref(), clock.clone())?;
         let tasks = Store::open_in(&config.tasks, state.path(), shared.as_ref(), clock.clone())?;
         let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
+        if let Some(shared) = &shared {
+            chorus::listen(&freeze, shared).await;
+        }
         let limiter = Arc::new(match &shared {
             Some(shared) => Limiter::instances(&config.limits, clock.clone(), shared),
             None => Limiter::across(&config.limits, clock.clone(), state.clone()),

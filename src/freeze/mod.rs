@@ -10,7 +10,7 @@
 mod sheet;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct Freeze {
     known: Mutex<Known>,
     halts: ArcSwap<Halts>,
     told: watch::Sender<Extent>,
+    /// Whether other instances may have frozen something of which nothing was heard yet.
+    deaf: AtomicBool,
 }
 
 #[derive(Default)]
@@ -87,6 +89,7 @@ impl Freeze {
             known: Mutex::default(),
             halts: ArcSwap::default(),
             told: watch::Sender::new(Extent::Nothing),
+            deaf: AtomicBool::new(false),
         };
         freeze.refresh();
         Ok(Arc::new(freeze))
@@ -110,6 +113,12 @@ impl Freeze {
         match self.extent() {
             Extent::All => Err(refusal(Extent::All)),
             Extent::Writes if changes => Err(refusal(Extent::Writes)),
+            _ if changes && self.deaf.load(Ordering::Acquire) => Err(Error::new(
+                Kind::RateLimited,
+                "What other instances have frozen was not heard yet, because the store that they share cannot be \
+                 asked; reading works.",
+            )
+            .with_retry_after(Duration::from_secs(1))),
             Extent::Nothing | Extent::Writes => Ok(()),
         }
     }
@@ -128,6 +137,24 @@ impl Freeze {
     /// The last word, for those who show it or tell other instances.
     pub fn sheet(&self) -> Option<Sheet> {
         self.lock().sheet.clone()
+    }
+
+    /// What is no read waits until other instances were [heard](Self::heard).
+    pub fn listens(&self) {
+        self.deaf.store(true, Ordering::Release);
+    }
+
+    /// Other instances were heard.
+    pub fn heard(&self) {
+        self.deaf.store(false, Ordering::Release);
+    }
+
+    /// The last word here, where other instances have to be told it because theirs is another: what we say of ourselves
+    /// because nothing could be read is none, and a freeze gives way to a wider one only.
+    pub fn news(&self, theirs: Option<&Sheet>) -> Option<Sheet> {
+        let known = self.lock();
+        // what was learned was proved
+        known.former().filter(|ours| Sheet::after(theirs, ours, true)).cloned()
     }
 
     /// Looks at the file now.
@@ -156,7 +183,9 @@ impl Freeze {
         self.refresh();
         let mut known = self.lock();
         let proved = self.proves(&sheet);
-        if !Sheet::after(known.former(), &sheet, proved) {
+        // where nothing could be read here, it may have been that everything is frozen
+        let narrower = known.lost && sheet.lift.is_none() && sheet.extent() < Extent::All;
+        if narrower || !Sheet::after(known.former(), &sheet, proved) {
             return Ok(false);
         }
         self.state.write(FILE, &sheet.bytes()?)?;

@@ -1,7 +1,7 @@
 //! Keys at rest.
 //!
-//! Owns the files of a key store: `keys.json` (hashes, never keys), `keys.pepper`, and `keys.used.json` (what each was
-//! used for). The idea: all are private to this user, a change replaces the whole file at once, and two processes that
+//! Owns the files of a key store: `keys.json` (hashes, never keys), `keys.pepper`, `keys.used.json` (what each was used
+//! for) and `keys.revoked.json` (which were taken back: a key that is merely not in `keys.json` was not). The idea: all are private to this user, a change replaces the whole file at once, and two processes that
 //! change it take turns.
 //!
 //! Must not: hold a key.
@@ -152,6 +152,46 @@ impl KeyFile {
             let said = format!("{} is not a key file (line {}).", path.display(), error.line());
             Error::new(Kind::BadConfig, said)
         })
+    }
+
+    fn revoked_path(&self) -> PathBuf {
+        self.folder.join("keys.revoked.json")
+    }
+
+    /// The ids that were taken back, by whoever.
+    pub(super) fn revoked(&self) -> Result<BTreeSet<String>> {
+        let path = self.revoked_path();
+        let bytes = match read_private(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) => return Err(unusable(&path, error)),
+        };
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let said = format!("{} is not a list of revoked keys (line {}).", path.display(), error.line());
+            Error::new(Kind::BadConfig, said)
+        })
+    }
+
+    /// Takes a key out of the list, and writes down first that it was taken back; false where there is none of that id,
+    /// and then nothing is written.
+    pub(super) fn revoke(&self, id: &str) -> Result<bool> {
+        let _turn = self.lock()?;
+        let mut keys = self.load()?;
+        let before = keys.len();
+        keys.retain(|key| key.id != id);
+        if keys.len() == before {
+            return Ok(false);
+        }
+        let mut revoked = self.revoked()?;
+        if revoked.insert(id.to_owned()) {
+            let path = self.revoked_path();
+            let text = serde_json::to_vec_pretty(&revoked).map_err(|error| {
+                Error::new(Kind::Internal, "Which keys were revoked could not be written.").with_source(error)
+            })?;
+            replace_private(&path, &text).map_err(|error| unusable(&path, error))?;
+        }
+        self.save(keys)?;
+        Ok(true)
     }
 
     /// Changes the list, alone among all processes; nothing is written if that fails.

@@ -6,7 +6,7 @@
 //!
 //! Must not: keep, log or show a key after it was minted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
@@ -200,8 +200,23 @@ impl KeyStore {
         (Minted { id, key: Secret::new(key) }, stored)
     }
 
+    /// The ids of the keys that are accepted now.
+    pub fn ids(&self) -> BTreeSet<String> {
+        self.known.load().keys().cloned().collect()
+    }
+
+    /// The ids that were [taken back](Self::revoke) here, ever; nothing else that befalls the file is in it.
+    pub fn revoked(&self) -> Result<BTreeSet<String>> {
+        self.file.as_ref().map_or_else(|| Ok(BTreeSet::new()), KeyFile::revoked)
+    }
+
     /// Takes a key back; false when there is none of that id.
     pub fn revoke(&self, id: &str) -> Result<bool> {
+        if let Some(file) = &self.file {
+            let outcome = file.revoke(id)?;
+            self.reload()?;
+            return Ok(outcome);
+        }
         self.change(|keys| {
             let before = keys.len();
             keys.retain(|key| key.id != id);

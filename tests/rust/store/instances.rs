@@ -111,9 +111,105 @@ async fn what_one_instance_freezes_is_frozen_on_all_and_stays_so_when_the_store_
     // and one that comes later hears of it
     let common = tempfile::tempdir().unwrap();
     let three = started_in(tempfile::tempdir().unwrap(), &settings(&server, common.path(), "")).await;
-    until("the third is frozen", || async { three.app.freeze().extent() == Extent::Writes }).await;
+    assert_eq!(three.app.freeze().extent(), Extent::Writes, "before it runs anything");
     three.ended().await;
     two.ended().await;
+}
+
+fn switch(server: &Server) -> String {
+    let name = server.tell(&["KEYS", "*folder:switch"]);
+    name.trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wider_freeze_holds_and_garbage_in_the_store_silences_nobody() {
+    let Some(server) = Server::start(&[]) else { return };
+    let ([one, two], _common) = two(&server, "").await;
+    one.app.freeze().freeze(Extent::All, "test", None).unwrap();
+    until("the other is frozen", || async { two.app.freeze().extent() == Extent::All }).await;
+    // what an instance that was away froze later, and less of
+    let key = switch(&server);
+    assert!(!key.is_empty());
+    server.tell(&["HSET", &key, "freeze", "garbage"]);
+    server.tell(&["INCR", &key.replace("folder:switch", "news")]);
+    until("it is said again", || async { server.tell(&["HGET", &key, "freeze"]).trim() != "garbage" }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let approvals =
+        bartizan::approvals::Approvals::open(&Default::default(), &state, SystemClock::shared()).unwrap();
+    let less = bartizan::freeze::Freeze::open(&state, approvals, SystemClock::shared()).unwrap();
+    less.freeze(Extent::Writes, "test", None).unwrap();
+    let wide = one.app.freeze().sheet().unwrap();
+    assert!(less.news(Some(&wide)).is_none(), "a later narrower freeze is no news");
+    assert!(one.app.freeze().news(less.sheet().as_ref()).is_some(), "an earlier wider one is");
+    // what cannot be read here is frozen here, and no word for others
+    std::fs::write(state.join("freeze.json"), "{").unwrap();
+    less.refresh();
+    assert_eq!(less.extent(), Extent::All);
+    assert!(less.news(None).is_none());
+    let common = tempfile::tempdir().unwrap();
+    let three = started_in(folder, &settings(&server, common.path(), "")).await;
+    assert_eq!(three.app.freeze().extent(), Extent::All);
+    for started in [three, two, one] {
+        started.ended().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_read_waits_until_other_instances_were_heard() {
+    let Some(mut server) = Server::start(&[]) else { return };
+    server.kill();
+    let common = tempfile::tempdir().unwrap();
+    let one = started_in(tempfile::tempdir().unwrap(), &settings(&server, common.path(), "")).await;
+    let refused = one.app.freeze().check(true).unwrap_err();
+    assert_eq!(refused.kind(), bartizan::error::Kind::RateLimited);
+    assert!(refused.retry_after().is_some());
+    one.app.freeze().check(false).unwrap();
+    server.run();
+    until("it was heard", || async { one.app.freeze().check(true).is_ok() }).await;
+    one.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_was_taken_back_in_so_many_words_is_told_or_believed() {
+    let Some(server) = Server::start(&[]) else { return };
+    let common = tempfile::tempdir().unwrap();
+    let text = settings(&server, common.path(), "");
+    let first = tempfile::tempdir().unwrap();
+    let state = first.path().join("state");
+    drop(bartizan::state::StateDir::open(&state).unwrap());
+    let keys = KeyStore::open(&state, SystemClock::shared()).unwrap();
+    let minted = ["first", "second"].map(|name| keys.mint(&Grant::named(name)).unwrap());
+    let other = tempfile::tempdir().unwrap();
+    copy_keys(&state, &other.path().join("state"));
+    // before anybody runs, with no store in sight
+    assert!(keys.revoke(&minted[0].id).unwrap());
+    let two = started_in(other, &text).await;
+    assert_eq!(two.keys().ids().len(), 2);
+    let one = started_in(first, &text).await;
+    until("it is told at the start", || async { !two.keys().ids().contains(&minted[0].id) }).await;
+    assert!(two.keys().ids().contains(&minted[1].id));
+    // a file that is away for a moment, and a name that somebody wrote into the store
+    let file = state.join("keys.json");
+    std::fs::rename(&file, state.join("aside")).unwrap();
+    until("it is noticed", || async { one.keys().is_empty() }).await;
+    let key = server.tell(&["KEYS", "*folder:revoked"]).trim().to_owned();
+    server.tell(&["HSET", &key, &minted[1].id, "garbage"]);
+    std::fs::rename(state.join("aside"), &file).unwrap();
+    until("it is back", || async { one.keys().ids().contains(&minted[1].id) }).await;
+    // whatever is told is told in order: what is said now comes after it
+    let last = one.keys().mint(&Grant::named("last")).unwrap();
+    assert!(one.keys().revoke(&last.id).unwrap());
+    until("it is told", || async { server.tell(&["HKEYS", &key]).contains(&last.id) }).await;
+    server.tell(&["INCR", &key.replace("folder:revoked", "news")]);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert!(two.keys().ids().contains(&minted[1].id), "nobody took it back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(one.keys().ids().contains(&minted[1].id));
+    two.ended().await;
+    one.ended().await;
 }
 
 /// Brings the tools of a test into `bartizan serve`.
