@@ -26,8 +26,8 @@ use crate::transport::{Answer, Channel, Peer};
 
 /// How often the others are asked about a session that is here.
 const AGAIN: u64 = 1000;
-/// How long it is known that a session was ended.
-const ENDED: Duration = Duration::from_mins(10);
+/// How much longer than an idle session may lie elsewhere it is known that it was ended.
+const ENDED: Duration = Duration::from_mins(1);
 
 /// The sessions of all instances.
 pub struct Roll {
@@ -172,7 +172,8 @@ impl Server {
     /// Tells the other instances that a session was ended.
     pub(super) async fn strike(&self, session: &str) {
         let Some(roll) = &self.roll else { return };
-        if let Err(error) = roll.shared.put_note(&name(session), b"", ENDED, None).await {
+        let kept = self.conversations.idle().saturating_add(ENDED);
+        if let Err(error) = roll.shared.put_note(&name(session), b"", kept, None).await {
             tracing::warn!(reason = error.message(), "other instances do not know that a session was ended");
         }
     }

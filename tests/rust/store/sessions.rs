@@ -101,6 +101,9 @@ async fn a_session_that_one_instance_opened_is_used_and_ended_on_another() {
     assert_eq!(send(&two, mine, ("DELETE", Some(&session)), None).await.0, 204);
     until("it has ended on the first, too", || async { used(&one, mine).await.0 == 404 }).await;
     assert_eq!(used(&two, mine).await.0, 404);
+    let left = "return redis.call('PTTL', redis.call('KEYS', '*note:session:*')[1])";
+    let left: u64 = server.tell(&["EVAL", left, "0"]).trim().parse().unwrap();
+    assert!(left > 29 * 60 * 1000, "its end is known for as long as it may lie idle somewhere: {left}");
     let written = server.written();
     for word in [session.as_str(), "canary-client", mine, "key:mine"] {
         assert!(!written.contains(word), "{word} lies in the store in the clear");
