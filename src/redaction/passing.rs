@@ -83,7 +83,9 @@ impl Passing {
             self.released = 0;
             self.filter.clear();
             let kept: Vec<u64> = self.pieces.keys().copied().collect();
-            kept.into_iter().for_each(|hash| self.mark(hash));
+            for hash in kept {
+                self.mark(hash);
+            }
         }
     }
 
@@ -209,8 +211,12 @@ mod tests {
         let mut passing = Passing::default();
         passing.add(TOKEN);
         let signature = TOKEN.rsplit_once('.').unwrap().1;
-        let hex: String = TOKEN.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let percent: String = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let digits =
+            |byte: u8| [byte >> 4, byte & 15].map(|four| char::from(b"0123456789abcdef"[usize::from(four)]));
+        let hex: String = TOKEN.bytes().flat_map(digits).collect();
+        let percent =
+            |byte: u8| [vec!['%'], digits(byte).map(|digit| digit.to_ascii_uppercase()).to_vec()].concat();
+        let percent: String = TOKEN.bytes().flat_map(percent).collect();
         for text in [
             TOKEN.to_owned(),
             format!("see {TOKEN}."),

@@ -262,7 +262,7 @@ impl Server {
         let Some((entry, arguments)) = now.resource(&uri) else {
             return Err(self.unheard(visit, method, None, self.no_such_resource(&uri)).await);
         };
-        self.reaches(visit, method, &now, &entry).await?;
+        self.reaches(visit, method, &now, entry).await?;
         let effect = entry.spec().effect;
         let answers =
             self.incoming(visit, effect, (method, &uri), params, &arguments).await.map_err(|error| {
@@ -478,7 +478,10 @@ impl Server {
     ) -> Result<()> {
         match self.line(now).lacks(&visit.principal, entry.spec()) {
             None => Ok(()),
-            Some(scopes) => Err(self.unheard(visit, method, Some(entry), faults::lacking(&scopes)).await),
+            Some(scopes) => {
+                let refused = self.unheard(visit, method, Some(entry), faults::lacking(&scopes));
+                Err(Box::pin(refused).await)
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use bartizan::state::shared::Once;
 use bartizan::transport::auth::{Authenticator, Certificate, Presented, Refusal, Verdict};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::issuer::{AuthServer, Mood, Signer, encode};
+use crate::issuer::{AuthServer, Mood, Signer, encode, hex};
 use crate::loopback::{Upstream, answer, soon};
 
 pub(crate) const ADDRESS: &str = "https://mcp.example.com/mcp";
@@ -602,7 +602,7 @@ async fn arguments_that_hold_a_callers_token_are_refused_while_it_is_in_use() {
     let holds = |text: &str| door.redactor.refuses(&json!({"note": [text]}));
     assert!(!holds(&token), "nobody has shown it yet");
     assert!(door.bearer(&token).await.is_ok());
-    let hex: String = token.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&token);
     let signature = token.rsplit_once('.').unwrap().1;
     for text in [token.clone(), format!("Authorization: Bearer {token}"), hex, signature.to_owned()] {
         assert!(holds(&text), "{text}");

@@ -11,7 +11,7 @@ use bartizan::protocol::Revision;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::issuer::{AuthServer, Signer, encode};
+use crate::issuer::{AuthServer, Signer, encode, hex};
 use crate::loopback::{Upstream, answer, soon};
 use crate::streams::{Stream, status};
 
@@ -285,7 +285,7 @@ async fn a_callers_token_reaches_no_upstream_in_any_byte() {
 
     // and the model is no way round: as a query, a header, a path, a field, a name of one, in part, in other letters
     let signature = token.rsplit_once('.').unwrap().1.to_owned();
-    let hex: String = token.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&token);
     for text in [
         token.clone(),
         format!("Bearer {token}"),

@@ -67,15 +67,13 @@ impl Signposts {
     }
 
     fn challenge(&self, scheme: &str, error: Option<(&str, &str)>, scopes: &[impl AsRef<str>]) -> String {
-        let mut text = format!("{scheme} ");
-        if let Some((code, words)) = error {
-            text.push_str(&format!("error=\"{code}\", error_description=\"{words}\", "));
-        }
-        text.push_str(&format!("scope=\"{}\", {}", self.words.to_ask_for(scopes), self.metadata));
-        if scheme == "DPoP" {
-            text.push_str(&format!(", algs=\"{}\"", jws::names()));
-        }
-        text
+        let error = error.map_or(String::new(), |(code, words)| {
+            format!("error=\"{code}\", error_description=\"{words}\", ")
+        });
+        let algorithms =
+            if scheme == "DPoP" { format!(", algs=\"{}\"", jws::names()) } else { String::new() };
+        let (scopes, metadata) = (self.words.to_ask_for(scopes), &self.metadata);
+        format!("{scheme} {error}scope=\"{scopes}\", {metadata}{algorithms}")
     }
 
     /// One challenge for each way that is open, and what is wrong with the one that was taken.

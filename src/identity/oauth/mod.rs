@@ -134,16 +134,14 @@ impl OAuth {
         for one in &config.issuers {
             let issuer = Issuer::new(one, text)?;
             let shared = (around.redactor.clone(), around.clock.clone());
-            let trust = match &one.introspection {
-                Some(asked) => Trust::Word(Introspector::new(&issuer.name, asked, around.egress, shared)?),
-                None => {
-                    let wrong =
-                        |_| Error::new(Kind::BadConfig, "A `jwks_uri` under [oauth] is not an address.");
-                    let keys = one.jwks_uri.as_deref().map(Url::parse).transpose().map_err(wrong)?;
-                    let named = (issuer.name.clone(), one.issuer.clone());
-                    let source = Source::new(named, one.address()?, keys, around.egress, shared)?;
-                    Trust::Keys(Keys::new(source, times, around.clock.clone()))
-                }
+            let trust = if let Some(asked) = &one.introspection {
+                Trust::Word(Introspector::new(&issuer.name, asked, around.egress, shared)?)
+            } else {
+                let wrong = |_| Error::new(Kind::BadConfig, "A `jwks_uri` under [oauth] is not an address.");
+                let keys = one.jwks_uri.as_deref().map(Url::parse).transpose().map_err(wrong)?;
+                let named = (issuer.name.clone(), one.issuer.clone());
+                let source = Source::new(named, one.address()?, keys, around.egress, shared)?;
+                Trust::Keys(Keys::new(source, times, around.clock.clone()))
             };
             issuers.push((issuer, trust));
         }

@@ -1,6 +1,6 @@
 //! Where an issuer's keys come from.
 //!
-//! Owns [`Source`]: the issuer's metadata (RFC 8414, OpenID Connect Discovery) and the key set that it names. The idea:
+//! Owns [`Source`]: the issuer's metadata (RFC 8414, or that of `OpenID` Connect) and the key set that it names. The idea:
 //! both are fetched through the same way out as everything else, so that the rules for addresses, redirects and sizes
 //! are those of `http/`; metadata that calls itself another issuer is not this issuer's.
 //!
