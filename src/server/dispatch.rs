@@ -468,23 +468,6 @@ impl Server {
         Err(Error::new(Kind::ToolFailed, "The call asked more often than a call may; it was given up."))
     }
 
-    /// Refuses a call whose caller has to ask for more scopes first.
-    async fn reaches(
-        &self,
-        visit: &Visit,
-        method: &'static str,
-        now: &crate::catalog::Snapshot,
-        entry: &Arc<Entry>,
-    ) -> Result<()> {
-        match self.line(now).lacks(&visit.principal, entry.spec()) {
-            None => Ok(()),
-            Some(scopes) => {
-                let refused = self.unheard(visit, method, Some(entry), faults::lacking(&scopes));
-                Err(Box::pin(refused).await)
-            }
-        }
-    }
-
     /// What was wrong before the line was reached; what is hidden is not told apart from what is not there by it.
     fn unless_hidden(&self, visit: &Visit, spec: &ToolSpec, method: &str, error: Error) -> Error {
         let now = self.catalog.now();
@@ -492,7 +475,7 @@ impl Server {
     }
 
     /// What ended before the line was reached, written down by it.
-    async fn unheard(
+    pub(super) async fn unheard(
         &self,
         visit: &Visit,
         method: &'static str,

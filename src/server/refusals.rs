@@ -1,14 +1,18 @@
 //! What is refused before it can be a call.
 //!
-//! Owns the audit events for it. The idea: the line writes an intent and an outcome for whatever reaches it; what does
+//! Owns the audit events for it, and the call whose caller needs more scopes first. The idea: the line writes an intent and an outcome for whatever reaches it; what does
 //! not reach it, because there is no such tool, a header lies or a state is not ours, leaves an event. Writing is
 //! paid from the caller's quota, so nobody fills the file faster than by calling.
 //!
 //! Must not: change an answer.
 
+use std::sync::Arc;
+
+use super::dispatch::Visit;
 use super::{Server, faults};
 use crate::audit::Event;
-use crate::error::{Error, Kind};
+use crate::catalog::{Entry, Snapshot};
+use crate::error::{Error, Kind, Result};
 use crate::json::json;
 use crate::pipeline::is_charged;
 use crate::principal::Principal;
@@ -17,6 +21,23 @@ use crate::protocol::message::Id;
 use crate::transport::{Answer, Peer};
 
 impl Server {
+    /// Refuses a call whose caller has to ask for more scopes first.
+    pub(super) async fn reaches(
+        &self,
+        visit: &Visit,
+        method: &'static str,
+        now: &Snapshot,
+        entry: &Arc<Entry>,
+    ) -> Result<()> {
+        match self.line(now).lacks(&visit.principal, entry.spec()) {
+            None => Ok(()),
+            Some(scopes) => {
+                let refused = self.unheard(visit, method, Some(entry), faults::lacking(&scopes));
+                Err(Box::pin(refused).await)
+            }
+        }
+    }
+
     /// Answers what is no request, or cannot be read as one.
     pub(super) async fn unreadable(&self, peer: &Peer, id: Option<&Id>, error: &Error) -> Answer {
         self.note_refusal(&peer.principal, peer.channel.name(), "", error).await;
