@@ -53,7 +53,7 @@ impl PyRedactor {
     }
 
     #[pyo3(signature = (text, /))]
-    #[expect(clippy::unused_self, reason = "a method of the redactor, for those who look for it there")]
+    #[allow(clippy::unused_self, reason = "a method of the redactor, for those who look for it there")]
     fn labels(&self, text: &str) -> Vec<&'static str> {
         let mut labels = redaction::Labels::default();
         labels.read(text);

@@ -88,7 +88,7 @@ fn labels(reply: &Reply) -> Labels {
             }
         }
         Reply::Resource(all) => {
-            all.iter().filter_map(|one| one.text.as_deref()).for_each(|text| labels.read(text))
+            all.iter().filter_map(|one| one.text.as_deref()).for_each(|text| labels.read(text));
         }
         Reply::Prompt(result) => result.messages.iter().for_each(|one| labelled(&one.content, &mut labels)),
         Reply::Completion(result) => result.values.iter().for_each(|text| labels.read(text)),

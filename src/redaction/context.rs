@@ -108,8 +108,10 @@ fn value_after(text: &str, from: usize, name_end: usize, name: Name<'_>, flag: b
             at += digits;
         }
     }
-    if let Some(found) = spoken(text, at, name_closed, name, flag) {
-        return found;
+    match spoken(text, at, name_closed, flag) {
+        Spoken::Value(value, joint) => return take(text, value, name, joint),
+        Spoken::Nowhere => return None,
+        Spoken::Nothing => {}
     }
     let (signs, joint) = sign(bytes, at, name_closed, closed, flag, from)?;
     let joint_end = at + signs;
@@ -178,10 +180,8 @@ fn sign(
         [] if closed && bytes.get(at) == Some(&b',') => return Some((1, Joint::Weak)),
         [] if flag && at > name_closed => Joint::Weak,
         [] if at > name_closed || closed => Joint::Bare,
-        b"->" if at > name_closed => Joint::Bare,
-        b"|" if at > name_closed => Joint::Bare,
-        b"||" | b"??" => Joint::Weak,
-        b"==" | b"===" | b"!=" | b"!==" => Joint::Weak,
+        b"->" | b"|" if at > name_closed => Joint::Bare,
+        b"||" | b"??" | b"==" | b"===" | b"!=" | b"!==" => Joint::Weak,
         [b'>', ..] if from > 0 && bytes[from - 1] == b'<' => return Some((1, Joint::Tag)),
         [first, ..]
             if matches!(first, b'>' | b'!' | b'-') || sign == b"." || sign == b"?" || sign == b"::" =>
@@ -279,22 +279,34 @@ fn after_pair(text: &str, name: &str, at: usize, closed: bool) -> Option<usize> 
     matches!(bytes.get(next), Some(b'=' | b':')).then(|| spaces(bytes, next + 1, false))
 }
 
-/// Words between a name and its value: `token string = "x"`, `password is x`, `API key provided: x`. Nothing if there
-/// are none; nothing within if they lead nowhere.
-fn spoken(text: &str, at: usize, name_closed: usize, name: Name<'_>, flag: bool) -> Option<Option<Found>> {
+/// What words behind a name lead to.
+enum Spoken {
+    /// There are none.
+    Nothing,
+    /// To no value.
+    Nowhere,
+    /// A value there.
+    Value(usize, Joint),
+}
+
+/// Words between a name and its value: `token string = "x"`, `password is x`, `API key provided: x`.
+fn spoken(text: &str, at: usize, name_closed: usize, flag: bool) -> Spoken {
     let bytes = text.as_bytes();
     let quoted = matches!(bytes[name_closed - 1], b'"' | b'\'' | b'`');
     if at == name_closed || flag || quoted || !bytes.get(at).is_some_and(u8::is_ascii_alphabetic) {
-        return None;
+        return Spoken::Nothing;
     }
     let length = bytes[at..].iter().take(14).take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let word = &text[at..at + length];
     let after = spaces(bytes, at + length, false);
     let colon = after + usize::from(matches!(bytes.get(after), Some(b':' | b'=')));
-    match word {
-        "string" | "str" | "String" | "Text" => (bytes.get(after) == Some(&b'=')
-            && bytes.get(after + 1) != Some(&b'='))
-        .then(|| take(text, spaces(bytes, after + 1, false), name, Joint::Tight)),
+    match &text[at..at + length] {
+        "string" | "str" | "String" | "Text" => {
+            if bytes.get(after) == Some(&b'=') && bytes.get(after + 1) != Some(&b'=') {
+                Spoken::Value(spaces(bytes, after + 1, false), Joint::Tight)
+            } else {
+                Spoken::Nowhere
+            }
+        }
         "is" | "was" | "es" | "ist" | "lautet" | "est" | "becomes" | "to" | "now"
             if after > at + length || colon > after =>
         {
@@ -305,14 +317,14 @@ fn spoken(text: &str, at: usize, name_closed: usize, name: Name<'_>, flag: bool)
                     value += filler.len();
                 }
             }
-            Some(take(text, value, name, Joint::Bare))
+            Spoken::Value(value, Joint::Bare)
         }
         "provided" | "used" | "given" | "value" | "supplied" | "received" | "sent" | "below" | "here"
             if colon > after =>
         {
-            Some(take(text, spaces(bytes, colon, false), name, Joint::Bare))
+            Spoken::Value(spaces(bytes, colon, false), Joint::Bare)
         }
-        _ => None,
+        _ => Spoken::Nothing,
     }
 }
 

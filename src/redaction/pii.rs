@@ -92,8 +92,8 @@ fn skipped(kind: Pii, rest: &[u8]) -> usize {
     match kind {
         Pii::Email => 1,
         Pii::Phone => 1 + rest[1..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count(),
-        Pii::Iban => run(|byte| byte.is_ascii_alphanumeric()),
-        Pii::Card => run(|byte| byte.is_ascii_digit()),
+        Pii::Iban => run(u8::is_ascii_alphanumeric),
+        Pii::Card => run(u8::is_ascii_digit),
         Pii::Ip => run(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-')),
     }
 }
@@ -215,7 +215,7 @@ fn luhn(number: &[u8]) -> bool {
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn iban(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
@@ -231,7 +231,7 @@ fn iban(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
             number.push(*byte);
             end = at + offset + 1;
             spaced = false;
-        } else if *byte == b' ' && !spaced && number.len() % 4 == 0 {
+        } else if *byte == b' ' && !spaced && number.len().is_multiple_of(4) {
             spaced = true;
         } else {
             break;

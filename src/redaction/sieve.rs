@@ -110,9 +110,11 @@ impl Sieve {
     /// Which of the first eight places have bytes that hash as a needle's do, a bit for each.
     #[inline]
     fn places(&self, block: &[u8; STEP + 4]) -> u64 {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *block;
-        let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]) | FOLD_EIGHT;
-        let second = u64::from_le_bytes([e, f, g, h, i, j, k, l]) | FOLD_EIGHT;
+        let eight = |from: usize| {
+            let eight = block[from..].first_chunk::<8>();
+            eight.map_or(0, |eight| u64::from_le_bytes(*eight)) | FOLD_EIGHT
+        };
+        let (first, second) = (eight(0), eight(4));
         let mut places = 0;
         for offset in 0..4 {
             for (eight, offset) in [(first, offset), (second, offset + 4)] {
@@ -152,8 +154,7 @@ fn bytes(fits: Fits) -> impl Iterator<Item = u8> {
 fn rarest(text: &[u8]) -> ([u8; 4], i32) {
     let often = |byte: &u8| match byte.to_ascii_lowercase() {
         b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' | b' ' | b'"' | b':' => 4,
-        b'q' | b'x' | b'z' | b'j' | b'k' | b'w' | b'v' | b'y' | b'_' | b'$' | b'~' => 1,
-        0x80.. => 1,
+        b'q' | b'x' | b'z' | b'j' | b'k' | b'w' | b'v' | b'y' | b'_' | b'$' | b'~' | 0x80.. => 1,
         _ => 2,
     };
     let mut best = ([0; 4], 0, usize::MAX);

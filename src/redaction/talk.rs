@@ -10,6 +10,7 @@ use super::context::{follows, spaces};
 use super::looks::{is_code, is_odd, is_placeholder, is_plain_word, is_prose, is_random, is_reference};
 use super::scan::Found;
 
+#[expect(clippy::unnecessary_wraps, reason = "what every rule here ends with")]
 const fn found(start: usize, end: usize, kind: &'static str) -> Option<Found> {
     Some(Found { start, end, kind })
 }

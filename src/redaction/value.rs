@@ -85,6 +85,7 @@ pub(super) fn take(text: &str, at: usize, name: Name<'_>, joint: Joint) -> Optio
 }
 
 /// What is known about a value before it is looked at.
+#[derive(Clone, Copy)]
 struct Given<'a> {
     name: Name<'a>,
     kind: &'static str,

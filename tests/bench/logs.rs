@@ -7,35 +7,35 @@
 use std::fmt::Write as _;
 
 /// A small generator of numbers (xorshift64*); good enough to choose words.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    pub fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         (self.roll() >> 33) as usize % most
     }
 
-    pub fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    pub(crate) fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.below(of.len())]
     }
 
-    pub fn drawn(&mut self, alphabet: &str, length: usize) -> String {
+    pub(crate) fn drawn(&mut self, alphabet: &str, length: usize) -> String {
         (0..length).map(|_| char::from(alphabet.as_bytes()[self.below(alphabet.len())])).collect()
     }
 }
 
-pub const HEX: &str = "0123456789abcdef";
-pub const ALNUM: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+pub(crate) const HEX: &str = "0123456789abcdef";
+pub(crate) const ALNUM: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 const SERVICES: &[&str] =
     &["gateway", "billing", "fabric-ports", "auth", "search", "mailer", "worker-7", "edge"];
@@ -129,7 +129,7 @@ fn line(out: &mut String, dice: &mut Dice, at: u64) {
 }
 
 /// About so many bytes of logs without a secret.
-pub fn clean(seed: u64, bytes: usize) -> String {
+pub(crate) fn clean(seed: u64, bytes: usize) -> String {
     let (mut dice, mut out) = (Dice::new(seed), String::with_capacity(bytes + 1024));
     let mut at = 0;
     while out.len() < bytes {
@@ -140,7 +140,7 @@ pub fn clean(seed: u64, bytes: usize) -> String {
 }
 
 /// The same with a secret about every two thousand bytes, and those secrets.
-pub fn leaking(seed: u64, bytes: usize) -> (String, Vec<String>) {
+pub(crate) fn leaking(seed: u64, bytes: usize) -> (String, Vec<String>) {
     let (mut dice, mut out, mut secrets) = (Dice::new(seed), String::with_capacity(bytes + 1024), Vec::new());
     let (mut at, mut due) = (0, 1000);
     while out.len() < bytes {
@@ -166,7 +166,7 @@ pub fn leaking(seed: u64, bytes: usize) -> (String, Vec<String>) {
 
 /// What somebody would send who wants the redactor to read the same bytes again and again: names of texts, and the
 /// texts of about so many bytes.
-pub fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
+pub(crate) fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
     let starts = [
         "password=",
         "token token ",
