@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,7 +41,7 @@ pub struct Principal {
 }
 
 /// How a principal was authenticated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrincipalKind {
     /// The user who started this process and holds its standard input.
@@ -64,6 +64,9 @@ pub const READ: &str = "read";
 pub const WRITE: &str = "write";
 /// The scope that covers everything.
 pub const ADMIN: &str = "admin";
+
+/// The role that lets a principal decide about approvals.
+pub const APPROVER: &str = "approver";
 
 impl Principal {
     /// A principal with the scopes `read`, `write` and `admin` and nothing else.

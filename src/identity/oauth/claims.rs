@@ -15,7 +15,7 @@ use jsonwebtoken::Algorithm;
 use super::config::{Config, IssuerConfig};
 use crate::error::Result;
 use crate::json::{Map, Value};
-use crate::principal::{ADMIN, Principal, PrincipalKind, READ, WRITE};
+use crate::principal::{ADMIN, APPROVER, Principal, PrincipalKind, READ, WRITE};
 
 /// Scopes and roles that are read of one token.
 const MOST: usize = 256;
@@ -70,6 +70,8 @@ pub(super) struct Issuer {
     roles_claim: String,
     tenant_claim: String,
     principal_claim: String,
+    owner_claim: Option<String>,
+    approvers: bool,
 }
 
 /// How a token is bound to whoever may use it.
@@ -108,6 +110,8 @@ impl Issuer {
             roles_claim: config.roles_claim.clone(),
             tenant_claim: config.tenant_claim.clone(),
             principal_claim: config.principal_claim.clone(),
+            owner_claim: config.owner_claim.clone(),
+            approvers: config.approvers,
         })
     }
 
@@ -153,8 +157,10 @@ impl Issuer {
                 format!("oauth:{}:{subject}", self.name)
             }
             (Some(Value::String(_)), _) => return Err("token with an unusable subject"),
-            // a machine that speaks for nobody
-            (None, Some(client)) => format!("oauth-client:{}:{client}", self.name),
+            // a machine that speaks for nobody; a person without the claim that would name them is not their client
+            (None, Some(client)) if claims.get("sub").is_none_or(|sub| sub.as_str() == Some(client)) => {
+                format!("oauth-client:{}:{client}", self.name)
+            }
             _ => return Err("token without subject"),
         };
         let tenant = at(claims, &self.tenant_claim).and_then(Value::as_str).map(str::to_owned);
@@ -169,13 +175,33 @@ impl Issuer {
             .collect();
         let principal = Principal {
             scopes: words.granted(&unprefixed),
-            roles: texts(at(claims, &self.roles_claim)).take(MOST).collect(),
+            roles: self.roles(claims),
             tenant,
             issuer: Some(Arc::clone(&self.id)),
+            owner: self.owner(claims).map(Arc::from),
             bearer: client.map(Arc::from),
             ..Principal::new(id, PrincipalKind::Token)
         };
         Ok(Facts { principal, ends, binding: binding(claims)? })
+    }
+
+    /// Roles as the token says them; that of an approver counts only of an issuer that may name some.
+    fn roles(&self, claims: &Map<String, Value>) -> BTreeSet<String> {
+        let mut roles: BTreeSet<String> = texts(at(claims, &self.roles_claim)).take(MOST).collect();
+        if !self.approvers {
+            roles.remove(APPROVER);
+        }
+        roles
+    }
+
+    /// The person behind the token: what the configured claim says, or an address that the issuer has verified.
+    fn owner<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a str> {
+        let verified = || claims.get("email_verified").and_then(Value::as_bool) == Some(true);
+        let said = match &self.owner_claim {
+            Some(path) => at(claims, path),
+            None => claims.get("email").filter(|_| verified()),
+        };
+        said.and_then(Value::as_str).map(str::trim).filter(|name| is_usable(name))
     }
 }
 
@@ -322,6 +348,42 @@ mod tests {
         let mut late = good();
         late["exp"] = json!(now - 59);
         assert!(read(&issuer, &late).is_ok(), "within the leeway");
+    }
+
+    #[test]
+    fn people_without_the_claim_that_names_them_are_not_their_client() {
+        let issuer = issuer(|config| config.principal_claim = "email".into());
+        let mut claims = good();
+        assert_eq!(read(&issuer, &claims).map(|_| ()).unwrap_err(), "token without subject");
+        claims["sub"] = json!("ide");
+        assert_eq!(&*read(&issuer, &claims).unwrap().principal.id, "oauth-client:login.example.com:ide");
+        claims["email"] = json!("anna@example.com");
+        assert_eq!(
+            &*read(&issuer, &claims).unwrap().principal.id,
+            "oauth:login.example.com:anna@example.com"
+        );
+    }
+
+    #[test]
+    fn an_issuer_names_approvers_only_where_it_may() {
+        let mut claims = good();
+        claims["roles"] = json!(["ops", "approver"]);
+        let roles = |issuer: &Issuer| read(issuer, &claims).unwrap().principal.roles;
+        assert_eq!(roles(&issuer(|_| {})), ["ops".to_owned()].into());
+        assert!(roles(&issuer(|config| config.approvers = true)).contains("approver"));
+    }
+
+    #[test]
+    fn the_person_behind_a_token_is_a_verified_address_or_the_configured_claim() {
+        let owner = |issuer: &Issuer, claims: &Value| read(issuer, claims).unwrap().principal.owner;
+        let mut claims = good();
+        claims["email"] = json!("Anna@example.com");
+        claims["upn"] = json!("anna");
+        assert_eq!(owner(&issuer(|_| {}), &claims), None, "nobody has verified it");
+        claims["email_verified"] = json!(true);
+        assert_eq!(owner(&issuer(|_| {}), &claims).as_deref(), Some("Anna@example.com"));
+        let named = issuer(|config| config.owner_claim = Some("upn".into()));
+        assert_eq!(owner(&named, &claims).as_deref(), Some("anna"));
     }
 
     #[test]

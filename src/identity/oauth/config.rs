@@ -75,6 +75,11 @@ pub struct IssuerConfig {
     pub tenants: Vec<String>,
     /// Claim that names the caller.
     pub principal_claim: String,
+    /// Claim that names the person behind a caller, as the owner of a key does; `email` where `email_verified` is true
+    /// unless given.
+    pub owner_claim: Option<String>,
+    /// Whether its tokens can make approvers: else the role `approver` of a token counts for nothing.
+    pub approvers: bool,
     /// Ask the authorization server about each token, in place of checking its signature.
     pub introspection: Option<Introspection>,
 }
@@ -137,6 +142,8 @@ impl Default for IssuerConfig {
             tenant_claim: String::from("tid"),
             tenants: Vec::new(),
             principal_claim: String::from("sub"),
+            owner_claim: None,
+            approvers: false,
             introspection: None,
         }
     }
