@@ -73,7 +73,15 @@ impl Desk {
             ));
         }
         let id = id.to_owned();
-        self.on_files(move |approvals| approvals.show(&id)).await.map_err(|_| unknown())
+        let listed = self.on_files(move |approvals| approvals.show(&id)).await.map_err(|_| unknown())?;
+        if !self.approvals.may_see(&listed, principal) {
+            self.audit.note(
+                Event::Refused,
+                &json!({"what": "approval of another tenant", "principal": principal.id}),
+            );
+            return Err(unknown());
+        }
+        Ok(listed)
     }
 
     async fn look(&self, principal: &Principal, id: &str) -> Page {
@@ -81,12 +89,12 @@ impl Desk {
             Ok(listed) => listed,
             Err(page) => return page,
         };
-        let own = self.approvals.asked_by(&listed, principal);
+        let why_not = self.approvals.why_not(&listed, principal);
         let factor = self.approvals.needs_factor(&listed.record);
         let mut html = drawn(&listed);
         if matches!(listed.status, Status::Pending | Status::Approved) {
             let token = self.approvals.form_token(&listed, principal);
-            html.push_str(&form(&listed, &token, own, factor));
+            html.push_str(&form(&listed, &token, why_not, factor));
         }
         page(200, &format!("Approval {}", listed.record.id), html)
     }
@@ -154,8 +162,8 @@ impl Desk {
         } else {
             None
         };
-        if approve && self.approvals.asked_by(&listed, principal) {
-            return Err(Error::new(Kind::Forbidden, "Whoever asked cannot agree: another person has to."));
+        if approve && let Some(why) = self.approvals.why_not(&listed, principal) {
+            return Err(Error::new(Kind::Forbidden, why));
         }
         self.audit.event(act, &detail).await?;
         let (id, principal) = (record.id.clone(), principal.clone());
@@ -208,15 +216,15 @@ fn drawn(listed: &Listed) -> String {
     html
 }
 
-fn form(listed: &Listed, token: &str, own: bool, factor: bool) -> String {
+fn form(listed: &Listed, token: &str, why_not: Option<&str>, factor: bool) -> String {
     let id = &listed.record.id;
     let mut html = format!(
         "<form method=\"post\" action=\"/approvals/{id}\" autocomplete=\"off\"><input type=\"hidden\" name=\"token\" \
          value=\"{token}\">"
     );
-    let can_approve = listed.status == Status::Pending && listed.arguments.is_some() && !own;
-    if own {
-        html.push_str("<p class=\"warns\">You asked for this, so another person has to agree.</p>");
+    let can_approve = listed.status == Status::Pending && listed.arguments.is_some() && why_not.is_none();
+    if let Some(why) = why_not {
+        let _ = write!(html, "<p class=\"warns\">{}</p>", escape(why));
     }
     if can_approve {
         if factor {

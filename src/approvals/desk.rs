@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::factor::Proven;
 use super::operator::{self, Decision, Operator, Signed, Testimony};
-use super::record::{Record, Status};
+use super::record::{Party, Record, Status};
 use super::{Approvals, is_id, named};
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
@@ -189,7 +189,7 @@ impl Approvals {
     /// not expired, can be decided; and nothing can be agreed to that could not be shown in full, by whoever asked for
     /// it, or without a second factor where one is due.
     pub fn decide(&self, shown: &Listed, decision: Decision, operator: &Operator) -> Result<()> {
-        let by = [operator.name().to_owned()];
+        let by = Party { names: vec![operator.name().to_owned()], ..Party::default() };
         self.write_down(shown, decision, &by, operator.factor(), |record, at| {
             operator.sign(record, decision, at)
         })
@@ -208,9 +208,12 @@ impl Approvals {
         principal: &Principal,
         factor: Option<Proven>,
     ) -> Result<()> {
-        let by = self.names_of(principal);
+        let by = self.party(principal);
+        if !self.may_see(shown, principal) {
+            return Err(Error::new(Kind::Forbidden, "Nobody decides about the calls of another tenant."));
+        }
         self.write_down(shown, decision, &by, factor, |record, at| {
-            Signed::on_page(&self.instance, record, &principal.id, decision, at, factor)
+            Signed::on_page(&self.instance, record, (&principal.id, by.clone()), decision, at, factor)
         })
     }
 
@@ -218,7 +221,7 @@ impl Approvals {
         &self,
         shown: &Listed,
         decision: Decision,
-        by: &[String],
+        by: &Party,
         factor: Option<Proven>,
         sign: impl FnOnce(&Record, u64) -> Signed,
     ) -> Result<()> {
@@ -254,7 +257,7 @@ impl Approvals {
         self.files.write(&format!("{}.decision", record.id), &bytes)
     }
 
-    fn may_agree(&self, shown: &Listed, by: &[String], factor: Option<Proven>) -> Result<()> {
+    fn may_agree(&self, shown: &Listed, by: &Party, factor: Option<Proven>) -> Result<()> {
         if shown.arguments.is_none() {
             return Err(Error::new(
                 Kind::Forbidden,
@@ -263,12 +266,8 @@ impl Approvals {
             ));
         }
         let terms = self.terms_of(&shown.record);
-        if by.iter().any(|name| self.is_one_of(&terms.people, name)) {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "Whoever asked cannot agree: another person has to. Where one person does both on purpose, set \
-                 `self_approval = true` under [approvals].",
-            ));
+        if let Some(why) = self.bars(&terms, by) {
+            return Err(Error::new(Kind::Forbidden, why));
         }
         if terms.factor && factor.is_none() {
             return Err(Error::new(

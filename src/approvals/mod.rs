@@ -39,7 +39,7 @@ pub use config::{Channel, Config, SecondFactor, Webhook};
 pub use desk::{Enrolled, Listed};
 pub use factor::Proven;
 pub use operator::{Decision, Operator, Testimony};
-pub use record::{Destination, Record, Seen, Shown, Status, Whole, Wish, render, visible};
+pub use record::{Destination, Party, Record, Seen, Shown, Status, Whole, Wish, render, visible};
 pub use second::{Begun, Kept, Opens};
 pub use sheet::{Row, line, sheet};
 pub use terms::Way;
@@ -266,6 +266,7 @@ impl Approvals {
             binding: binding.clone(),
             owner,
             people: terms.people,
+            asker: terms.asker,
             policy: wish.policy.to_owned(),
         };
         let bytes = serde_json::to_vec_pretty(&record).map_err(|cause| {

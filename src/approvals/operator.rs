@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::factor::Proven;
-use super::record::{self, Record};
+use super::record::{self, Party, Record};
 use crate::error::{Error, Kind, Result};
 use crate::json::{canonical, json};
 use crate::secret::Secret;
@@ -76,6 +76,9 @@ pub(super) struct Signed {
     /// Whether it was given on the page: then `operator` is the principal who gave it.
     #[serde(default)]
     pub(super) page: bool,
+    /// Who gave it there, for the comparison with who asks when it is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<Party>,
     signature: String,
 }
 
@@ -246,10 +249,13 @@ fn public(file: &[u8], operator: &str) -> Option<VerifyingKey> {
 
 /// The text that is signed.
 fn statement(signed: &Signed, binding: &str, shown: &str) -> String {
-    let body = json!({
+    let mut body = json!({
         "id": signed.id, "operator": signed.operator, "decision": signed.decision, "at": signed.at,
         "expires": signed.expires, "factor": signed.factor, "page": signed.page, "binding": binding, "shown": shown
     });
+    if let Some(by) = &signed.by {
+        body["by"] = json!(by);
+    }
     format!("bartizan approval v2\n{}", canonical(&body))
 }
 
@@ -269,6 +275,7 @@ impl Signed {
             expires: record.expires,
             factor,
             page: false,
+            by: None,
             signature: String::new(),
         }
     }
@@ -277,12 +284,13 @@ impl Signed {
     pub(super) fn on_page(
         key: &[u8; 32],
         record: &Record,
-        principal: &str,
+        (principal, by): (&str, Party),
         decision: Decision,
         at: u64,
         factor: Option<Proven>,
     ) -> Self {
-        let mut signed = Self { page: true, ..Self::unsigned(record, principal, decision, at, factor) };
+        let by = Some(by);
+        let mut signed = Self { page: true, by, ..Self::unsigned(record, principal, decision, at, factor) };
         let statement = statement(&signed, &record.binding, &record.shown.digest().hex());
         signed.signature = record::keyed(key, statement.as_bytes());
         signed

@@ -14,25 +14,27 @@ use super::desk::Listed;
 use super::{Approvals, Record, named, record};
 use crate::error::Result;
 use crate::json::{canonical, json};
-use crate::principal::Principal;
+use crate::principal::{APPROVER, Principal};
 
 /// How long a form that was shown can be sent, in milliseconds.
 const LASTS: u64 = 15 * 60 * 1000;
-/// The role that lets a principal decide.
-const ROLE: &str = "approver";
 
 impl Approvals {
     /// Whether the configuration, or a role, lets this principal decide on the page.
     pub fn is_approver(&self, principal: &Principal) -> bool {
         self.config.has_page()
-            && (principal.roles.contains(ROLE)
+            && (principal.roles.contains(APPROVER)
                 || self.config.approvers.iter().any(|known| **known == *principal.id))
     }
 
-    /// Whether this principal is one of those who asked.
-    pub fn asked_by(&self, listed: &Listed, principal: &Principal) -> bool {
-        let terms = self.terms_of(&listed.record);
-        self.names_of(principal).iter().any(|name| self.is_one_of(&terms.people, name))
+    /// Whether this principal may know of it: it is of the tenant that asked.
+    pub fn may_see(&self, listed: &Listed, principal: &Principal) -> bool {
+        self.party(principal).shares_tenant(&listed.record.asker)
+    }
+
+    /// Why this principal may not agree to it, if it may not: it is one of those who asked, or could be.
+    pub fn why_not(&self, listed: &Listed, principal: &Principal) -> Option<&'static str> {
+        self.bars(&self.terms_of(&listed.record), &self.party(principal))
     }
 
     /// Whose second factor a principal shows.

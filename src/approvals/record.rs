@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::json::{Digest, Value, canonical, digest, json};
-use crate::principal::Principal;
+use crate::principal::{Principal, PrincipalKind};
 
 /// A call that wants a person's agreement.
 pub struct Wish<'a> {
@@ -199,6 +199,31 @@ fn redacted(value: &Value, at: &mut String, found: &mut Vec<String>) {
     }
 }
 
+/// What of a caller says to whose calls it may agree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Party {
+    /// How it was authenticated; nothing for an operator at the command line.
+    pub kind: Option<PrincipalKind>,
+    /// Its tenant, if it has one.
+    pub tenant: Option<String>,
+    /// Who vouches for it.
+    pub issuer: Option<String>,
+    /// Whether it is known which person it is: it has an owner, or a place in `people`.
+    pub known: bool,
+    /// The names that it goes by.
+    pub names: Vec<String>,
+}
+
+impl Party {
+    /// Whether both are of one tenant; a name of a tenant means what its issuer means by it. An operator is of all.
+    pub(super) fn shares_tenant(&self, other: &Self) -> bool {
+        let token = Some(PrincipalKind::Token);
+        let strangers = self.kind == token && other.kind == token && self.issuer != other.issuer;
+        self.tenant == other.tenant && !(strangers && self.tenant.is_some())
+    }
+}
+
 /// An approval as it lies in the state directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -220,6 +245,9 @@ pub struct Record {
     /// The names of the people who asked, where they may not decide themselves.
     #[serde(default)]
     pub people: Vec<String>,
+    /// Who asked: what an approver is compared with.
+    #[serde(default)]
+    pub asker: Party,
     /// The policies that asked for a person.
     pub policy: String,
 }

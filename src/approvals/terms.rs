@@ -9,7 +9,7 @@
 use std::fs;
 
 use super::operator::{self, Signed};
-use super::record::Record;
+use super::record::{Party, Record};
 use super::{Approvals, Channel, SecondFactor};
 use crate::error::{Error, Kind, Result};
 use crate::ownership;
@@ -21,6 +21,8 @@ pub(super) struct Terms {
     pub(super) people: Vec<String>,
     /// Whether a second factor is due.
     pub(super) factor: bool,
+    /// Who asked.
+    pub(super) asker: Party,
 }
 
 /// Who can be asked about a call.
@@ -72,7 +74,11 @@ impl Approvals {
     }
 
     pub(super) fn terms(&self, principal: &Principal, effect: &str) -> Result<Terms> {
-        Ok(Terms { people: self.people(principal), factor: self.factor_due(effect)? })
+        Ok(Terms {
+            people: self.people(principal),
+            factor: self.factor_due(effect)?,
+            asker: self.party(principal),
+        })
     }
 
     /// The terms of a record, as far as it tells them.
@@ -80,6 +86,7 @@ impl Approvals {
         Terms {
             people: if self.config.self_approval { Vec::new() } else { record.people.clone() },
             factor: self.factor_due(&record.shown.effect).unwrap_or(true),
+            asker: record.asker.clone(),
         }
     }
 
@@ -139,12 +146,55 @@ impl Approvals {
         let mut names = vec![principal.id.to_string()];
         names.extend(principal.owner.as_ref().map(ToString::to_string));
         names.extend(principal.id.split_once(':').map(|(_, name)| name.to_owned()));
+        if principal.kind == PrincipalKind::Token {
+            names.extend(principal.id.splitn(3, ':').nth(2).map(str::to_owned));
+        }
         let known = self.config.people.iter();
-        let known =
-            known.filter(|(name, ids)| names.contains(name) || ids.iter().any(|id| names.contains(id)));
+        let among = |name: &String| names.iter().any(|one| is_same(one, name));
+        let known = known.filter(|(name, ids)| among(name) || ids.iter().any(among));
         let known: Vec<String> = known.map(|(name, _)| name.clone()).collect();
         names.extend(known);
         names
+    }
+
+    /// What a caller is compared by.
+    pub(super) fn party(&self, principal: &Principal) -> Party {
+        let names = self.names_of(principal);
+        let listed = |(name, ids): (&String, &Vec<String>)| {
+            ids.iter().chain([name]).any(|known| names.iter().any(|one| is_same(one, known)))
+        };
+        Party {
+            kind: Some(principal.kind),
+            tenant: principal.tenant.clone(),
+            issuer: principal.issuer.as_ref().map(ToString::to_string),
+            known: principal.owner.is_some() || self.config.people.iter().any(listed),
+            names,
+        }
+    }
+
+    /// Why this one may not agree to what was asked on these terms, if it may not. Where two came in by different ways and
+    /// one of them could be anybody, nothing says that they are two people.
+    pub(super) fn bars(&self, terms: &Terms, by: &Party) -> Option<&'static str> {
+        if by.kind.is_some() && !by.shares_tenant(&terms.asker) {
+            return Some("Nobody agrees to the calls of another tenant.");
+        }
+        if by.names.iter().any(|name| self.is_one_of(&terms.people, name)) {
+            return Some(
+                "Whoever asked cannot agree: another person has to. Where one person does both on purpose, set \
+                 `self_approval = true` under [approvals].",
+            );
+        }
+        let apart = match (by.kind, terms.asker.kind) {
+            (Some(by), Some(asker)) => by != asker,
+            _ => false,
+        };
+        if apart && !terms.people.is_empty() && !(by.known && terms.asker.known) {
+            return Some(
+                "It cannot be told whether the caller and the approver are two people, because one of them came in with a \
+                 token and nothing says whose it is: name both under [approvals.people].",
+            );
+        }
+        None
     }
 
     /// Whose second factor a principal shows on the page.
@@ -156,10 +206,10 @@ impl Approvals {
 
     /// Whether a name, of an operator or of a principal on the page, is one of the people who asked.
     pub(super) fn is_one_of(&self, people: &[String], name: &str) -> bool {
-        let is = |known: &str| people.iter().any(|person| person.eq_ignore_ascii_case(known));
+        let is = |known: &str| people.iter().any(|person| is_same(person, known));
         let person = name.split_once(':').map_or(name, |(_, name)| name);
         let same = |(operator, ids): (&String, &Vec<String>)| {
-            (operator == name || ids.iter().any(|id| id == name))
+            (is_same(operator, name) || ids.iter().any(|id| is_same(id, name)))
                 && (is(operator) || ids.iter().any(|id| is(id)))
         };
         is(name) || is(person) || self.config.people.iter().any(same)
@@ -167,7 +217,14 @@ impl Approvals {
 
     /// Whether an agreement keeps to the terms.
     pub(super) fn keeps(&self, signed: &Signed, terms: &Terms) -> bool {
-        !self.is_one_of(&terms.people, &signed.operator) && (!terms.factor || signed.factor.is_some())
+        let by = match (&signed.by, signed.page) {
+            (Some(by), _) => by.clone(),
+            (None, true) => return false,
+            (None, false) => Party::default(),
+        };
+        self.bars(terms, &by).is_none()
+            && !self.is_one_of(&terms.people, &signed.operator)
+            && (!terms.factor || signed.factor.is_some())
     }
 
     /// Whether what is written down was said by somebody who may: an operator's key signed it, or this server, where it
@@ -188,4 +245,14 @@ impl Approvals {
             }
         }
     }
+}
+
+/// Whether two names are one person's: `anna@example.com` is `Anna`, too, as a key's owner may be written.
+fn is_same(one: &str, other: &str) -> bool {
+    let plain = |name: &str, mail: &str| {
+        !name.contains(['@', ':'])
+            && !mail.contains(':')
+            && mail.split_once('@').is_some_and(|(local, _)| local.eq_ignore_ascii_case(name))
+    };
+    one.eq_ignore_ascii_case(other) || plain(one, other) || plain(other, one)
 }

@@ -3,15 +3,17 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use bartizan::approvals::{Decision, Listed, Opens, Status};
-use bartizan::clock::SystemClock;
+use bartizan::approvals::{Approvals, Decision, Listed, Opens, Status};
+use bartizan::clock::{ManualClock, SystemClock};
 use bartizan::identity::keys::Grant;
 use bartizan::json::{Value, json};
+use bartizan::principal::{Principal, PrincipalKind};
 use bartizan::secret::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::net::TcpStream;
 
+use crate::approvals::{Case, pending, taken};
 use crate::doors::{Started, exchange, post, started, started_in, whole};
 use crate::loopback::{Seen, Upstream, answer, soon};
 
@@ -406,4 +408,82 @@ fn a_webhook_that_could_not_work_is_refused_when_the_server_starts() {
     assert!(check(&|webhook| webhook.url.clear()).is_err());
     assert!(check(&|webhook| webhook.secret.clear()).is_err());
     assert!(Config { channels: Vec::new(), ..Config::default() }.check().is_err());
+}
+
+/// A caller that came in with a token.
+fn by_token(id: &str, tenant: Option<&str>, owner: Option<&str>) -> Principal {
+    Principal {
+        tenant: tenant.map(String::from),
+        issuer: Some("https://login.example.com".into()),
+        owner: owner.map(Into::into),
+        roles: ["approver".to_owned()].into(),
+        ..Principal::new(format!("oauth:corp:{id}"), PrincipalKind::Token)
+    }
+}
+
+fn by_key(name: &str, owner: &str) -> Principal {
+    let owner = Some(owner.into());
+    Principal { owner, ..Principal::new(format!("key:{name}"), PrincipalKind::ApiKey) }
+}
+
+fn with_page(folder: &std::path::Path, more: &str) -> std::sync::Arc<Approvals> {
+    let text = format!(
+        "{more}\n[webhook]\nurl = 'https://hooks.example'\nsecret = 'env:X'\nlink = 'https://a.example'"
+    );
+    let config = toml::from_str(&text).unwrap();
+    Approvals::open(&config, folder, ManualClock::at(Duration::from_hours(500_000))).unwrap()
+}
+
+// proves: approval-page
+#[test]
+fn nobody_sees_or_decides_what_another_tenant_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let approvals = with_page(folder.path(), "");
+    let case = Case { principal: by_token("anna", Some("acme"), Some("anna@acme.example")), ..Case::usual() };
+    let shown = approvals.show(&pending(&approvals, &case)).unwrap();
+    let elsewhere = Principal {
+        issuer: Some("https://evil.example".into()),
+        ..by_token("carol", Some("acme"), Some("carol@acme.example"))
+    };
+    for stranger in [
+        by_token("carol", Some("umbrella"), Some("carol@acme.example")),
+        by_token("carol", None, Some("carol@acme.example")),
+        elsewhere,
+    ] {
+        assert!(!approvals.may_see(&shown, &stranger), "{stranger:?}");
+        for decision in [Decision::Approve, Decision::Refuse] {
+            let refused = approvals.decide_on_page(&shown, decision, &stranger, None).unwrap_err();
+            assert!(refused.message().contains("another tenant"), "{refused}");
+        }
+    }
+    let carol = by_token("carol", Some("acme"), Some("carol@acme.example"));
+    assert!(approvals.may_see(&shown, &carol));
+    approvals.decide_on_page(&shown, Decision::Approve, &carol, None).unwrap();
+    assert!(taken(&approvals, &case));
+}
+
+// proves: approval-page
+#[test]
+fn one_person_with_a_key_and_a_token_does_not_agree_with_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let approvals = with_page(folder.path(), "");
+    let case = Case { principal: by_key("ci", "Anna"), ..Case::usual() };
+    let shown = approvals.show(&pending(&approvals, &case)).unwrap();
+    let why = |principal: &Principal| approvals.why_not(&shown, principal).unwrap_or_default();
+    for same in ["anna", "ANNA@example.com"] {
+        assert!(why(&by_token("x81", None, Some(same))).contains("another person"), "{same}");
+    }
+    let nobody = by_token("x81", None, None);
+    assert!(why(&nobody).contains("[approvals.people]"), "it could be anybody");
+    assert!(approvals.decide_on_page(&shown, Decision::Approve, &nobody, None).is_err());
+
+    // what is known of them when the grant is taken counts as well
+    approvals.decide_on_page(&shown, Decision::Approve, &by_token("x81", None, Some("bert")), None).unwrap();
+    let later = with_page(folder.path(), "[people]\nanna = ['bert']");
+    assert!(!taken(&later, &case), "bert is anna, as it turned out");
+    assert!(taken(&approvals, &case));
+
+    let shown = approvals.show(&pending(&approvals, &case)).unwrap();
+    let named = with_page(folder.path(), "[people]\ncarol = ['oauth:corp:x81']");
+    assert_eq!(named.why_not(&shown, &nobody), None);
 }
