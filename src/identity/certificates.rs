@@ -5,6 +5,7 @@
 //!
 //! Must not: check a chain; TLS has done that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -63,9 +64,23 @@ fn thumbprint(text: &str) -> Option<String> {
     (bytes.len() == 32).then(|| text.to_owned())
 }
 
+/// A certificate that the configuration knows, and whom it stands for.
+struct Known {
+    mark: Mark,
+    issuer: Option<String>,
+    principal: Arc<Principal>,
+}
+
+impl Known {
+    fn fits(&self, certificate: &Certificate) -> bool {
+        self.mark.fits(certificate)
+            && self.issuer.as_ref().is_none_or(|issuer| *certificate.issuer == **issuer)
+    }
+}
+
 /// Those whose certificates the configuration knows.
 pub struct Certificates {
-    holders: Vec<(Mark, Arc<Principal>)>,
+    holders: Vec<Known>,
     clock: SharedClock,
 }
 
@@ -91,15 +106,24 @@ impl Certificates {
                 owner: Some(Arc::from(&*grant.owner)),
                 ..Principal::new(format!("cert:{}", grant.name), PrincipalKind::Certificate)
             };
-            Ok((Mark::of(holder)?, Arc::new(principal)))
+            let (mark, issuer) = (Mark::of(holder)?, holder.issuer.clone());
+            Ok(Known { mark, issuer, principal: Arc::new(principal) })
         };
+        let owners: BTreeMap<&str, &str> = holders.iter().map(|one| (&*one.name, &*one.owner)).collect();
+        if holders.iter().any(|one| owners.get(&*one.name) != Some(&&*one.owner)) {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "Two `[[http.certificate]]` of one `name` have different owners; a name is one caller, so give the other \
+                 one a name of its own.",
+            ));
+        }
         let holders: Vec<_> = holders.iter().map(known).collect::<Result<_>>()?;
         Ok((!holders.is_empty()).then_some(Self { holders, clock }))
     }
 
     fn verify(&self, certificate: &Certificate) -> Result<Arc<Principal>, Refusal> {
-        let found = self.holders.iter().find(|(mark, _)| mark.fits(certificate));
-        let Some((_, principal)) = found else {
+        let found = self.holders.iter().find(|known| known.fits(certificate));
+        let Some(Known { principal, .. }) = found else {
             return Err(Refusal::refused("client certificate of nobody that is known"));
         };
         if self.clock.wall() >= certificate.expires {
@@ -164,6 +188,22 @@ mod tests {
             (Holder { fingerprint: Some(colons), ..holder() }, true),
             (Holder { fingerprint: Some(URL_SAFE_NO_PAD.encode([0xab; 32])), ..holder() }, true),
             (Holder { fingerprint: Some("ac".repeat(32)), ..holder() }, false),
+            (
+                Holder {
+                    san: Some("dns:nightly.example.com".into()),
+                    issuer: Some("CN=Acme CA".into()),
+                    ..holder()
+                },
+                true,
+            ),
+            (
+                Holder {
+                    san: Some("dns:nightly.example.com".into()),
+                    issuer: Some("CN=Other CA".into()),
+                    ..holder()
+                },
+                false,
+            ),
         ] {
             let known = Certificates::new(std::slice::from_ref(&holder), clock.clone()).unwrap().unwrap();
             let found = known.verify(&shown());
@@ -193,5 +233,12 @@ mod tests {
         ] {
             assert!(Certificates::new(&[wrong], clock.clone()).is_err());
         }
+        let one = |subject: &str, owner: &str| Holder {
+            subject: Some(subject.into()),
+            owner: owner.into(),
+            ..holder()
+        };
+        assert!(Certificates::new(&[one("CN=a", "anna"), one("CN=b", "bert")], clock.clone()).is_err());
+        assert!(Certificates::new(&[one("CN=a", "anna"), one("CN=b", "anna")], clock.clone()).is_ok());
     }
 }

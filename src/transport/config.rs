@@ -178,12 +178,15 @@ pub struct Holder {
     pub name: String,
     /// The one person or program that has it.
     pub owner: String,
-    /// The whole subject, such as `CN=nightly, O=Acme`.
+    /// The whole subject, such as `CN=nightly, O=Acme`. A comma or another special character within a value has a
+    /// backslash before it: `O=Acme\, Inc`.
     pub subject: Option<String>,
     /// An alternative name: `dns:`, `uri:`, `email:` or `ip:` and the name.
     pub san: Option<String>,
     /// The SHA-256 of the certificate, in hex or base64url.
     pub fingerprint: Option<String>,
+    /// The whole subject of the authority that issued it, spelled as `subject` is; any authority of `client_ca` unless given.
+    pub issuer: Option<String>,
     /// Scopes: `read`, `write`, `admin`, and those that tools of your own ask for.
     pub scopes: BTreeSet<String>,
     /// Roles that policies name.

@@ -276,11 +276,52 @@ fn about(certificate: &CertificateDer<'_>) -> Option<Certificate> {
     let ends = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
     Some(Certificate {
         thumbprint: base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(print).into(),
-        subject: parsed.subject().to_string(),
+        subject: spelled(parsed.subject()),
         names: names.into_iter().flatten().filter_map(name).collect(),
-        issuer: parsed.issuer().to_string().into(),
+        issuer: spelled(parsed.issuer()).into(),
         expires: Duration::from_secs(ends),
     })
+}
+
+/// A distinguished name as text, in the order of the certificate. What a value holds is escaped (RFC 4514), so that no two
+/// names are spelled alike.
+fn spelled(name: &x509_parser::x509::X509Name<'_>) -> String {
+    use x509_parser::objects::{oid_registry, oid2abbrev};
+    let part = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+        let kind = match oid2abbrev(part.attr_type(), oid_registry()) {
+            Ok(kind) => kind.to_owned(),
+            Err(_) => part.attr_type().to_id_string(),
+        };
+        match part.as_str() {
+            Ok(text) => format!("{kind}={}", escaped(text)),
+            Err(_) => format!("{kind}=#{}", data_encoding::HEXUPPER.encode(part.as_slice())),
+        }
+    };
+    let one = |one: &x509_parser::x509::RelativeDistinguishedName<'_>| {
+        one.iter().map(part).collect::<Vec<_>>().join(" + ")
+    };
+    name.iter_rdn().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let last = text.chars().count().saturating_sub(1);
+    for (place, letter) in text.chars().enumerate() {
+        match letter {
+            ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=' => out.extend(['\\', letter]),
+            ' ' if place == 0 || place == last => out.push_str("\\ "),
+            '#' if place == 0 => out.push_str("\\#"),
+            control if control.is_control() => {
+                let mut bytes = [0; 4];
+                for byte in control.encode_utf8(&mut bytes).bytes() {
+                    out.push('\\');
+                    out.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
+                }
+            }
+            plain => out.push(plain),
+        }
+    }
+    out
 }
 
 fn name(name: &x509_parser::extensions::GeneralName<'_>) -> Option<String> {
@@ -296,4 +337,30 @@ fn name(name: &x509_parser::extensions::GeneralName<'_>) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    fn subject(parts: &[(DnType, &str)]) -> String {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, text) in parts {
+            params.distinguished_name.push(kind.clone(), *text);
+        }
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        about(certificate.der()).unwrap().subject
+    }
+
+    #[test]
+    fn no_value_of_a_subject_passes_for_several() {
+        let two = subject(&[(DnType::CommonName, "nightly"), (DnType::OrganizationName, "Acme")]);
+        assert_eq!(two, "CN=nightly, O=Acme");
+        let one = subject(&[(DnType::CommonName, "nightly, O=Acme")]);
+        assert_eq!(one, r"CN=nightly\, O\=Acme");
+        assert_eq!(subject(&[(DnType::CommonName, " a+b ")]), r"CN=\ a\+b\ ");
+        assert_eq!(escaped("#a\"\\<>;\n"), r#"\#a\"\\\<\>\;\0A"#);
+    }
 }
