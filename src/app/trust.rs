@@ -85,7 +85,10 @@ impl Authenticator for Trusting {
                 let found: Result<Arc<Principal>, Refusal> = found.await;
                 found.map(|principal| self.raise(principal))
             })),
-            now @ Verdict::Now(_) => now,
+            Verdict::Known(found) if !self.names.is_empty() => {
+                Verdict::Known(Box::pin(async move { found.await.map(|principal| self.raise(principal)) }))
+            }
+            now @ (Verdict::Now(_) | Verdict::Known(_)) => now,
         }
     }
 }

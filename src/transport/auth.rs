@@ -94,6 +94,8 @@ pub struct Presented<'a> {
 pub enum Verdict<'a> {
     /// Known now.
     Now(Result<Arc<Principal>, Refusal>),
+    /// The credential was found good before; what it still waits for is no guess of anybody's.
+    Known(BoxFuture<'a, Result<Arc<Principal>, Refusal>>),
     /// Known when this resolves.
     Later(BoxFuture<'a, Result<Arc<Principal>, Refusal>>),
 }
@@ -195,6 +197,23 @@ impl Attempts {
         Self { paid_at: Mutex::default(), tracked: AtomicUsize::new(0), each, burst: per_minute, clock }
     }
 
+    /// Counts an attempt before it is known how it ends, so that those who come meanwhile are counted too; or how long this
+    /// address has to wait.
+    pub(super) fn reserve(&self, address: IpAddr) -> Result<(), Duration> {
+        // two that look at once may both pass: each is counted all the same
+        self.wait(address).map_or(Ok(()), Err)?;
+        self.count(address);
+        Ok(())
+    }
+
+    /// What was counted was no refused credential.
+    pub(super) fn give_back(&self, address: IpAddr) {
+        let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = paid_at.get_mut(&network(address)) {
+            *at = at.saturating_sub(self.each);
+        }
+    }
+
     /// How long this address has to wait before a credential of it is looked at again.
     pub(super) fn wait(&self, address: IpAddr) -> Option<Duration> {
         if self.tracked.load(Ordering::Relaxed) == 0 {
@@ -257,6 +276,15 @@ mod tests {
         assert_eq!(attempts.wait(guesser), None);
         attempts.count(guesser);
         assert!(attempts.wait(guesser).is_some());
+    }
+
+    #[test]
+    fn attempts_that_wait_for_an_answer_count_until_it_is_a_good_one() {
+        let attempts = Attempts::new(3, ManualClock::at(Duration::from_secs(1000)));
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!((0..10).filter(|_| attempts.reserve(address).is_ok()).count(), 3);
+        attempts.give_back(address);
+        assert!(attempts.reserve(address).is_ok() && attempts.reserve(address).is_err());
     }
 
     #[test]

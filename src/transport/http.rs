@@ -298,17 +298,21 @@ impl Shared {
     async fn admit(&self, presented: &Presented<'_>, from: From) -> Result<Arc<Principal>, Response<Reply>> {
         let verdict = match self.authenticator.authenticate(presented) {
             Verdict::Now(Ok(principal)) => return Ok(principal),
+            // good before, from whatever address: its proof or its issuer's next word is all that is due
+            Verdict::Known(known) => return known.await.map_err(|refusal| self.challenge(&refusal, from)),
             verdict => verdict,
         };
-        if let Some(wait) = self.attempts.wait(from.address) {
+        if let Err(wait) = self.attempts.reserve(from.address) {
             let refusal =
                 Refused { status: StatusCode::TOO_MANY_REQUESTS, what: "too many refused credentials" };
             return Err(wait_for(self.refuse(refusal, from), wait));
         }
         let verdict = match verdict {
             Verdict::Now(verdict) => verdict,
-            Verdict::Later(verdict) => verdict.await,
+            Verdict::Known(verdict) | Verdict::Later(verdict) => verdict.await,
         };
+        // a refusal is counted where it is told
+        self.attempts.give_back(from.address);
         verdict.map_err(|refusal| self.challenge(&refusal, from))
     }
 

@@ -144,3 +144,51 @@ async fn of_many_who_show_one_proof_at_once_one_gets_in() {
     }
     assert_eq!(entered, 1);
 }
+
+#[tokio::test]
+async fn what_goes_on_without_the_request_needs_no_second_proof() {
+    use bartizan::transport::auth::{Presented, Right};
+    let (_, own, _, door, token) = bound("").await;
+    let show = Show::bound(&token, &own.proof(&token, ("POST", ADDRESS), door.now(), json!({})));
+    assert!(door.show(&show).await.is_ok());
+    let mut headers = http::HeaderMap::new();
+    headers.insert("authorization", format!("DPoP {token}").parse().unwrap());
+    let presented = Presented {
+        headers: &headers,
+        method: &Method::POST,
+        path: "/mcp",
+        address: [127, 0, 0, 1].into(),
+        certificate: None,
+    };
+    let lease = Right::new(door.oauth.clone(), &presented).lease().unwrap();
+    assert!(lease(), "the task goes on after the yes");
+    door.clock.advance(Duration::from_secs(661));
+    assert!(!lease(), "as long as the token does");
+}
+
+#[tokio::test]
+async fn one_caller_with_many_keys_does_not_use_up_what_is_remembered_for_others() {
+    let (key, _, server, door, _) = bound("").await;
+    let with_key = |subject: &str, own: &Signer| {
+        let mut claims = door.claims(&server);
+        claims["sub"] = json!(subject);
+        claims["cnf"] = json!({"jkt": own.thumbprint()});
+        key.token(&claims)
+    };
+    let mut refused = 0;
+    for _ in 0..8 {
+        let own = Signer::ec("own");
+        let token = with_key("greedy", &own);
+        for _ in 0..150 {
+            let proof = own.proof(&token, ("POST", ADDRESS), door.now(), json!({}));
+            refused += usize::from(door.show(&Show::bound(&token, &proof)).await.is_err());
+        }
+    }
+    assert!(refused > 300, "a sixteenth is a caller's share, however many keys: {refused}");
+    for subject in ["anna", "bert"] {
+        let own = Signer::ec("own");
+        let token = with_key(subject, &own);
+        let proof = own.proof(&token, ("POST", ADDRESS), door.now(), json!({}));
+        assert!(door.show(&Show::bound(&token, &proof)).await.is_ok(), "{subject}");
+    }
+}

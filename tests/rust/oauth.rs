@@ -105,7 +105,7 @@ impl Door {
         };
         match self.oauth.authenticate(&presented) {
             Verdict::Now(verdict) => verdict,
-            Verdict::Later(verdict) => soon(verdict).await,
+            Verdict::Known(verdict) | Verdict::Later(verdict) => soon(verdict).await,
         }
     }
 

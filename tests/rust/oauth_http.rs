@@ -423,3 +423,31 @@ async fn a_bound_token_is_asked_for_proof_and_gets_the_nonce_along_the_way() {
     let bearer = format!("Authorization: Bearer {token}\r\n");
     assert_eq!(status(&site.ask(&bearer, "tools/list", None, json!({})).await), 401);
 }
+
+#[tokio::test]
+async fn who_guesses_does_not_shut_out_a_bound_token_that_is_known() {
+    let site = site("").await;
+    let own = Signer::ec("own");
+    let mut claims = site.claims("mcp:read");
+    claims["cnf"] = json!({"jkt": own.thumbprint()});
+    let token = site.key.token(&claims);
+    let ask = async || {
+        let proof = own.proof(&token, ("POST", "https://mcp.example.com/mcp"), now(), json!({}));
+        let credential = format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n");
+        status(&site.ask(&credential, "tools/list", None, json!({})).await)
+    };
+    assert_eq!(ask().await, 200);
+    let guess = "Authorization: Bearer guess-guess-guess-guess\r\n";
+    let mut told = 401;
+    for _ in 0..40 {
+        told = status(&site.ask(guess, "tools/list", None, json!({})).await);
+    }
+    assert_eq!(told, 429);
+    assert_eq!(ask().await, 200);
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert_eq!(
+        status(&site.ask(&bearer, "tools/list", None, json!({})).await),
+        429,
+        "without proof it is a guess"
+    );
+}

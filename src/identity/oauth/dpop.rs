@@ -111,7 +111,7 @@ impl Expected<'_> {
             return Err(Fault::Nonce);
         }
         let remember = WINDOW + self.leeway + Duration::from_secs(1);
-        Ok(Proof { id: Digest::of(id.as_bytes()), made: issued, remember })
+        Ok(Proof { id: Digest::of(format!("{}\n{id}", self.key).as_bytes()), made: issued, remember })
     }
 }
 

@@ -31,7 +31,6 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 use ::http::header::AUTHORIZATION;
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
 pub use config::{Config, Dpop, Introspection, IssuerConfig};
@@ -51,7 +50,7 @@ use introspect::Introspector;
 use jws::Jws;
 use keys::{KeySet, Keys, Signed, Times};
 use source::Source;
-use verified::{Name, Shelf, Verified, Voucher};
+use verified::{Name, Shelf, Verified, Voucher, name};
 
 /// Tokens that are remembered.
 const REMEMBERED: usize = 4096;
@@ -163,17 +162,12 @@ impl OAuth {
         }))
     }
 
-    /// The one credential of a request.
-    fn shown<'a>(&self, headers: &'a HeaderMap) -> Result<Shown<'a>, Refusal> {
+    /// The one token of a request, and whether it came as a bound one.
+    fn token<'a>(&self, headers: &'a HeaderMap) -> Result<(&'a str, bool), Refusal> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Err(self.signposts.missing()) };
         if values.next().is_some() {
             return Err(self.signposts.refused("more than one Authorization"));
-        }
-        let mut proofs = headers.get_all("dpop").iter();
-        let proof = proofs.next();
-        if proofs.next().is_some() {
-            return Err(self.signposts.unproved("more than one proof of possession"));
         }
         let read = value.to_str().ok().and_then(|text| text.split_once(' '));
         let Some((scheme, token)) = read.map(|(scheme, token)| (scheme, token.trim())) else {
@@ -189,12 +183,23 @@ impl OAuth {
         if !(SHORTEST..=jws::LONGEST).contains(&token.len()) || !token.bytes().all(plain) {
             return Err(self.signposts.refused("Authorization is not a token"));
         }
+        Ok((token, bound))
+    }
+
+    /// The one credential of a request.
+    fn shown<'a>(&self, headers: &'a HeaderMap) -> Result<Shown<'a>, Refusal> {
+        let (token, bound) = self.token(headers)?;
+        let mut proofs = headers.get_all("dpop").iter();
+        let proof = proofs.next();
+        if proofs.next().is_some() {
+            return Err(self.signposts.unproved("more than one proof of possession"));
+        }
         let proof = match (bound, proof.map(|proof| proof.to_str())) {
             (false, _) => None,
             (true, Some(Ok(proof))) => Some(proof),
             (true, _) => return Err(self.signposts.unproved("no proof of possession")),
         };
-        Ok(Shown { token, name: Sha256::digest(token).into(), proof })
+        Ok(Shown { token, name: name(token), proof })
     }
 
     /// What can be said at once.
@@ -202,6 +207,8 @@ impl OAuth {
         if let Some(verified) = self.shelf.get(&shown.name) {
             match self.stands(&verified) {
                 Ok(true) => return Known::Verified(verified),
+                // its issuer is asked again
+                Ok(false) if verified.has_lapsed(self.clock.wall()) => return Known::Unknown,
                 Ok(false) => self.shelf.remove(&shown.name),
                 Err(what) => return Known::Refused(self.signposts.refused(what)),
             }
@@ -317,8 +324,12 @@ impl OAuth {
             tracing::warn!(reason = error.message(), "an issuer could not be asked about a token");
             Signposts::unavailable("the issuer cannot be asked", Duration::from_secs(5))
         })?;
-        let claims = claims.ok_or_else(|| refused("the issuer does not vouch for the token"))?;
-        let facts = issuer.read(&claims, &self.words, (self.clock.wall(), self.leeway)).map_err(refused)?;
+        let now = (self.clock.wall(), self.leeway);
+        let facts = claims
+            .ok_or("the issuer does not vouch for the token")
+            .and_then(|claims| issuer.read(&claims, &self.words, now))
+            .inspect_err(|_| self.shelf.remove(&shown.name))
+            .map_err(refused)?;
         Ok(self.keep(place, facts, self.word(), shown))
     }
 
@@ -366,7 +377,8 @@ impl OAuth {
             nonces: self.nonces.as_ref(),
         };
         match (expected.check(proof), &self.nonces) {
-            (Ok(proof), _) => Ok(Some((format!("dpop/{key}"), proof))),
+            // one caller with many keys has one share of what is remembered
+            (Ok(proof), _) => Ok(Some((format!("dpop/{}", verified.principal.id), proof))),
             (Err(Fault::Nonce), Some(nonces)) => Err(self.signposts.nonce(nonces.current(now))),
             (Err(Fault::Nonce), None) => Err(self.signposts.unproved("proof without our nonce")),
             (Err(Fault::Wrong(what)), _) => Err(self.signposts.unproved(what)),
@@ -450,18 +462,30 @@ impl Authenticator for OAuth {
         };
         match self.look(&shown) {
             Known::Refused(refusal) => Verdict::Now(Err(refusal)),
-            Known::Verified(verified) if shown.proof.is_none() => {
-                let may = self.possession(&verified, &shown, presented);
-                Verdict::Now(may.map(|_| Arc::clone(&verified.principal)))
+            Known::Verified(verified) => match self.possession(&verified, &shown, presented) {
+                Err(refusal) => Verdict::Now(Err(refusal)),
+                Ok(None) => Verdict::Now(Ok(Arc::clone(&verified.principal))),
+                Ok(Some((namespace, proof))) => Verdict::Known(Box::pin(async move {
+                    self.first(namespace, proof).await?;
+                    Ok(Arc::clone(&verified.principal))
+                })),
+            },
+            Known::Unknown => {
+                let lapsed = self.shelf.get(&shown.name).is_some_and(|verified| {
+                    verified.has_lapsed(self.clock.wall())
+                        && self.possession(&verified, &shown, presented).is_ok()
+                });
+                let found = Box::pin(self.slowly(shown, presented));
+                if lapsed { Verdict::Known(found) } else { Verdict::Later(found) }
             }
-            Known::Verified(_) | Known::Unknown => Verdict::Later(Box::pin(self.slowly(shown, presented))),
         }
     }
 
     fn lease(&self, presented: &Presented<'_>) -> Option<Lease> {
-        let found = self.shown(presented.headers).ok().and_then(|shown| {
-            let verified = self.shelf.get(&shown.name)?;
-            Some((self.this.upgrade()?, Secret::new(shown.token), verified))
+        // who may use it was asked when it was shown, with its proof; that proof is used by now
+        let found = self.token(presented.headers).ok().and_then(|(token, _)| {
+            let verified = self.shelf.get(&name(token))?;
+            Some((self.this.upgrade()?, Secret::new(token), verified))
         });
         let Some((this, token, verified)) = found else { return Some(Box::new(|| false)) };
         Some(Box::new(move || this.goes_on(&token, &verified)))

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::claims::Binding;
 use crate::principal::Principal;
 use crate::redaction::Passes;
@@ -47,10 +49,19 @@ impl Verified {
     pub(super) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Relaxed)
     }
+
+    /// Whether all that it wants is another word of its issuer.
+    pub(super) fn has_lapsed(&self, now: Duration) -> bool {
+        matches!(self.voucher, Voucher::Word { .. }) && !self.is_revoked() && self.ends > now
+    }
 }
 
-/// A token's name here.
+/// A token's name here: its hash.
 pub(super) type Name = [u8; 32];
+
+pub(super) fn name(token: &str) -> Name {
+    Sha256::digest(token).into()
+}
 
 /// Tokens by their hash.
 pub(super) struct Shelf {

@@ -125,7 +125,7 @@ impl Door {
         let _within = self.runtime.enter();
         match self.oauth.authenticate(&presented) {
             Verdict::Now(verdict) => verdict.map_err(Some),
-            Verdict::Later(verdict) => self.runtime.block_on(verdict).map_err(Some),
+            Verdict::Known(verdict) | Verdict::Later(verdict) => self.runtime.block_on(verdict).map_err(Some),
         }
     }
 }
