@@ -431,7 +431,7 @@ fn with_page(folder: &std::path::Path, more: &str) -> std::sync::Arc<Approvals> 
         "{more}\n[webhook]\nurl = 'https://hooks.example'\nsecret = 'env:X'\nlink = 'https://a.example'"
     );
     let config = toml::from_str(&text).unwrap();
-    Approvals::open(&config, folder, ManualClock::at(Duration::from_hours(500_000))).unwrap()
+    Approvals::open(&config, &folder.join("state"), ManualClock::at(Duration::from_hours(500_000))).unwrap()
 }
 
 // proves: approval-page
