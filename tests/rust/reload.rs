@@ -146,7 +146,7 @@ async fn a_file_that_is_wrong_changes_nothing_and_says_so() {
         ("policy = 'none.cedar'", "none.cedar"),
         ("[[openapi]]\nfile = 'none.json'\nbase_url = 'https://api.example.com'", "none.json"),
         ("policy = 'read-only'\n[log]\nlevel = 'a=b=c'", "[log] level"),
-        ("policy = 'read-only'\n[redaction]\npatterns = ['(']", "[redaction] patterns"),
+        ("policy = 'read-only'\n[redaction]\npatterns = ['(']", "[redaction]"),
         ("policy = 'read-only'\n[offer]\ntoolsets = ['nothing']", "nothing"),
         ("policy = 'read-only'\n[http]\nlisten = '127.0.0.1:1'", "`http.listen` cannot change"),
         ("policy = 'read-only'\n[audit]\npath = 'other.jsonl'", "`audit.path` cannot change"),
