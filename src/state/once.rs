@@ -60,7 +60,12 @@ impl Remembered {
     /// At most `most` ids; a namespace has at most a sixteenth of them.
     pub fn new(most: usize, clock: SharedClock) -> Self {
         let begun = (clock.wall(), clock.monotonic());
-        Self { parts: std::array::from_fn(|_| Mutex::default()), most: (most / PARTS).max(SHARES), clock, begun }
+        Self {
+            parts: std::array::from_fn(|_| Mutex::default()),
+            most: (most / PARTS).max(SHARES),
+            clock,
+            begun,
+        }
     }
 
     /// What was made before this began may have been used before that.
