@@ -92,7 +92,7 @@ async fn faults_have_the_code_and_status_of_their_revision() {
             assert_eq!(heard.fault(), (expected, code), "{revision} {method} {params}");
         }
         // a model can mend arguments: they come back as a result
-        let heard = client.call("echo", json!({"text": 7})).await;
+        let heard = client.call("echo", json!({"text": [7]})).await;
         assert_eq!(heard.result()["isError"], true);
         let said = if revision.structured_content() {
             heard.result()["structuredContent"].clone()
