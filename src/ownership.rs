@@ -221,6 +221,7 @@ fn surrounded(_folder: &Path) -> Result<(), Flaw> {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};

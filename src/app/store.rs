@@ -34,6 +34,7 @@ pub(super) fn sealing(
 }
 
 /// The password of the store, if it has one; nothing if the configuration names no store.
+#[allow(clippy::option_option, reason = "no store is one thing, a store without a password another")]
 fn password(
     config: &Config,
     resolve: impl Fn(&Reference) -> Result<Secret>,

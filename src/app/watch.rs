@@ -131,7 +131,7 @@ impl App {
             drop(watcher);
             let config = tokio::task::block_in_place(|| source.again());
             // what is wrong is in the log and in the audit already
-            let _ = self.reload(config).await;
+            let _ = Box::pin(self.reload(config)).await;
         }
     }
 }

@@ -109,7 +109,7 @@ pub(crate) struct Source {
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) toolsets: Vec<String>,
     /// Give clients three tools that find, describe and call all others: `auto` does where a list of all would be
-    /// long ([offer] search_above).
+    /// long ([offer] `search_above`).
     #[arg(long, value_name = "WHEN", value_parser = ["auto", "on", "off"])]
     pub(crate) search: Option<String>,
     /// Use a local stand-in upstream; no real credential is resolved and nothing leaves this machine.

@@ -50,7 +50,7 @@ fn nftables(all: &BTreeSet<(String, u16)>) -> String {
     text
 }
 
-/// A NetworkPolicy. It knows addresses and no names: a name is let out by its port, and said in an annotation.
+/// A `NetworkPolicy`. It knows addresses and no names: a name is let out by its port, and said in an annotation.
 fn kubernetes(all: &BTreeSet<(String, u16)>) -> String {
     let mut text = String::from(
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: bartizan-egress\n  annotations:\n",

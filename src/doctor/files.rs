@@ -54,7 +54,7 @@ fn secrets(patient: &Patient<'_>) -> Result<Vec<(String, PathBuf)>> {
                 Way::None => {}
                 Way::Bearer { from } | Way::Header { from, .. } => add(&source, from),
                 Way::Basic { user, password } => {
-                    [user, password].into_iter().for_each(|one| add(&source, one))
+                    [user, password].into_iter().for_each(|one| add(&source, one));
                 }
                 Way::OAuth2 { client_id, client_secret, .. } => {
                     [client_id, client_secret].into_iter().for_each(|one| add(&source, one));

@@ -74,7 +74,11 @@ fn exposure(patient: &Patient<'_>) -> Vec<Finding> {
     let beyond = is_beyond(config);
     match &config.http.listen {
         None => {
-            found.push(Finding::new("exposure", Severity::Good, "nothing listens: standard input and output"))
+            found.push(Finding::new(
+                "exposure",
+                Severity::Good,
+                "nothing listens: standard input and output",
+            ));
         }
         Some(listen) if !beyond => {
             found.push(Finding::new(

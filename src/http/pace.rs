@@ -360,7 +360,7 @@ mod tests {
     impl Model {
         /// A request is counted; what the answer will say.
         fn count(&mut self, now: Duration, with_limit: bool, with_policy: bool, floor: bool) -> Announced {
-            let since = u64::try_from((now - self.start).as_millis()).unwrap();
+            let since = u64::try_from(now.saturating_sub(self.start).as_millis()).unwrap();
             let index = since / (self.window * 1000);
             let count = self.counts.entry(index).or_default();
             *count += 1;
@@ -392,8 +392,8 @@ mod tests {
             steps in prop::collection::vec((0u64..1500, 0u8..4, 0usize..8), 1..300)
         ) {
             let mut now = Duration::from_secs(1000);
-            let start = now - Duration::from_millis(phase);
-            let mut model = Model { limit, window, start, counts: Default::default() };
+            let start = now.saturating_sub(Duration::from_millis(phase));
+            let mut model = Model { limit, window, start, counts: BTreeMap::default() };
             let mut turns = Turns::new(None, at_once);
             let (mut sent, mut counted): (Vec<Left>, Vec<(Left, Announced)>) = (Vec::new(), Vec::new());
             let mut total = 0;

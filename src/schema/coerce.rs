@@ -90,7 +90,7 @@ fn read_as(kind: &str, value: &Value) -> Option<Value> {
         }
         ("object", Value::String(text)) => json(text).filter(Value::is_object),
         ("integer", Value::String(text)) => {
-            json(text).filter(|read| (read.is_i64() || read.is_u64()) && read.to_string() == *text)
+            json(text).filter(|read| (read.is_i64() || read.is_u64()) && *text == *read.to_string())
         }
         ("number", Value::String(text)) => json(text).filter(Value::is_number),
         ("boolean", Value::String(text)) => json(text).filter(Value::is_boolean),
@@ -202,6 +202,7 @@ mod tests {
         })
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "tests read better so")]
     fn coerced(value: Value) -> Option<(Value, Vec<String>)> {
         Schema::compile(&schema()).unwrap().coerce(&value)
     }

@@ -266,7 +266,8 @@ impl Intent {
     /// How well what a tool does fits.
     fn fits(&self, about: &About) -> f32 {
         let act = match (self.act, about.act) {
-            (_, None) => 1.0,
+            // whether something is made or changed is often a matter of words
+            (_, None) | (Some(1), Some(2)) | (Some(2), Some(1)) => 1.0,
             (None, Some(act)) => {
                 if act == 0 {
                     0.8
@@ -275,8 +276,6 @@ impl Intent {
                 }
             }
             (Some(wanted), Some(act)) if wanted == act => 1.3,
-            // whether something is made or changed is often a matter of words
-            (Some(1 | 2), Some(1 | 2)) => 1.0,
             (Some(_), Some(_)) => 0.75,
         };
         let many = match (self.act, about.act) {

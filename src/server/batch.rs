@@ -102,7 +102,7 @@ impl Server {
         let (peer, outlet) = (peer.clone(), Arc::clone(outlet));
         // one answer for many requests belongs to no stream that one of them could be picked up on
         let arrived = Arrived { id: id.clone(), params, peer, outlet, alone: false };
-        let work = AssertUnwindSafe(self.request(&method, arrived));
+        let work = AssertUnwindSafe(Box::pin(self.request(&method, arrived)));
         work.catch_unwind().await.unwrap_or_else(|_| {
             refuse(Some(&id), &Error::new(Kind::Internal, "The server failed on this request."))
         })

@@ -53,9 +53,13 @@ impl Server {
         error: &Error,
     ) {
         let telling = match error.kind() {
-            Kind::NoSuchTool | Kind::NoSuchResource | Kind::HeaderMismatch | Kind::MissingCapability => true,
+            Kind::NoSuchTool
+            | Kind::NoSuchResource
+            | Kind::HeaderMismatch
+            | Kind::MissingCapability
             // what is not even a request
-            Kind::BadJson | Kind::BadRequest => true,
+            | Kind::BadJson
+            | Kind::BadRequest => true,
             Kind::BadParams => error.message() == super::asks::REFUSED_STATE,
             Kind::NoSuchMethod
             | Kind::UnsupportedRevision

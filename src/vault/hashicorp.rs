@@ -1,12 +1,13 @@
-//! Secrets in a HashiCorp Vault (KV version 2).
+//! Secrets in a `HashiCorp` Vault (KV version 2).
 //!
-//! Owns [`Config`] and [`Hashicorp`]. The idea: the token comes by reference or from an AppRole login, is renewed while
+//! Owns [`Config`] and [`Hashicorp`]. The idea: the token comes by reference or from an `AppRole` login, is renewed while
 //! it can be and fetched again when it cannot; what was read is kept for a while, so that a call seldom waits and a
 //! Vault that is away for a moment costs nothing. Requests go out by our own client, under its rules.
 //!
 //! Must not: repeat what Vault said, or send anything but its own token to it.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -135,8 +136,11 @@ pub(super) struct Hashicorp {
 struct State {
     token: Option<Token>,
     /// What was read, by mount, path and version; and when.
-    kept: HashMap<(String, String, Option<u64>), (Arc<Values>, Duration)>,
+    kept: HashMap<Place, (Arc<Values>, Duration)>,
 }
+
+/// Mount, path and version.
+type Place = (String, String, Option<u64>);
 
 type Values = HashMap<String, Secret>;
 
@@ -257,7 +261,7 @@ impl Hashicorp {
             let token = self.token(resolve)?;
             let mut path = format!("/v1/{}/data/{}", spot.mount, spot.path);
             if let Some(version) = spot.version {
-                path.push_str(&format!("?version={version}"));
+                let _ = write!(path, "?version={version}");
             }
             let answer = self.ask(Method::GET, &path, None, Some(&token.secret))?;
             match answer.status {

@@ -20,6 +20,7 @@ use crate::vault::{Reference, SCHEMES};
 /// One way of signing, several, or none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each connector")]
 pub enum Access {
     /// Requests are not signed.
     #[default]

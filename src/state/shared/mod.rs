@@ -177,6 +177,7 @@ impl Shared {
     }
 
     /// The same for a thread without a runtime.
+    #[allow(clippy::needless_pass_by_value, reason = "it takes what `open` takes")]
     pub fn open_now(
         config: &Config,
         password: Option<Secret>,
