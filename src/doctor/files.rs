@@ -54,10 +54,12 @@ fn secrets(patient: &Patient<'_>) -> Result<Vec<(String, PathBuf)>> {
                 Way::None => {}
                 Way::Bearer { from } | Way::Header { from, .. } => add(&source, from),
                 Way::Basic { user, password } => {
-                    [user, password].into_iter().for_each(|one| add(&source, one));
+                    add(&source, user);
+                    add(&source, password);
                 }
                 Way::OAuth2 { client_id, client_secret, .. } => {
-                    [client_id, client_secret].into_iter().for_each(|one| add(&source, one));
+                    add(&source, client_id);
+                    add(&source, client_secret);
                 }
             }
         }

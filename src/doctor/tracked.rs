@@ -145,10 +145,7 @@ fn repository(folder: &Path) -> Option<(PathBuf, PathBuf)> {
     let folder = folder.canonicalize().ok()?;
     for place in folder.ancestors() {
         let git = place.join(".git");
-        let facts = match git.symlink_metadata() {
-            Ok(facts) => facts,
-            Err(_) => continue,
-        };
+        let Ok(facts) = git.symlink_metadata() else { continue };
         if facts.is_dir() {
             return Some((place.to_path_buf(), git.join("index")));
         }

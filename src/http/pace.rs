@@ -393,7 +393,7 @@ mod tests {
         ) {
             let mut now = Duration::from_secs(1000);
             let start = now.saturating_sub(Duration::from_millis(phase));
-            let mut model = Model { limit, window, start, counts: BTreeMap::default() };
+            let mut model = Model { limit, window, start, counts: std::collections::BTreeMap::default() };
             let mut turns = Turns::new(None, at_once);
             let (mut sent, mut counted): (Vec<Left>, Vec<(Left, Announced)>) = (Vec::new(), Vec::new());
             let mut total = 0;
@@ -402,7 +402,8 @@ mod tests {
                 match act {
                     0 | 1 => {
                         // Nobody waits for longer than the first answer here: that patience is bounded elsewhere.
-                        if turns.wait(now, 0) == Wait::Now && (turns.answered || turns.flying() == 0) {
+                        let goes = turns.wait(now, 0) == Wait::Now;
+                        if goes && (turns.answered || turns.flying() == 0) {
                             sent.push(turns.leave(now));
                             total += 1;
                         }

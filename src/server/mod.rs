@@ -237,7 +237,7 @@ impl Server {
         };
         match read {
             Ok(Message::Request { id, method, params }) => {
-                self.request(&method, Arrived { id, params, peer, outlet, alone: true }).await
+                Box::pin(self.request(&method, Arrived { id, params, peer, outlet, alone: true })).await
             }
             Ok(message) => self.heard(message, &peer),
             Err(refused) => self.unreadable(&peer, refused.id.as_ref(), &refused.error).await,

@@ -11,6 +11,14 @@
     clippy::default_trait_access,
     clippy::single_match_else,
     clippy::unnecessary_wraps,
+    clippy::items_after_statements,
+    clippy::format_collect,
+    clippy::large_futures,
+    clippy::type_complexity,
+    clippy::semicolon_if_nothing_returned,
+    clippy::doc_markdown,
+    clippy::cast_possible_truncation,
+    clippy::unnecessary_debug_formatting,
     unreachable_pub,
     reason = "tests fail by panicking, and read better when they are short"
 )]

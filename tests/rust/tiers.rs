@@ -89,7 +89,7 @@ async fn every_built_in_tool_is_visible_and_callable_exactly_as_declared() {
             for tier in TIERS {
                 let principal = caller(tier);
                 let mut context = Context::new(app.context().revision, principal.clone(), "test");
-                context.request_id = format!("{set}-{profile}-{}", tier.len()).into();
+                context.request_id = format!("{set}-{profile}-{}", tier.len());
                 for entry in List::ALL.iter().flat_map(|list| now.list(*list)) {
                     let spec = entry.spec();
                     let expected = declared(set, profile, tier, spec.effect);
