@@ -381,16 +381,17 @@ pub(super) fn is_random(text: &str, least: usize) -> bool {
         bytes.windows(2).filter(|pair| pair[0].is_ascii_uppercase() != pair[1].is_ascii_uppercase()).count();
     let jumbled = upper >= 3 && lower >= 3 && turns * 3 > bytes.len();
     // Small letters alone, in no order that can be spoken.
-    let mut consonants = 0;
-    let mut unspeakable = false;
-    if digits < 2 && upper == 0 && lower >= 12 {
-        for byte in bytes {
-            let vowel = matches!(byte, b'a' | b'e' | b'i' | b'o' | b'u' | b'y') || !byte.is_ascii_lowercase();
-            consonants = if vowel { 0 } else { consonants + 1 };
-            unspeakable |= consonants >= 6;
-        }
-    }
+    let unspeakable = digits < 2 && upper == 0 && lower >= 12 && is_unspeakable(text);
     variety(bytes) >= 7.min(least) && (mixed || jumbled || unspeakable) && !is_repeated(bytes)
+}
+
+/// Six consonants in a row.
+pub(super) fn is_unspeakable(text: &str) -> bool {
+    let consonant = |byte: &u8| {
+        byte.is_ascii_alphabetic()
+            && !matches!(byte.to_ascii_lowercase(), b'a' | b'e' | b'i' | b'o' | b'u' | b'y')
+    };
+    text.as_bytes().windows(6).any(|six| six.iter().all(consonant))
 }
 
 /// A call, a path through an object, or a piece of markup: code about a secret, not the secret.

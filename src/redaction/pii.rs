@@ -190,7 +190,7 @@ fn card(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
         4..=6 => true,
         _ => false,
     };
-    let varied = number.iter().collect::<std::collections::BTreeSet<_>>().len() >= 3;
+    let varied = number.iter().collect::<std::collections::BTreeSet<_>>().len() >= 2;
     let called = at > 0 && bytes[at - 1] == b'+';
     (issued
         && varied

@@ -8,7 +8,8 @@
 
 use super::context::LONG;
 use super::looks::{
-    is_code, is_counted, is_odd, is_placeholder, is_plain_word, is_prose, is_random, is_reference, is_uuid,
+    is_code, is_counted, is_odd, is_placeholder, is_plain_word, is_prose, is_random, is_reference,
+    is_unspeakable, is_uuid,
 };
 use super::names::{Telling, is_pretended, telling};
 use super::scan::Found;
@@ -177,7 +178,9 @@ fn is_secretive(value: &str, kind: &str) -> bool {
     }
     // Capitalised: a label. Small letters: a word, for a kind of token; else somebody's idea of a secret.
     let small = value.bytes().all(|byte| !byte.is_ascii_uppercase());
-    is_random(value, 12) || (small && kind != "token" && value.len() >= 6 && telling(value) == Telling::No)
+    is_random(value, 12)
+        || (value.len() >= 20 && is_unspeakable(value))
+        || (small && kind != "token" && value.len() >= 6 && telling(value) == Telling::No)
 }
 
 /// A number long enough to be one.
