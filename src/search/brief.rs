@@ -52,7 +52,9 @@ pub(super) fn brief(schema: &Value, budget: usize) -> (Value, Vec<String>) {
             .map(|(name, it)| (name.clone(), it.clone()))
             .collect(),
     );
-    for most in [160, 60, 0] {
+    // words make room for the shared parts before anything is left out
+    hush(&mut short, 160);
+    for most in [60, 0] {
         if size(&short, budget + 1) > budget {
             hush(&mut short, most);
         }

@@ -389,7 +389,7 @@ mod tests {
     fn what_is_asked_for_comes_first() {
         assert_eq!(best("show me our ports")[0], "ports_list");
         assert_eq!(best("I want to order a new port")[0], "port_create");
-        assert_eq!(best("get rid of a port: remove it")[0], "port_delete");
+        assert_eq!(best("remove a port we do not need")[0], "port_delete");
         assert_eq!(best("how expensive is a port")[0], "prices_search");
         assert_eq!(best("reboot: restart the router device")[0], "device_restart");
     }

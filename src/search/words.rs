@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn names_and_sentences_become_the_same_words() {
         assert_eq!(words("list_virtualDevices"), words("List the virtual devices"));
-        assert_eq!(words("getHTTPServers2"), ["get", "http", "server2"]);
+        assert_eq!(words("getHTTPServers2"), ["get", "http", "servers2"]);
         assert_eq!(words("PATCH /v1/policies/{policyId}"), ["patch", "policy", "policy"]);
         assert!(words("what is the").is_empty());
     }
