@@ -216,7 +216,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against the peers, side by side, and print ratios (needs wrk, oha, and the peers' folder); then redaction."""
+    """Measure against the peers, side by side, and print ratios (needs wrk, oha, the peers' folder); then redaction."""
     install(session, "mcp>=2.3,<3", "fastmcp>=4,<5", "uvicorn")
     session.run("python", "tests/bench/run.py", str(SHARED / "bench"), *session.posargs)
     measured = ("cargo", "run", "--release", "--no-default-features", "--example", "redaction-bench")

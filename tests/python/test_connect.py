@@ -161,7 +161,7 @@ def test_a_redactor_takes_out_data_about_people_when_asked_to() -> None:
     assert Redactor().text(line) == line
     people = Redactor(pii=["email", "card", "ip"])
     assert people.text(line) == "[redacted:email] paid [redacted:card] from [redacted:ip]"
-    with pytest.raises(BartizanError):
+    with pytest.raises(bartizan.BartizanError):
         Redactor(pii=["shoe size"])
 
 

@@ -92,6 +92,8 @@ class Desk:
             "EQUINIX_CLIENT_SECRET": "a-secret-for-the-documentation",
             "WIDGETS_TOKEN": "a-token-for-the-documentation",
             "APPROVALS_WEBHOOK_SECRET": "a-secret-for-the-documentation",
+            "HOOK_KEY": "a-secret-for-the-documentation",
+            "OTEL_TOKEN": "a-secret-for-the-documentation",
             "OPERATOR_PASSPHRASE": "long enough for an operator",
         }
         (folder / "widgets.yaml").write_text(WIDGETS, encoding="utf-8")
@@ -113,7 +115,10 @@ class Desk:
     def write(self, block: Block, usual: str) -> Path:
         path = self.folder / (block.title or usual)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(block.code, encoding="utf-8")
+        # the tests of a container run as root, which a reader does not
+        as_root = path.name == "bartizan.toml" and os.geteuid() == 0 and "allow_root" not in block.code
+        root = "allow_root = true\n" if as_root else ""
+        path.write_text(root + block.code, encoding="utf-8")
         return path
 
 
@@ -238,6 +243,7 @@ def test_every_setting_is_documented() -> None:
         "alerts": "alerts/config.rs",
         "secrets": "vault/keeper.rs",
         "tokens": "vault/tokens.rs",
+        "telemetry": "telemetry/config.rs",
         "log": "telemetry/logs.rs",
     }
     page = next(block.code for block in blocks(ROOT / "docs" / "configuration.md") if block.language == "toml")

@@ -54,9 +54,9 @@ def initialize(**capabilities: Any) -> dict[str, Any]:
 
 
 def is_held(result: dict[str, Any]) -> None:
-    """Assert that the call waits for an operator, and says how to go on."""
+    """Assert that the call is refused for want of somebody to ask, and says how to go on."""
     assert result["isError"] is True
-    assert "bartizan approvals approve" in result["content"][0]["text"]
+    assert "bartizan approvals enrol" in result["content"][0]["text"]
 
 
 class Older:

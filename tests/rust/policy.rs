@@ -445,12 +445,12 @@ fn a_policy_that_reads_what_no_tool_takes_is_refused_with_the_name_that_was_mean
         found.remove(0)
     };
     let (fatal, text) = one(format!(
-        "permit (principal, action, resource);\n\n@id(\"small\")\n{ports} {{ context.arguments has siez && context.arguments.siez > 3 }};"
+        "permit (principal, action, resource);\n\n@id(\"small\")\n{ports} {{ context.arguments has sizee && context.arguments.sizee > 3 }};"
     ));
     assert!(fatal, "{text}");
     assert_eq!(
         text,
-        "The policy small (own.cedar, line 3) reads the argument siez, which does not exist: did you mean size?"
+        "The policy small (own.cedar, line 3) reads the argument sizee, which does not exist: did you mean size?"
     );
     let (fatal, text) =
         one(format!("{ports} {{ context.arguments has metro && context.arguments.metro < 3 }};"));
@@ -470,7 +470,7 @@ fn a_policy_that_reads_what_no_tool_takes_is_refused_with_the_name_that_was_mean
     let right = format!("{ports} {{ context.arguments has size && context.arguments.size > 3 }};");
     assert!(finds(&right, &tools).is_empty());
     assert!(own(&right).fit(&mut tools.iter().map(Called::resource)).is_ok());
-    let wrong = format!("{ports} {{ context.arguments has siez }};");
+    let wrong = format!("{ports} {{ context.arguments has sizee }};");
     let error = own(&wrong).fit(&mut tools.iter().map(Called::resource)).unwrap_err();
     assert_eq!(error.kind(), bartizan::error::Kind::BadConfig);
 }

@@ -431,7 +431,8 @@ async fn bodies_of_all_callers_share_one_room_and_each_has_at_most_half() {
     let refused = within(async {
         loop {
             let answer = site.raw(&post(&alice, &large("echo"))).await;
-            if answer.status != 200 {
+            // reads come back a hundred a second, however often this asks
+            if answer.status != 200 && answer.status != 429 {
                 return answer;
             }
         }
