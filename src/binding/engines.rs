@@ -24,6 +24,7 @@ pub(super) struct PyRedactor(Redactor);
 impl PyRedactor {
     #[new]
     #[pyo3(signature = (*, keys=Vec::new(), keep=Vec::new(), patterns=Vec::new(), pii=Vec::new()))]
+    #[allow(clippy::needless_pass_by_value, reason = "Python hands over what it made")]
     fn new(
         py: Python<'_>,
         keys: Vec<String>,
