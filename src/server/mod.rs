@@ -1,6 +1,6 @@
 //! Two doors, one room.
 //!
-//! Owns [`Server`], the [`Handler`] that transports talk to. The idea: each message chooses its door. A request whose
+//! Owns [`Server`], the [`Handler`](crate::transport::Handler) that transports talk to. The idea: each message chooses its door. A request whose
 //! `_meta` declares a stateless revision enters by the envelope; `initialize`, and what follows it on its connection or
 //! session, by the handshake; anything else is told what is missing. Inside, both are the same visit.
 //!
