@@ -33,7 +33,7 @@ pub struct Principal {
     /// What it came by, for the audit: the id of a key, the client id of a token, the fingerprint of a certificate.
     /// Never a secret.
     pub bearer: Option<Arc<str>>,
-    /// Who acts for this principal, where its credential says so (`act` or `azp` of a token).
+    /// Who acts for this principal, where its credential says so (`act` of a token).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegate: Option<Arc<str>>,
     /// Whether configuration trusts this principal's own client to answer approval questions.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import http.server
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -115,6 +122,49 @@ def test_credentials_are_files_and_never_part_of_an_image() -> None:
     edgerc = [line for line in (DEPLOY / "compose.yaml").read_text(encoding="utf-8").splitlines() if "edgerc:/" in line]
     assert edgerc
     assert all(line.endswith(":ro") for line in edgerc)
+
+
+def test_the_configuration_of_the_container_is_one_that_serves(tmp_path: Path) -> None:
+    """It is checked as it stands, with the files that compose would mount."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bartizan.example.com")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    built = built.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    files = {
+        "tls_certificate": built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM),
+        "tls_key": private,
+        "equinix_client_id": b"an-id",
+        "equinix_client_secret": b"a-secret-for-the-container",
+    }
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+        (tmp_path / file).chmod(0o600)
+    text = (DEPLOY / "bartizan.toml").read_text(encoding="utf-8").replace("/run/secrets", str(tmp_path))
+    config = tmp_path / "bartizan.toml"
+    # the container's user is nobody; a test may be root
+    config.write_text(("allow_root = true\n" if os.geteuid() == 0 else "") + text, encoding="utf-8")
+    named = compose()["services"]["bartizan"]["environment"]
+    environment = {name: value.replace("/run/secrets", str(tmp_path)) for name, value in named.items()}
+    done = subprocess.run(
+        [program("bartizan"), "check", "--config", str(config)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    refused = subprocess.run(
+        [program("bartizan"), "check", "--config", str(config)],
+        env=os.environ | {name: str(tmp_path / "missing") for name in named},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert refused.returncode == 2, "a credential that is not mounted is noticed"
 
 
 class Answer(http.server.BaseHTTPRequestHandler):

@@ -30,7 +30,7 @@ BLOCKS = {
     "CHANGELOG.md": 0,
     "configuration.md": 7,
     "connectors.md": 6,
-    "deploying.md": 6,
+    "deploying.md": 7,
     "operations.md": 2,
     "python.md": 7,
     "sign-in.md": 3,

@@ -180,6 +180,7 @@ impl Issuer {
             issuer: Some(Arc::clone(&self.id)),
             owner: self.owner(claims).map(Arc::from),
             bearer: client.map(Arc::from),
+            delegate: actor(claims)?.map(Arc::from),
             ..Principal::new(id, PrincipalKind::Token)
         };
         Ok(Facts { principal, ends, binding: binding(claims)? })
@@ -266,6 +267,13 @@ fn texts(value: Option<&Value>) -> Box<dyn Iterator<Item = String> + '_> {
         }
         _ => Box::new(std::iter::empty()),
     }
+}
+
+/// Who acts for the subject now (RFC 8693, section 4.1): the outermost `act`.
+fn actor(claims: &Map<String, Value>) -> Result<Option<&str>, &'static str> {
+    let Some(act) = claims.get("act") else { return Ok(None) };
+    let actor = act.get("sub").and_then(Value::as_str).filter(|actor| is_usable(actor));
+    actor.map(Some).ok_or("token with an unusable actor")
 }
 
 #[cfg(test)]
@@ -421,6 +429,19 @@ mod tests {
             let facts = read(&first, &claims).unwrap();
             assert_eq!(facts.principal.bearer.as_deref(), Some("client"));
             assert!(facts.principal.scopes.contains("read"));
+        }
+    }
+
+    #[test]
+    fn who_acts_for_the_subject_is_known_by_name_or_the_token_is_refused() {
+        let issuer = issuer(|_| {});
+        let mut claims = good();
+        assert_eq!(read(&issuer, &claims).unwrap().principal.delegate, None);
+        claims["act"] = json!({"sub": "agent", "act": {"sub": "earlier"}});
+        assert_eq!(read(&issuer, &claims).unwrap().principal.delegate.as_deref(), Some("agent"));
+        for odd in [json!("agent"), json!({}), json!({"sub": "a\nb"})] {
+            claims["act"] = odd;
+            assert_eq!(read(&issuer, &claims).map(|_| ()).unwrap_err(), "token with an unusable actor");
         }
     }
 
