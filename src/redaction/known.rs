@@ -198,17 +198,9 @@ fn encodings(secret: &str) -> BTreeSet<String> {
     all.insert(STANDARD_NO_PAD.encode(bytes));
     all.insert(URL_SAFE.encode(bytes));
     all.insert(URL_SAFE_NO_PAD.encode(bytes));
-    // Inside something longer: what three bytes of base64 at each alignment have of the secret alone.
+    // inside something longer
     if bytes.len() >= SHORT {
-        for shift in 0..3 {
-            let mut padded = vec![0; shift];
-            padded.extend_from_slice(bytes);
-            let skip = [0, 2, 3][shift];
-            let take = (padded.len() * 8 / 6).saturating_sub(skip);
-            for encoded in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
-                all.insert(encoded.chars().skip(skip).take(take).collect());
-            }
-        }
+        all.extend(aligned(bytes));
     }
     all.retain(|spelling| spelling.len() >= SHORTEST);
     all
@@ -244,4 +236,15 @@ fn ascii_escaped(text: &str) -> String {
         }
     }
     out
+}
+
+/// What base64, of either alphabet and at each of its three alignments, has of these bytes alone.
+pub(super) fn aligned(bytes: &[u8]) -> impl Iterator<Item = String> + '_ {
+    [0, 2, 3].into_iter().enumerate().flat_map(|(shift, skip)| {
+        let mut padded = vec![0; shift];
+        padded.extend_from_slice(bytes);
+        let take = (padded.len() * 8 / 6).saturating_sub(skip);
+        let alone = move |encoded: String| -> String { encoded.chars().skip(skip).take(take).collect() };
+        [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)].map(alone)
+    })
 }

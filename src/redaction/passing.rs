@@ -8,10 +8,9 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
+use super::known::aligned;
 use super::scan::Found;
 
 /// Letters of a piece.
@@ -183,21 +182,16 @@ fn pieces(token: &str) -> Vec<Vec<u8>> {
         cut(hex(true, before).as_bytes(), FEW);
         cut(hex(false, before).as_bytes(), FEW);
     }
-    for shift in 0..3 {
-        let mut padded = vec![0; shift];
-        padded.extend_from_slice(bytes);
-        let skip = [0, 2, 3][shift];
-        let take = (padded.len() * 8 / 6).saturating_sub(skip);
-        for encoded in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
-            cut(&encoded.as_bytes()[skip..skip + take], FEW);
-        }
+    for encoded in aligned(bytes) {
+        cut(encoded.as_bytes(), FEW);
     }
     all
 }
 
 #[cfg(test)]
 mod tests {
-    use base64::engine::general_purpose::STANDARD;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
     use super::*;
 

@@ -10,7 +10,6 @@ Must not: know how a token is checked.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from programs import free_port, node
+from programs import free_port, node, npm_folder, python_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,33 +60,10 @@ client_secret = "env:ASKER_SECRET" }}
 """
 
 
-def quietly(command: list[str], **options: Any) -> None:
-    """Run a step of the installation; what it printed is shown if it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}")
-
-
 def install(environment: dict[str, str], npm: list[str]) -> None:
     """Install what the scripts need, once."""
-    wanted = (HERE / "package.json").read_bytes() + (HERE / "package-lock.json").read_bytes()
-    stamp, folder = hashlib.sha256(wanted).hexdigest(), CACHE / "oauth"
-    if not (folder / "installed").exists() or (folder / "installed").read_text() != stamp:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
-        quietly([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, env=environment)
-        (folder / "installed").write_text(stamp)
-    for script in HERE.glob("*.mjs"):
-        shutil.copy(script, folder)
-    venv = CACHE / "python_2"
-    if not (venv / "installed").exists() or (venv / "installed").read_text() != " ".join(PERSON):
-        shutil.rmtree(venv, ignore_errors=True)
-        quietly([sys.executable, "-m", "venv", str(venv)])
-        pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        quietly([*pip, *PERSON])
-        (venv / "installed").write_text(" ".join(PERSON))
+    npm_folder(CACHE / "oauth", HERE, npm, environment)
+    python_folder(CACHE / "python_2", PERSON)
 
 
 def wait_for(log: Path, words: str, program: subprocess.Popen[bytes]) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import hashlib
 import json
 import os
 import shutil
@@ -22,10 +21,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from programs import free_port, node
+from programs import free_port, node, npm_folder, python_folder, quietly
 
 HERE = Path(__file__).parent
 CLIENTS = HERE / "clients"
@@ -57,43 +55,13 @@ ROWS = (
 )
 
 
-def once(folder: Path, what: str) -> bool:
-    """Say whether a folder still has to be filled with what is described; an older content is removed."""
-    stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == what:
-        return False
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return True
-
-
-def quietly(command: list[str], **options: Any) -> None:
-    """Run a step of the installation; what it printed is shown if it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}")
-
-
 def install(programs: set[str], environment: dict[str, str], npm: list[str]) -> None:
     """Install what the wanted programs need."""
     for name, packages in PYTHONS.items():
-        folder = CACHE / name
-        if f"{name}.py" in programs and once(folder, " ".join(packages)):
-            quietly([sys.executable, "-m", "venv", str(folder)])
-            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            quietly([*pip, *packages])
-            (folder / "installed").write_text(" ".join(packages))
+        if f"{name}.py" in programs:
+            python_folder(CACHE / name, packages)
     if programs & {"typescript_1.mjs", "typescript_2.mjs", "inspector.py"}:
-        wanted = (CLIENTS / "package.json").read_text() + (CLIENTS / "package-lock.json").read_text()
-        stamp = hashlib.sha256(wanted.encode()).hexdigest()
-        folder = CACHE / "npm"
-        if once(folder, stamp):
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(CLIENTS / name, folder)
-            quietly([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, env=environment)
-            (folder / "installed").write_text(stamp)
-        for script in CLIENTS.glob("*.mjs"):
-            shutil.copy(script, folder)
+        npm_folder(CACHE / "npm", CLIENTS, npm, environment)
     if "rmcp" in programs:
         manifest = str(HERE / "rmcp" / "Cargo.toml")
         target = {"CARGO_TARGET_DIR": str(CACHE / "rmcp")}

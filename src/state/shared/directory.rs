@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Place, Reply, Script, Shared};
+use super::{LOCK, Place, Reply, Script, Shared, UNLOCK};
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
 
@@ -68,14 +68,6 @@ static REMOVE: Script = Script { name: "remove", text: "return {redis.call('HDEL
 static REMOVE_EMPTY: Script = Script {
     name: "remove empty",
     text: "if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('HDEL', KEYS[2], ARGV[2]) end return {1}",
-};
-static LOCK: Script = Script {
-    name: "lock",
-    text: "if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {1} end return {0}",
-};
-static UNLOCK: Script = Script {
-    name: "unlock",
-    text: "if redis.call('GET', KEYS[2]) == ARGV[2] then redis.call('DEL', KEYS[2]) end return {1}",
 };
 static LOCKED: Script = Script { name: "locked", text: "return {redis.call('EXISTS', KEYS[2])}" };
 

@@ -71,6 +71,17 @@ pub(crate) struct Script {
     pub(crate) text: &'static str,
 }
 
+/// Takes a lock that nobody holds, for a while and under a token of one's own.
+static LOCK: Script = Script {
+    name: "lock",
+    text: "if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {1} end return {0}",
+};
+/// Gives a lock back, if it is still one's own.
+static UNLOCK: Script = Script {
+    name: "unlock",
+    text: "if redis.call('GET', KEYS[2]) == ARGV[2] then redis.call('DEL', KEYS[2]) end return {1}",
+};
+
 /// Whether a key is forgotten with the memory it was written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {

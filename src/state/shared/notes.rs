@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Place, Reply, Script, Shared};
+use super::{LOCK, Place, Reply, Script, Shared, UNLOCK};
 use crate::error::Result;
 
 static GET: Script = Script {
@@ -26,14 +26,6 @@ if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[4] then return {0} end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return {1}",
 };
-static GUARD: Script = Script {
-    name: "guard",
-    text: "if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {1} end return {0}",
-};
-static LEAVE: Script = Script {
-    name: "guard leave",
-    text: "if redis.call('GET', KEYS[2]) == ARGV[2] then redis.call('DEL', KEYS[2]) end return {1}",
-};
 
 /// The right to do something that nobody else does meanwhile; given back when it is dropped.
 pub(crate) struct Guard {
@@ -45,7 +37,7 @@ pub(crate) struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let arguments = vec![self.token.clone().into_bytes()];
-        self.shared.link.tell(&LEAVE, Place::Beside, &[&self.name], arguments);
+        self.shared.link.tell(&UNLOCK, Place::Beside, &[&self.name], arguments);
     }
 }
 
@@ -86,7 +78,7 @@ impl Shared {
         let token = format!("{:032x}", rand::random::<u128>());
         let guard = Guard { shared: Arc::clone(self), name: format!("guard:{name}"), token };
         let arguments = vec![guard.token.clone().into_bytes(), millis(lasts)];
-        let replies = self.run(&GUARD, Place::Beside, &[&guard.name], arguments).await?;
+        let replies = self.run(&LOCK, Place::Beside, &[&guard.name], arguments).await?;
         Ok((replies.first().and_then(Reply::number) == Some(1)).then_some(guard))
     }
 }
