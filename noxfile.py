@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import nox
@@ -14,7 +15,7 @@ nox.options.reuse_venv = "yes"
 
 ROOT = Path(__file__).parent
 SHARED = Path(os.environ.get("BARTIZAN_SHARED", ROOT.parent / "shared"))
-PYTHON_FILES = ("noxfile.py", "python", "tests")
+PYTHON_FILES = ("noxfile.py", "deploy", "python", "tests")
 CONFORMANCE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 # Programs of the tests, with dependencies of their own.
 CRATES = ("tests/interop/rmcp/Cargo.toml", "tests/load/Cargo.toml")
@@ -133,6 +134,7 @@ def stubs(session: nox.Session) -> None:
         "tests/interop/run.py",
         "tests/interop/oauth.py",
         "tests/interop/server.py",
+        "deploy/release.py",
     )
     session.run("mypy", "python/bartizan", "tests/python", *programs, "noxfile.py")
 
@@ -221,3 +223,35 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/bench/run.py", str(SHARED / "bench"), *session.posargs)
     measured = ("cargo", "run", "--release", "--no-default-features", "--example", "redaction-bench")
     session.run(*measured, external=True)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build what is published, from a commit and Cargo.lock, into dist/: see deploy/release.py.
+
+    `-- --rehearse` tries it quickly (unoptimised, into target/rehearsal, whatever CHANGELOG.md says); `--unscanned`
+    goes on where known holes cannot be looked up.
+    """
+    flags = [word for word in session.posargs if word in {"--rehearse", "--unscanned"}]
+    more = [word for word in session.posargs if word.startswith(("--source=", "--builder="))]
+    if unknown := set(session.posargs) - {*flags, *more}:
+        known = "--rehearse, --unscanned, --source=URI and --builder=URI"
+        session.error(f"{', '.join(sorted(unknown))}: no such flag; there are {known}")
+    rehearsal = "--rehearse" in flags
+    session.install("maturin==1.16.0", "pip-audit==2.10.1")
+    step = ("python", "deploy/release.py")
+    session.run(*step, "agree", *flags)
+    session.run(*step, "scan", *flags)
+    out, profile = (ROOT / "target" / "rehearsal", "dev") if rehearsal else (ROOT / "dist", "dist")
+    shutil.rmtree(out, ignore_errors=True)
+    began = int(time.time())
+    when = str(session.run("git", "show", "-s", "--format=%ct", "HEAD", external=True, silent=True)).strip()
+    env = {"SOURCE_DATE_EPOCH": when}
+    if not rehearsal:
+        # the same bytes wherever it is built
+        home = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
+        places = f"--remap-path-prefix={ROOT}=/bartizan --remap-path-prefix={home}=/cargo"
+        env["RUSTFLAGS"] = f"{os.environ.get('RUSTFLAGS', '')} {places}".strip()
+    session.run("maturin", "build", "--profile", profile, "--locked", "--out", str(out), env=env)
+    session.run("maturin", "sdist", "--out", str(out), env=env)
+    session.run(*step, "complete", str(out), "--profile", profile, *flags, *more, env={"RELEASE_BEGAN": str(began)})

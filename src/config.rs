@@ -30,6 +30,8 @@ pub struct Config {
     pub contact: Contact,
     /// Where processes of this machine share approvals, keys and the audit log; 0700.
     pub state_dir: Option<PathBuf>,
+    /// Write nothing to the disk: no state, and no audit unless `[audit] path` names one. In development only.
+    pub stateless: bool,
     /// How the server introduces itself.
     pub introduction: Introduction,
     /// Pages, sessions, streams and questions.
@@ -314,8 +316,15 @@ impl Config {
     }
 
     /// The state directory: the setting, else `BARTIZAN_STATE_DIR`, else `XDG_STATE_HOME/bartizan`, else
-    /// `~/.local/state/bartizan`.
+    /// `~/.local/state/bartizan`. A stateless one has none.
     pub fn state_folder(&self) -> Result<PathBuf> {
+        if self.stateless {
+            return Err(Error::new(
+                Kind::BadConfig,
+                "This configuration is stateless: what its server remembers is in that process alone, and goes with it. \
+                 For keys, approvals, a freeze or an audit, leave `stateless` out.",
+            ));
+        }
         if let Some(folder) = &self.state_dir {
             return Ok(folder.clone());
         }

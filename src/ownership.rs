@@ -112,6 +112,32 @@ pub(crate) enum Care {
     Trusted,
 }
 
+/// The source of an error that is about who could read or change a file.
+#[derive(Debug)]
+pub(crate) struct Exposed;
+
+impl std::fmt::Display for Exposed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a file is not its owner's alone")
+    }
+}
+
+impl std::error::Error for Exposed {}
+
+impl Exposed {
+    /// Whether that is what an error is about.
+    pub(crate) fn is_why(error: &dyn std::error::Error) -> bool {
+        let mut next = error.source();
+        while let Some(source) = next {
+            if source.is::<Self>() {
+                return true;
+            }
+            next = source.source();
+        }
+        false
+    }
+}
+
 /// Why a file is not relied on.
 #[derive(Debug)]
 pub(crate) enum Flaw {

@@ -27,20 +27,33 @@ pub(super) fn keeper(
     let kept = !config.practice;
     let tokens =
         kept.then(|| Tokens::open(&config.tokens, state, config.profile.name(), &keeper)).transpose()?;
+    let book = Arc::downgrade(audit);
+    let tokens = tokens.flatten().map(|tokens| {
+        tokens.heard_by(move |file, reason| {
+            if let Some(audit) = book.upgrade() {
+                let detail = json!({"what": "kept token", "file": file, "reason": reason});
+                audit.note(Event::StoreRejected, &detail);
+            }
+        })
+    });
     let days = (config.secrets.warn_days, config.secrets.error_days);
     let shared = config.secrets.shared_between_profiles.clone();
     let ages = Ages::new(state.clone(), clock.clone(), config.profile.name(), days, shared);
     let audit = Arc::downgrade(audit);
-    Ok(keeper.keeping(tokens.flatten()).heard_by(move |told| {
+    Ok(keeper.keeping(tokens).heard_by(move |told| {
         let Some(audit) = audit.upgrade() else { return Ok(()) };
         let aged = told.mark.as_deref().map(|mark| ages.note(mark, &told.reference)).transpose();
         let name = match (told.what, &aged) {
             (_, Err(_)) => Event::SecretRefused,
+            ("exposed", _) => Event::FileExposed,
             ("loaded", _) => Event::SecretLoaded,
             ("replaced", _) => Event::SecretReplaced,
             _ => Event::SecretUnreadable,
         };
         let mut detail = json!({"reference": told.reference, "fingerprint": told.fingerprint});
+        if let Some(reason) = &told.reason {
+            detail["reason"] = json!(reason);
+        }
         if let Ok(Some((days, stand))) = &aged {
             detail["days"] = json!(days);
             match stand {

@@ -24,7 +24,8 @@ mod watch;
 mod witness;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -50,7 +51,7 @@ use crate::redaction::Redactor;
 use crate::search;
 use crate::secret::Secret;
 use crate::server::{Roll, Server, ServerParts};
-use crate::state::{Shared, StateDir};
+use crate::state::{Fleeting, Shared, StateDir};
 use crate::tasks::Store;
 use crate::transport::Handler;
 use crate::transport::wire::Wire;
@@ -60,7 +61,7 @@ pub use chorus::say_revoked;
 pub use door::Reachable;
 pub use safety::{is_beyond, relaxations};
 pub use sources::{Sources, Stand, accesses, destinations, practice_document, refusals};
-pub use store::{approvals, shared_now};
+pub use store::{approvals, place, shared_now};
 pub use watch::Source;
 
 /// How long a server that ends waits until what became of its tasks is written down.
@@ -104,6 +105,8 @@ pub struct App {
     config: ArcSwap<Config>,
     clock: SharedClock,
     state: StateDir,
+    /// The state of a stateless server; removed when it ends.
+    fleeting: Mutex<Option<Fleeting>>,
     shared: Option<Arc<Shared>>,
     /// The process's own: logs and audit hold it, and it follows the configuration.
     redactor: Redactor,
@@ -129,11 +132,22 @@ impl App {
     /// Makes everything. Runs inside a tokio runtime. Errors are mostly `BadConfig`.
     pub async fn build(mut config: Config, extra: Extra) -> Result<Arc<Self>> {
         let clock = SystemClock::shared();
-        let state = StateDir::open(config.state_folder()?)?;
+        let (state, fleeting) = store::place(&config)?;
         state.clear();
         settle(&mut config, &state)?;
         let redactor = Redactor::new(&config.redaction)?;
-        let audit = Audit::open(&config.audit, redactor.clone(), clock.clone())?;
+        let audit = if store::audits_nothing(&config) {
+            if !extra.sinks.is_empty() {
+                return Err(Error::new(
+                    Kind::BadConfig,
+                    "Audit sinks get copies of the audit, and a stateless server writes none; name a file with `path` \
+                     under [audit], or leave one of them out.",
+                ));
+            }
+            Audit::off(redactor.clone(), clock.clone())
+        } else {
+            Audit::open(&config.audit, redactor.clone(), clock.clone())?
+        };
         extra.sinks.into_iter().for_each(|sink| audit.copy_to(sink));
         let upstreams: Arc<dyn crate::http::Watch> = Arc::new(upstreams::Upstreams(audit.clone()));
         config.egress.traffic.watched_by(&upstreams);
@@ -149,6 +163,7 @@ impl App {
         let tasks = Store::open_in(&config.tasks, state.path(), shared.as_ref(), clock.clone())?;
         let freeze = Freeze::open(state.path(), approvals.clone(), clock.clone())?;
         if let Some(shared) = &shared {
+            store::heard(&config, shared, &audit);
             chorus::listen(&freeze, shared).await;
         }
         let limiter = Arc::new(match &shared {
@@ -197,7 +212,7 @@ impl App {
                 name: named.name,
                 title: named.title,
                 version: named.version,
-                description: named.description,
+                description: safety::described(&config, named.description),
                 website_url: named.website_url,
                 icons: named.icons,
             },
@@ -213,6 +228,7 @@ impl App {
             config: ArcSwap::from_pointee(config),
             clock,
             state,
+            fleeting: Mutex::new(fleeting),
             shared,
             redactor,
             audit,
@@ -373,11 +389,19 @@ impl App {
         self.audit.end_copies(LAST_COPIES).await;
         self.witnesses.end(LAST_COPIES).await;
         self.observing.end(LAST_COPIES).await;
+        drop(self.fleeting.lock().unwrap_or_else(PoisonError::into_inner).take());
         Ok(())
     }
 
     /// With which configuration a server begins.
     async fn note_configuration(&self) -> Result<()> {
+        if self.config().stateless {
+            tracing::warn!(
+                "STATELESS: nothing is written to the disk, no approval or freeze reaches this server from outside, and \
+                 {}",
+                if self.audit.is_off() { "NOTHING IS AUDITED" } else { "only the named audit file is kept" }
+            );
+        }
         let tools = self.catalog.now().list(List::Tools).len();
         let detail = json!({"policy": self.line().policy().version(), "tools": tools});
         self.audit.event(Event::ConfigurationLoaded, &detail).await
@@ -404,7 +428,8 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
     safety::check(config)?;
     config.http.security_text = safety::security_text(config, SystemClock::shared().wall());
     config.redaction.fingerprint_key = Some(Secret::new(hex(&state.key("fingerprint.key")?)));
-    config.audit.state = state.path().to_path_buf();
+    // what is stateless writes where it was told to and nowhere else: the signing key lies beside the file
+    config.audit.state = if config.stateless { PathBuf::new() } else { state.path().to_path_buf() };
     config.profile.name().clone_into(&mut config.approvals.profile);
     config.limits.check()?;
     config.http.check()?;

@@ -5,6 +5,7 @@
 //!
 //! Must not: listen beyond loopback: the page asks nobody who they are.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use super::App;
 use crate::approvals::Status;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::http::State;
 use crate::relay::Means;
-use crate::telemetry::{Metrics, Observer};
+use crate::telemetry::{Metrics, Observer, Rows, Shape, Table};
 
 /// What measures in this process.
 #[derive(Default)]
@@ -74,6 +76,9 @@ impl Observing {
 
     /// Numbers that are read when somebody asks.
     pub(super) fn look_at(&self, app: &Arc<App>) {
+        if let Some(observer) = &self.observer {
+            observer.tell(&tables(app));
+        }
         let Some(metrics) = self.observer.as_ref().and_then(|observer| observer.metrics.as_ref()) else {
             return;
         };
@@ -121,6 +126,89 @@ impl App {
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.observing.address
     }
+}
+
+/// What others count. Each holds what it reads and not the app, which ends before those who read.
+fn tables(app: &App) -> Vec<Table> {
+    let (redactor, tally, traffic) =
+        (app.redactor.clone(), app.line().limiter().tally().clone(), app.traffic());
+    let upstreams = |name, help, shape, of: fn(&State) -> u64, together: fn(u64, u64) -> u64| {
+        let traffic = traffic.clone();
+        Table { name, help, shape, read: Arc::new(move || by_upstream(&traffic.states(), of, together)) }
+    };
+    let sum = u64::saturating_add;
+    vec![
+        Table {
+            name: "redactions",
+            help: "Secrets that were taken out of what goes to callers, by kind",
+            shape: Shape::Count,
+            read: Arc::new(move || {
+                redactor.taken().into_iter().map(|(kind, count)| (vec![("kind", kind)], count)).collect()
+            }),
+        },
+        Table {
+            name: "limit_refusals",
+            help: "What was refused because of a limit, by limit",
+            shape: Shape::Count,
+            read: Arc::new(move || {
+                let all = tally.all().into_iter();
+                all.map(|(limit, count)| (vec![("limit", limit.to_owned())], count)).collect()
+            }),
+        },
+        upstreams(
+            "upstream_circuit",
+            "Whether an upstream is used (0), tried again (1) or left alone (2)",
+            Shape::Level,
+            |state| match state.circuit {
+                "closed" => 0,
+                "half-open" => 1,
+                _ => 2,
+            },
+            u64::max,
+        ),
+        upstreams(
+            "upstream_in_flight",
+            "Requests on their way to an upstream",
+            Shape::Level,
+            |state| state.flying.into(),
+            sum,
+        ),
+        upstreams(
+            "upstream_waiting",
+            "Requests that wait for their turn at an upstream",
+            Shape::Level,
+            |state| state.waiting.into(),
+            sum,
+        ),
+        upstreams(
+            "upstream_spared",
+            "Requests that were refused here to spare an upstream",
+            Shape::Count,
+            |state| state.refused,
+            sum,
+        ),
+        upstreams("upstream_limited", "Answers of 429", Shape::Count, |state| state.limited, sum),
+        upstreams(
+            "upstream_failures",
+            "Answers of 5xx, and requests without an answer",
+            Shape::Count,
+            |state| state.failed,
+            sum,
+        ),
+    ]
+}
+
+/// One row for each upstream and host: what several credentials there do is taken together.
+fn by_upstream(states: &[State], of: fn(&State) -> u64, together: fn(u64, u64) -> u64) -> Rows {
+    let mut rows: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for state in states {
+        let row = rows.entry((&state.upstream, &state.host)).or_default();
+        *row = together(*row, of(state));
+    }
+    let labelled = |((upstream, host), number): ((&str, &str), u64)| {
+        (vec![("upstream", upstream.to_owned()), ("host", host.to_owned())], number)
+    };
+    rows.into_iter().map(labelled).collect()
 }
 
 async fn bind(listen: &str) -> Result<TcpListener> {

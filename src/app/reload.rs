@@ -31,6 +31,7 @@ const FIXED: &[&str] = &[
     "principal",
     "keys",
     "state_dir",
+    "stateless",
     "introduction",
     "server",
     "store",

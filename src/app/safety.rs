@@ -39,6 +39,7 @@ pub fn relaxations(config: &Config) -> Vec<Value> {
         (!config.http.trusted_proxies.is_empty(), "http.trusted_proxies", json!(config.http.trusted_proxies)),
         (config.http.insecure_plaintext, "http.insecure_plaintext", json!(true)),
         (config.allow_root, "allow_root", json!(true)),
+        (config.stateless, "stateless", json!(true)),
         (
             config.secrets.shared_between_profiles.is_some(),
             "secrets.shared_between_profiles",
@@ -47,6 +48,15 @@ pub fn relaxations(config: &Config) -> Vec<Value> {
     ];
     let on = rows.into_iter().filter(|(on, ..)| *on);
     on.map(|(_, setting, value)| json!({"setting": setting, "value": value})).collect()
+}
+
+/// What clients are told of the server: what it says of itself, and that it keeps no book.
+pub(super) fn described(config: &Config, description: Option<String>) -> Option<String> {
+    const STATELESS: &str = "Stateless, for development: nothing is written to the disk.";
+    if !config.stateless {
+        return description;
+    }
+    Some(description.map_or_else(|| String::from(STATELESS), |said| format!("{said} {STATELESS}")))
 }
 
 /// Whether other machines can connect.

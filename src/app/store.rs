@@ -1,6 +1,6 @@
 //! What instances have in common, made from the configuration.
 //!
-//! Owns the keys that seal and the store that instances share. The idea: one store for each process, opened before
+//! Owns the place of the state, the keys that seal and the store that instances share. The idea: one store for each process, opened before
 //! anything that keeps its records there; without one they lie in the state directory.
 //!
 //! Must not: keep a secret in the configuration.
@@ -8,13 +8,46 @@
 use std::sync::Arc;
 
 use crate::approvals::Approvals;
+use crate::audit::{Audit, Event};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::error::{Error, Kind, Result};
+use crate::json::json;
 use crate::secret::Secret;
 use crate::server::{KeyRing, Spent};
-use crate::state::{Folder, Shared, StateDir};
+use crate::state::shared::News;
+use crate::state::{Fleeting, Folder, Shared, StateDir};
 use crate::vault::{Keeper, Reference};
+
+/// Where the state is. A stateless configuration has it in memory, for as long as the second is held.
+pub fn place(config: &Config) -> Result<(StateDir, Option<Fleeting>)> {
+    if !config.stateless {
+        return Ok((StateDir::open(config.state_folder()?)?, None));
+    }
+    let refuse = |what: &'static str| Err(Error::new(Kind::BadConfig, what));
+    if config.profile != Profile::Development {
+        return refuse(
+            "`stateless` leaves no audit, and nobody can approve or freeze from outside; it is for \
+             profile = \"development\" only.",
+        );
+    }
+    if config.state_dir.is_some() {
+        return refuse("`stateless` and `state_dir` contradict each other: leave one of them out.");
+    }
+    if audits_nothing(config) && (config.alerts.is_on() || !config.audit.anchor.to.is_empty()) {
+        return refuse(
+            "[alerts] and [audit.anchor] tell others what is in the audit, and a stateless server writes none; name a \
+             file with `path` under [audit], or leave `stateless` out.",
+        );
+    }
+    let fleeting = Fleeting::make()?;
+    Ok((fleeting.state().clone(), Some(fleeting)))
+}
+
+/// Whether calls leave no line: stateless, and no file was named.
+pub(super) fn audits_nothing(config: &Config) -> bool {
+    config.stateless && config.audit.path.is_none()
+}
 
 /// What seals: the keys that the configuration names, so that several instances can share them, or one of our own.
 pub(super) fn sealing(
@@ -81,6 +114,22 @@ pub fn shared_now(config: &Config) -> Result<Option<Arc<Shared>>> {
 pub fn approvals(config: &Config) -> Result<Arc<Approvals>> {
     let shared = shared_now(config)?;
     Approvals::open_in(&config.approvals, &config.state_folder()?, shared.as_ref(), SystemClock::shared())
+}
+
+/// What becomes of the store, in the audit.
+pub(super) fn heard(config: &Config, shared: &Shared, audit: &Arc<Audit>) {
+    let (mode, audit) = (config.limits.on_outage, Arc::downgrade(audit));
+    shared.on_news(move |news| {
+        let Some(audit) = audit.upgrade() else { return };
+        match news {
+            News::Lost(problem) => {
+                let facts = json!({"mode": mode, "reason": problem.sentence()});
+                audit.note(Event::SharedStoreLost, &facts);
+            }
+            News::Back => audit.note(Event::SharedStoreBack, &json!({})),
+            News::Doubted => audit.note(Event::StoreRejected, &json!({"what": "shared store"})),
+        }
+    });
 }
 
 /// Where refused logins are counted.

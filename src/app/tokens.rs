@@ -7,6 +7,7 @@
 //! Must not: check a token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::App;
 use crate::config::Config;
@@ -27,15 +28,17 @@ impl App {
             return Ok(None);
         }
         let introduction = &config.introduction;
+        let ahead = Duration::from_secs(config.oauth.leeway_seconds);
         let around = Surroundings {
             egress: &config.egress,
             redactor: self.redactor.clone(),
             once: match self.shared() {
-                Some(shared) => {
-                    let ahead = std::time::Duration::from_secs(config.oauth.leeway_seconds);
-                    Arc::new(Dated::new(shared.clone(), ahead))
+                Some(shared) => Arc::new(Dated::new(shared.clone(), ahead)),
+                // nothing tells the next process what was accepted: nothing from its first moments is
+                None if config.stateless => {
+                    Arc::new(Dated::new(Arc::new(Remembered::new(PROOFS, self.clock.clone())), ahead))
                 }
-                None => Arc::new(Remembered::new(PROOFS, self.clock.clone())),
+                None => Arc::new(Remembered::lasting(PROOFS, self.clock.clone(), &self.state, ahead)?),
             },
             nonce_key: self.nonce_key(config)?,
             name: Some(introduction.title.as_deref().unwrap_or(&introduction.name)),

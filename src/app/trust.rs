@@ -160,6 +160,7 @@ impl Watch for Refusals {
                 TurnedAway { why: "too many refused calls", after: held.unwrap_or_default(), quota: None }
             }
         };
+        limiter.tally().count("turned-away");
         self.brake.count(principal, away.why);
         Some(away)
     }

@@ -6,6 +6,8 @@
 //!
 //! Must not: read or write files, or ask anybody.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -80,6 +82,18 @@ pub(super) struct Factor {
     last_step: u64,
     wrong: u8,
     salt: String,
+    recovery: Vec<String>,
+}
+
+/// What was used up of a factor, wherever it was: instances that have the same factor tell each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wear {
+    /// Of which enrolment.
+    of: String,
+    last_step: u64,
+    wrong: u8,
+    /// What is left of the recovery codes.
     recovery: Vec<String>,
 }
 
@@ -198,6 +212,32 @@ impl Factor {
         })
     }
 
+    /// What is used up so far.
+    pub(super) fn wear(&self) -> Wear {
+        Wear {
+            of: self.salt.clone(),
+            last_step: self.last_step,
+            wrong: self.wrong,
+            recovery: self.recovery.clone(),
+        }
+    }
+
+    /// Takes over what others have used up. What they say of wrong codes holds; nothing that is used up comes back.
+    pub(super) fn adopt(&mut self, wear: &Wear) {
+        if wear.of != self.salt {
+            return;
+        }
+        self.last_step = self.last_step.max(wear.last_step);
+        self.wrong = wear.wrong;
+        self.recovery.retain(|code| wear.recovery.contains(code));
+    }
+
+    /// What names the code that was accepted last, and since when it could have been shown.
+    pub(super) fn accepted(&self) -> (String, Duration) {
+        let name = format!("{}\n{}\n{}", self.name, self.salt, self.last_step);
+        (name, Duration::from_secs(self.last_step.saturating_sub(1).saturating_mul(STEP)))
+    }
+
     pub(super) fn needs_passphrase(&self) -> bool {
         matches!(self.seal, Seal::Passphrase { .. })
     }
@@ -254,7 +294,6 @@ impl Factor {
         if !is_totp(&code) {
             return Ok(self.recover(&code));
         }
-        let refused = |message: &'static str| Ok(Err(Error::new(Kind::Unauthenticated, message)));
         if self.is_locked() {
             return Ok(Err(locked()));
         }
@@ -265,7 +304,7 @@ impl Factor {
                 self.wrong = 0;
                 Ok(Ok(Proven::Totp))
             }
-            Some(_) => refused("This code was used already; wait for the next one."),
+            Some(_) => Ok(Err(used())),
             None => Ok(Err(self.count())),
         }
     }
@@ -302,6 +341,10 @@ impl Factor {
             ),
         )
     }
+}
+
+pub(super) fn used() -> Error {
+    Error::new(Kind::Unauthenticated, "This code was used already; wait for the next one.")
 }
 
 fn locked() -> Error {
@@ -382,6 +425,26 @@ mod tests {
         assert!(!factor.is_locked() && factor.recovery_left() == RECOVERY - 1);
         assert!(factor.check(&typed, Opener::State(&key), now).unwrap().is_err(), "good once");
         assert_eq!(factor.check(&code(now), Opener::State(&key), now).unwrap().unwrap(), Proven::Totp);
+    }
+
+    #[test]
+    fn what_others_used_up_is_used_up_here_and_of_another_enrolment_it_says_nothing() {
+        let key = [3; 32];
+        let (mut one, recovery) = factor(&key);
+        let mut copy = Factor::read(&one.bytes().unwrap(), "alice").unwrap();
+        assert_eq!(one.check(&code(3000), Opener::State(&key), 3000).unwrap().unwrap(), Proven::Totp);
+        assert_eq!(
+            one.check(recovery[0].expose(), Opener::State(&key), 3000).unwrap().unwrap(),
+            Proven::Recovery
+        );
+        assert!(one.check("000000", Opener::State(&key), 3000).unwrap().is_err());
+        copy.adopt(&one.wear());
+        assert_eq!((copy.recovery_left(), copy.tries_left()), (RECOVERY - 1, MOST_WRONG - 1));
+        assert!(copy.check(&code(3000), Opener::State(&key), 3000).unwrap().is_err());
+        assert!(copy.check(recovery[0].expose(), Opener::State(&key), 3000).unwrap().is_err());
+        let (mut other, _) = factor(&key);
+        other.adopt(&one.wear());
+        assert_eq!((other.recovery_left(), other.tries_left()), (RECOVERY, MOST_WRONG));
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub struct Approvals {
     files: Folder,
     operators: PathBuf,
     factors: StateDir,
+    /// Where instances tell each other what was used up of second factors.
+    common: Option<second::Common>,
     instance: [u8; 32],
     clock: SharedClock,
     shelf: Shelf,
@@ -169,7 +171,7 @@ impl Approvals {
     }
 
     /// The same, with the records in the store that instances share. What an operator made stays in the state directory:
-    /// keys and second factors.
+    /// keys and second factors; of these, the store knows what was used up.
     pub fn open_in(
         config: &Config,
         state: &Path,
@@ -189,6 +191,7 @@ impl Approvals {
             },
             operators,
             factors: state.folder("factors")?,
+            common: shared.map(second::Common::new),
             instance: match shared {
                 Some(shared) => shared.key("approvals"),
                 None => state.key("instance.key")?,

@@ -3,14 +3,22 @@
 //! Owns enrolling, checking, listing, unlocking and removing them. The idea: every code is looked at under one lock, and
 //! what it used up is written down before anybody hears that it was good.
 //!
+//! Where instances share a store, each has its own copy of the file, and what a code used up is written down in the store, too:
+//! a code that one has accepted no other accepts, and wrong ones count together. Without the store no code is good.
+//!
 //! Must not: show a secret but once, to whoever enrols.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::factor::{self, Factor, Opener, Proven};
+use super::factor::{self, Factor, Opener, Proven, Wear};
 use super::{Approvals, operator};
 use crate::error::{Error, Kind, Result};
+use crate::json::Digest;
 use crate::secret::Secret;
+use crate::state::{Folder, Held, Shared};
 
 /// What opens a factor's secret from now on.
 pub enum Opens<'a> {
@@ -50,6 +58,40 @@ pub struct Kept {
     pub recovery_left: usize,
 }
 
+/// Where instances tell each other what was used up.
+pub(super) struct Common {
+    shared: Arc<Shared>,
+    folder: Folder,
+}
+
+impl Common {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), folder: shared.lasting("factors") }
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Wear>> {
+        let bytes = self.folder.read(name)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    fn write(&self, factor: &Factor) -> Result<()> {
+        let bytes = serde_json::to_vec(&factor.wear()).map_err(|cause| {
+            Error::new(Kind::Internal, "What was used up of a second factor could not be written down.")
+                .with_source(cause)
+        })?;
+        self.folder.write(&factor.name, &bytes)
+    }
+
+    /// Whether nobody has shown the code before that was just accepted, also where the store forgot what was shown.
+    fn is_first(&self, factor: &Factor) -> Result<bool> {
+        let (name, since) = factor.accepted();
+        self.shared.first_now("totp", &Digest::of(name.as_bytes()), Some(since), SHOWN)
+    }
+}
+
+/// How long a code could be shown: from one step before its own until one after it.
+const SHOWN: Duration = Duration::from_secs(3 * factor::STEP);
+
 fn file(name: &str) -> String {
     format!("{name}.factor")
 }
@@ -76,7 +118,25 @@ impl Approvals {
         if !operator::is_name(name) {
             return Ok(None);
         }
-        self.factors.read(&file(name))?.map(|bytes| Factor::read(&bytes, name)).transpose()
+        let factor = self.factors.read(&file(name))?.map(|bytes| Factor::read(&bytes, name)).transpose()?;
+        let (Some(mut factor), Some(common)) = (factor.clone(), &self.common) else { return Ok(factor) };
+        if let Some(wear) = common.read(name)? {
+            factor.adopt(&wear);
+        }
+        Ok(Some(factor))
+    }
+
+    /// One at a time, on all instances.
+    fn turn(&self) -> Result<Option<Held>> {
+        self.common.as_ref().map(|common| common.folder.lock("factors")).transpose()
+    }
+
+    /// Writes down what was used up: for the others first.
+    fn keep(&self, factor: &Factor) -> Result<()> {
+        if let Some(common) = &self.common {
+            common.write(factor)?;
+        }
+        self.factors.write(&file(&factor.name), &factor.bytes()?)
     }
 
     /// Begins an enrolment. Whoever has a factor already is refused.
@@ -129,21 +189,26 @@ impl Approvals {
                 "There is no second factor of this name; enrol it with: bartizan approvals factor enrol NAME.",
             )
         };
-        let _lock = self.factors.lock("factors")?;
+        let (_lock, _turn) = (self.factors.lock("factors")?, self.turn()?);
         let mut factor = self.factor(name)?.ok_or_else(none)?;
         let key = self.page_key()?;
         let opener = match passphrase {
             Some(passphrase) if factor.needs_passphrase() => Opener::Passphrase(passphrase),
             _ => Opener::State(&key),
         };
-        let said = factor.check(code, opener, self.clock.wall().as_secs())?;
-        self.factors.write(&file(name), &factor.bytes()?)?;
+        let mut said = factor.check(code, opener, self.clock.wall().as_secs())?;
+        if let (Some(common), Ok(Proven::Totp)) = (&self.common, &said)
+            && !common.is_first(&factor)?
+        {
+            said = Err(factor::used());
+        }
+        self.keep(&factor)?;
         said
     }
 
     /// Takes a factor away.
     pub fn remove_factor(&self, name: &str) -> Result<()> {
-        let _lock = self.factors.lock("factors")?;
+        let (_lock, _turn) = (self.factors.lock("factors")?, self.turn()?);
         if self.factor(name)?.is_none() {
             return Err(Error::new(Kind::BadConfig, "There is no second factor of this name."));
         }
@@ -152,12 +217,12 @@ impl Approvals {
 
     /// Lets a locked factor be tried again.
     pub fn unlock_factor(&self, name: &str) -> Result<()> {
-        let _lock = self.factors.lock("factors")?;
+        let (_lock, _turn) = (self.factors.lock("factors")?, self.turn()?);
         let Some(mut factor) = self.factor(name)? else {
             return Err(Error::new(Kind::BadConfig, "There is no second factor of this name."));
         };
         factor.unlock();
-        self.factors.write(&file(name), &factor.bytes()?)
+        self.keep(&factor)
     }
 
     fn page_key(&self) -> Result<[u8; 32]> {

@@ -75,17 +75,20 @@ impl Copies {
 }
 
 impl Audit {
-    /// Hands a copy of each line that is written from here on to a sink. Called within a runtime.
+    /// Hands a copy of each line that is written from here on to a sink; where none is written there are no copies.
+    /// Called within a runtime.
     pub fn copy_to(self: &Arc<Self>, sink: Arc<dyn Sink>) {
+        let Some(queue) = &self.queue else { return };
         let (lines, waiting) = mpsc::channel(MOST_WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         let work = tokio::spawn(serve(sink, waiting, Arc::clone(&dropped), Arc::downgrade(self)));
-        self.queue.copies.add(Copy { lines, dropped, work });
+        queue.copies.add(Copy { lines, dropped, work });
     }
 
     /// Ends copying: sinks have that long to take what waits for them.
     pub async fn end_copies(&self, within: Duration) {
-        let all = std::mem::take(&mut *self.queue.copies.all());
+        let Some(queue) = &self.queue else { return };
+        let all = std::mem::take(&mut *queue.copies.all());
         let work: Vec<JoinHandle<()>> = all.into_iter().map(|copy| copy.work).collect();
         let ended = futures_util::future::join_all(work);
         if tokio::time::timeout(within, ended).await.is_err() {

@@ -45,9 +45,11 @@ events! {
     SecretRefused = "secret refused";
     /// A secret is older than it should be. Facts: `reference`, `days`.
     SecretOverdue = "secret overdue";
-    /// A file is open to others, or somebody else's, or a link. Facts: `path`, `reason`.
+    /// A file with a secret is open to others, or somebody else's, or a link, and was not read. Facts: `reference`,
+    /// `reason`.
     FileExposed = "file mode wrong";
-    /// What is stored sealed does not open: it was changed, or belongs elsewhere, and is taken for empty. Facts: `what`.
+    /// What is stored sealed does not open: it was changed, or belongs elsewhere, and is taken for empty. Facts: `what`, and
+    /// where there are any `file`, `reason`.
     StoreRejected = "stored secret rejected";
     /// A server begins with this configuration. Facts: `policy`, `tools`.
     ConfigurationLoaded = "configuration loaded";
@@ -81,7 +83,7 @@ events! {
     CircuitClosed = "circuit closed";
     /// An upstream said again and again that it is asked too often. Facts: `upstream`, `host`, `count`, `window_seconds`.
     UpstreamLimited = "upstream limited";
-    /// The store that instances share cannot be used. Facts: `mode` (`local` or `refuse`).
+    /// The store that instances share cannot be used. Facts: `mode` (what [limits] on_outage says), `reason`.
     SharedStoreLost = "shared store lost";
     /// It can be used again.
     SharedStoreBack = "shared store back";

@@ -5,7 +5,8 @@
 //! (`file.rs`) over as many files as it takes (`segments.rs`), checkpoints are signed (`checkpoint.rs`), and [`verify`] names the first line that was touched, or says
 //! what it cannot prove.
 //!
-//! Must not: be optional; without a line there is no call.
+//! Must not: be optional; without a line there is no call. Where an installation is stateless, which is said once and for
+//! all calls ([`Audit::off`]), there is no file at all.
 
 mod anchors;
 mod chain;
@@ -136,7 +137,8 @@ impl Config {
 /// The audit of this process.
 pub struct Audit {
     path: PathBuf,
-    queue: Arc<Queue>,
+    /// None where nothing is written.
+    queue: Option<Arc<Queue>>,
     redactor: Redactor,
     clock: SharedClock,
     most_arguments: usize,
@@ -176,7 +178,7 @@ impl Audit {
         })?;
         Ok(Arc::new(Self {
             path,
-            queue: Queue::new(file, Arc::clone(&clock), config),
+            queue: Some(Queue::new(file, Arc::clone(&clock), config)),
             redactor,
             clock,
             most_arguments: config.arguments_limit,
@@ -184,17 +186,35 @@ impl Audit {
         }))
     }
 
+    /// One that writes nothing, for an installation that keeps nothing.
+    pub fn off(redactor: Redactor, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self {
+            path: PathBuf::new(),
+            queue: None,
+            redactor,
+            clock,
+            most_arguments: 0,
+            heard: OnceLock::new(),
+        })
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Whether nothing is written.
+    pub fn is_off(&self) -> bool {
+        self.queue.is_none()
+    }
+
     /// How it does.
     pub fn stats(&self) -> Stats {
+        let Some(queue) = &self.queue else { return Stats { running: 0, waiting: 0, failures: 0 } };
         Stats {
-            running: self.queue.running.load(Ordering::Relaxed),
-            waiting: self.queue.depth(),
-            failures: self.queue.failures.load(Ordering::Relaxed),
+            running: queue.running.load(Ordering::Relaxed),
+            waiting: queue.depth(),
+            failures: queue.failures.load(Ordering::Relaxed),
         }
     }
 
@@ -208,22 +228,24 @@ impl Audit {
         let wall = self.clock.wall();
         let id = new_id(wall);
         let start = self.clock.monotonic();
-        let members = Members::new("intent", wall, process::name());
-        let (members, who) = line::intent(members, id, &record, &self.redactor, self.most_arguments);
-        // Once queued, the line may be written even if we are dropped while waiting: the outcome is owed from now on.
-        // Only a write that failed owes nothing.
-        self.queue.running.fetch_add(1, Ordering::Relaxed);
-        let mut entry = Entry {
+        let entry = |who: String, queue: Option<Arc<Queue>>| Entry {
             id,
             who,
             start,
             step: AtomicU8::new(0),
-            owes: true,
-            queue: Arc::clone(&self.queue),
+            owes: queue.is_some(),
+            queue,
             redactor: self.redactor.clone(),
             clock: Arc::clone(&self.clock),
         };
-        if let Err(error) = self.queue.append(members, false).await {
+        let Some(queue) = &self.queue else { return Ok(entry(String::new(), None)) };
+        let members = Members::new("intent", wall, process::name());
+        let (members, who) = line::intent(members, id, &record, &self.redactor, self.most_arguments);
+        // Once queued, the line may be written even if we are dropped while waiting: the outcome is owed from now on.
+        // Only a write that failed owes nothing.
+        queue.running.fetch_add(1, Ordering::Relaxed);
+        let mut entry = entry(who, Some(Arc::clone(queue)));
+        if let Err(error) = queue.append(members, false).await {
             entry.owes = false;
             return Err(error);
         }
@@ -233,23 +255,30 @@ impl Audit {
     /// Writes a security event that is no call; returns when it is written. Names are in [`Event`].
     pub async fn event(&self, event: impl Into<&'static str>, detail: &Value) -> Result<()> {
         let event = self.hear(event.into());
-        self.queue.append(self.event_line(event, detail), false).await
+        match &self.queue {
+            Some(queue) => queue.append(self.event_line(event, detail), false).await,
+            None => Ok(()),
+        }
     }
 
     /// The same for callers that cannot wait; a failure is logged.
     pub fn note(&self, event: impl Into<&'static str>, detail: &Value) {
         let event = self.hear(event.into());
-        self.queue.leave(self.event_line(event, detail));
+        if let Some(queue) = &self.queue {
+            queue.leave(self.event_line(event, detail));
+        }
     }
 
     /// Writes what is queued and a signed checkpoint, if anything was written since the last. May block for a moment.
     pub fn checkpoint(&self) {
-        self.queue.close();
+        self.close();
     }
 
     /// Writes what is queued and a signed checkpoint. Done on drop too.
     pub fn close(&self) {
-        self.queue.close();
+        if let Some(queue) = &self.queue {
+            queue.close();
+        }
     }
 
     fn hear(&self, event: &'static str) -> &'static str {
@@ -267,7 +296,7 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        self.queue.close();
+        self.close();
     }
 }
 
@@ -279,7 +308,7 @@ pub struct Entry {
     start: Duration,
     step: AtomicU8,
     owes: bool,
-    queue: Arc<Queue>,
+    queue: Option<Arc<Queue>>,
     redactor: Redactor,
     clock: SharedClock,
 }
@@ -302,9 +331,10 @@ impl Entry {
 
     /// Writes the outcome; the caller may be answered when this returns.
     pub async fn finish(mut self, finish: Finish<'_>) -> Result<()> {
+        let Some(queue) = &self.queue else { return Ok(()) };
         let members = self.outcome(&finish);
         self.owes = false;
-        self.queue.append(members, true).await
+        queue.append(members, true).await
     }
 
     fn outcome(&self, finish: &Finish<'_>) -> String {
@@ -316,12 +346,13 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        let Some(queue) = &self.queue else { return };
         if self.owes {
             let result = if self.step() >= Step::Approved { "unknown" } else { "cancelled" };
             let members = self.outcome(&Finish { result, ..Finish::default() });
-            self.queue.leave(members);
+            queue.leave(members);
         }
-        self.queue.running.fetch_sub(1, Ordering::Relaxed);
+        queue.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

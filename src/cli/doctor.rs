@@ -11,13 +11,13 @@ use super::args::DoctorFlags;
 use super::operator::Log;
 use super::screen::{Screen, Tone};
 use super::settings;
+use crate::app::place;
 use crate::clock::SystemClock;
 use crate::config::environment;
 use crate::doctor::{Patient, Severity, done, examine};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
-use crate::state::StateDir;
 
 /// Variables that other programs take proxies from.
 const PROXIES: &[&str] =
@@ -26,7 +26,7 @@ const PROXIES: &[&str] =
 pub(super) fn run(typed: &DoctorFlags, screen: Screen) -> Result<()> {
     let file = typed.state.config.clone().or_else(settings::named);
     let config = settings::file(typed.state.config.as_deref())?;
-    let (state, clock) = (StateDir::open(config.state_folder()?)?, SystemClock::shared());
+    let ((state, _held), clock) = (place(&config)?, SystemClock::shared());
     if let Some(name) = &typed.done {
         let duty =
             Log::open(config)?.act("duty done", &json!({"duty": name}), || done(&state, &clock, name))?;

@@ -72,6 +72,11 @@ pub(super) async fn run_over(
     for stand in app.stands().iter() {
         screen.note(&format!("practice: {} answers from a stand-in at {}", stand.name(), stand.url()));
     }
+    if app.config().stateless {
+        let audited = if app.audit().is_off() { "no audit is kept" } else { "but for the audit" };
+        let said = format!("stateless: nothing is written to the disk, {audited}; for development only");
+        screen.note(&screen.paint(Tone::Strong, &said));
+    }
     if let Some(address) = app.metrics_address() {
         screen.note(&format!("metrics: http://{address}/metrics"));
     }

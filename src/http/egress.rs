@@ -178,24 +178,29 @@ impl Resolve for Resolver {
             Host::Ipv4(_) | Host::Ipv6(_) => false,
         };
         let proxy = self.proxy.as_ref().is_some_and(|proxy| proxy.eq_ignore_ascii_case(&name));
-        let exemptions = self.origin.exemptions.clone();
-        let port = self.origin.port;
+        let (exemptions, port) = (self.origin.exemptions.clone(), self.origin.port);
         Box::pin(async move {
             if !known && !proxy {
                 return Err(Box::new(AddressRefused) as Box<dyn std::error::Error + Send + Sync>);
             }
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let kept: Vec<SocketAddr> = found
-                .iter()
-                .copied()
-                .filter(|address| proxy || exemptions.permit(&name, port, address.ip()))
-                .collect();
-            if kept.is_empty() && !found.is_empty() {
-                return Err(Box::new(AddressRefused) as Box<dyn std::error::Error + Send + Sync>);
-            }
+            let kept = if proxy { found } else { judged(&exemptions, (&name, port), found)? };
             Ok(Box::new(kept.into_iter()) as Addrs)
         })
     }
+}
+
+/// Of what a name leads to just now, the addresses that may be connected to. These and no others are: the name is not
+/// looked up again in between.
+fn judged(
+    exemptions: &Exemptions,
+    (name, port): (&str, u16),
+    found: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, AddressRefused> {
+    let any = !found.is_empty();
+    let kept: Vec<SocketAddr> =
+        found.into_iter().filter(|address| exemptions.permit(name, port, address.ip())).collect();
+    if kept.is_empty() && any { Err(AddressRefused) } else { Ok(kept) }
 }
 
 /// A resolver, shared with the HTTP client.
@@ -242,7 +247,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Exemptions, Origin, is_public};
+    use super::{Exemptions, Origin, is_public, judged};
     use url::Url;
 
     #[test]
@@ -290,6 +295,40 @@ mod tests {
     fn origin(base: &str, listed: &[&str]) -> crate::error::Result<Origin> {
         let listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
         Origin::of(&Url::parse(base).unwrap(), &[], &Exemptions::parse(&listed)?, "test")
+    }
+
+    /// A name whose owner answers otherwise the second time gains nothing: each answer is judged, and what was judged is
+    /// what is connected to.
+    #[test]
+    fn a_name_that_is_rebound_leads_nowhere() {
+        let listed = [String::from("10.0.0.0/8")];
+        let look = |exemptions: &Exemptions, answer: &[&str]| {
+            let found = answer.iter().map(|address| format!("{address}:0").parse().unwrap()).collect();
+            let kept = judged(exemptions, ("api.example.com", 443), found);
+            kept.map(|kept| kept.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>()).ok()
+        };
+        let none = Exemptions::parse(&[]).unwrap();
+        assert_eq!(look(&none, &["93.184.215.14"]), Some(vec![String::from("93.184.215.14")]));
+        for rebound in [
+            "127.0.0.1",
+            "10.0.0.8",
+            "169.254.169.254",
+            "0.0.0.0",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[fd00:ec2::254]",
+            "[64:ff9b::a9fe:a9fe]",
+        ] {
+            assert_eq!(look(&none, &[rebound]), None, "{rebound}");
+            assert_eq!(
+                look(&none, &[rebound, "93.184.215.14"]),
+                Some(vec![String::from("93.184.215.14")]),
+                "beside a good one {rebound} is not tried"
+            );
+        }
+        let some = Exemptions::parse(&listed).unwrap();
+        assert!(look(&some, &["10.0.0.8"]).is_some() && look(&some, &["169.254.169.254"]).is_none());
+        assert_eq!(look(&none, &[]), Some(Vec::new()), "no address is no refusal");
     }
 
     #[test]

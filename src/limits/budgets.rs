@@ -117,6 +117,15 @@ enum What {
 }
 
 impl Wanted {
+    /// What the limit is called.
+    pub(super) const fn name(&self) -> &'static str {
+        match self.what {
+            What::Tool => "tool",
+            What::Day => "daily",
+            What::Everybody => "global",
+        }
+    }
+
     pub(super) fn refusal(&self, retry_after: Option<Duration>) -> Error {
         let Quota { per_minute, burst, .. } = self.quota;
         let what = match self.what {

@@ -31,6 +31,7 @@ pub use budgets::{Daily, ToolQuota};
 pub use gcra::{Decision, Quota, decide};
 use memory::{CLASSES, Memory};
 use refusals::Refusals;
+pub use refusals::Tally;
 pub use spent::Gone;
 use spent::Spent;
 
@@ -128,6 +129,7 @@ pub struct Limiter {
     quotas: [Quota; CLASSES],
     refusals: Quota,
     refused: Arc<Refusals>,
+    tally: Tally,
     memory: Arc<Memory>,
     budgets: Budgets,
     spent: Arc<Spent>,
@@ -146,6 +148,7 @@ impl Limiter {
             quotas: [config.read, config.write, config.destroy],
             refusals: config.refusals,
             refused: Arc::new(Refusals::new(config.most_principals)),
+            tally: Tally::default(),
             memory: Arc::new(Memory::new(config.most_principals)),
             budgets: Budgets::new(config),
             spent: Arc::new(Spent::new(config.most_principals)),
@@ -166,6 +169,7 @@ impl Limiter {
             quotas: [config.read, config.write, config.destroy],
             refusals: config.refusals,
             refused: Arc::clone(&self.refused),
+            tally: self.tally.clone(),
             memory: Arc::clone(&self.memory),
             budgets: self.budgets.renewed(config),
             spent: Arc::clone(&self.spent),
@@ -221,6 +225,7 @@ impl Limiter {
             Decision::Allowed { .. } => Ok(decision),
             Decision::Refused { retry_after } => {
                 self.refused.count(principal, self.refusals, self.clock.monotonic());
+                self.tally.count(class);
                 self.note_exhaustion(principal);
                 Err(refusal(class, quota, cost, retry_after))
             }
@@ -248,6 +253,7 @@ impl Limiter {
             Err(cause) => {
                 let said = "The store that counts calls cannot be reached, so no call of this kind is let through; try \
                             again later.";
+                self.tally.count("store");
                 let wait = cause.retry_after().unwrap_or(Duration::from_secs(1));
                 Err(Error::new(Kind::RateLimited, said).with_retry_after(wait).with_source(cause))
             }
@@ -278,6 +284,7 @@ impl Limiter {
             if let Decision::Refused { retry_after } = decision {
                 let now = self.clock.monotonic();
                 self.refused.count(principal, self.refusals, now);
+                self.tally.count(wanted.name());
                 if let Some(wait) = retry_after.filter(|_| wanted.is_all) {
                     self.spent.note(principal, Gone { name: "daily", quota: wanted.quota, after: wait }, now);
                 }
@@ -334,6 +341,7 @@ impl Limiter {
             Decision::Allowed { .. } => None,
             Decision::Refused { retry_after } => {
                 self.refused.count(principal, self.refusals, now);
+                self.tally.count("size");
                 Some(retry_after.unwrap_or(Duration::from_mins(1)))
             }
         }
@@ -351,6 +359,11 @@ impl Limiter {
             return self.quotas[index].left(full_at, self.clock.wall());
         }
         self.quotas[index].left(self.memory.full_at(principal, index), self.clock.monotonic())
+    }
+
+    /// How often each limit refused, counted from the start on.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Whether every call is refused just now, because the store that instances share is away.

@@ -1,15 +1,33 @@
 //! Who is refused far too often.
 //!
-//! Owns [`Refusals`]. The idea: a refusal costs lines in the audit and work on the line, so refusals have a quota too;
+//! Owns [`Refusals`], and the [`Tally`] of what refused. The idea: a refusal costs lines in the audit and work on the line, so refusals have a quota too;
 //! whoever is beyond it need not be listened to until it has waited. While nobody is refused, asking is one load.
 //!
 //! Must not: refuse anything by itself.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::gcra::{Decision, Quota, decide};
 use super::memory::Memory;
+
+/// How often each limit refused. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Tally(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+
+impl Tally {
+    /// Counts one refusal by the limit of that name.
+    pub fn count(&self, limit: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(limit).or_default() += 1;
+    }
+
+    /// What was counted so far.
+    pub fn all(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Refusals by principal, in buckets of their own.
 #[derive(Debug)]

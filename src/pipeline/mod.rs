@@ -315,16 +315,21 @@ impl Line {
         entry.reached(Step::Permitted);
         stage("approve");
         let task = tool.spec().task.filter(|_| aim == Aim::Call && context.within.is_none());
-        let _place = match (task, &context.detach) {
+        let place = match (task, &context.detach) {
             (Some(task), Some(detach)) => {
                 // before the grant is taken: a task that cannot be made must not cost one
                 if !task.late {
                     detach.detach().await?;
                 }
-                self.task_gate.enter(context).await?
+                self.task_gate.enter(context).await
             }
-            _ => self.gate.enter(context).await?,
+            _ => self.gate.enter(context).await,
         };
+        let _place = place.inspect_err(|error| {
+            if error.kind() == Kind::RateLimited {
+                parts.limiter.tally().count("at-once");
+            }
+        })?;
         // what waited for its turn meanwhile; a grant is not taken for what will not run
         self.thawed(changes)?;
         let call = match approve::approve(call, aim, parts, context, notes).await? {

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use super::cut;
 use super::{Executed, Reply, ToolSpec};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::json::{Map, Value};
 use crate::protocol::types::{Ask, Asks, Content, PromptResult, ResourceContents, ToolResult};
 use crate::redaction::{Labels, Redactor};
@@ -352,9 +352,27 @@ pub(super) fn asks(mut asks: Asks, redactor: &Redactor) -> Asks {
     asks
 }
 
-/// An error whose words and detail are surely ours. `id` leads to the log where that is all the caller gets.
+/// Whether an error of this kind carries the id of its lines in the audit. Those that the specification gives a form of
+/// its own do not, and with them those that say that there is nothing: what is hidden must look as what is not there.
+pub(super) fn is_named(kind: Kind) -> bool {
+    kind.is_tool_result() || kind == Kind::Internal
+}
+
+/// The detail of an error with the id of its lines in the audit; a tool's own `id` stays unless the log knows more.
+pub(super) fn named(detail: Option<Value>, id: &str, leads: bool) -> Value {
+    let mut members = match detail {
+        Some(Value::Object(members)) => members,
+        Some(other) => Map::from_iter([(String::from("detail"), other)]),
+        None => Map::new(),
+    };
+    if leads || !members.contains_key("id") {
+        members.insert(String::from("id"), Value::String(id.to_owned()));
+    }
+    Value::Object(members)
+}
+
+/// An error whose words and detail are surely ours, with the id that leads to its lines in the audit and in the log.
 pub(super) fn error(error: &Error, redactor: &Redactor, id: &str) -> Error {
-    use crate::error::Kind;
     let kind = match error.kind() {
         // A tool cannot send a caller to log in, or blame the configuration in a protocol error.
         Kind::Unauthenticated | Kind::BadConfig => Kind::ToolFailed,
@@ -377,7 +395,9 @@ pub(super) fn error(error: &Error, redactor: &Redactor, id: &str) -> Error {
     }
     if leads {
         message = format!("{} (The log knows more under {id}.)", message.trim_end());
-        detail.get_or_insert_with(|| Value::Object(Map::new()))["id"] = Value::String(id.to_owned());
+    }
+    if is_named(kind) {
+        detail = Some(named(detail, id, leads));
     }
     let mut clean = Error::new(kind, message);
     if let Some(detail) = detail {

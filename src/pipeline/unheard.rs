@@ -6,7 +6,7 @@
 //!
 //! Must not: repeat a name that the caller made up, or change what the caller is told.
 
-use super::{Charged, Context, Line};
+use super::{Charged, Context, Line, redact};
 use crate::audit::{Finish, Record};
 use crate::error::Error;
 
@@ -21,7 +21,7 @@ impl Line {
         method: &'static str,
         known: Option<&str>,
         context: &Context,
-        error: Error,
+        mut error: Error,
     ) -> Error {
         if self.parts.limiter.admit(&context.principal.id, None, "read").await.is_ok() {
             let record = Record {
@@ -42,7 +42,13 @@ impl Line {
                 practice: false,
             };
             let written = match self.parts.audit.intent(record).await {
-                Ok(entry) => entry.finish(Finish { result: error.kind().name(), ..Finish::default() }).await,
+                Ok(entry) => {
+                    if redact::is_named(error.kind()) {
+                        let detail = redact::named(error.detail().cloned(), &entry.id().to_string(), false);
+                        error = error.with_detail(detail);
+                    }
+                    entry.finish(Finish { result: error.kind().name(), ..Finish::default() }).await
+                }
                 Err(failed) => Err(failed),
             };
             if let Err(failed) = written {

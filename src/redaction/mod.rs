@@ -26,7 +26,7 @@ mod value;
 mod walk;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -105,9 +105,19 @@ struct Lore {
     known: ArcSwap<Known>,
     learning: Mutex<()>,
     passing: RwLock<Passing>,
+    /// How many secrets were taken out for callers, by kind.
+    taken: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Lore {
+    fn took(&self, kind: &str, count: u64) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(kind) {
+            Some(known) => *known += count,
+            None => drop(taken.insert(kind.to_owned(), count)),
+        }
+    }
+
     fn replace(&self, change: impl FnOnce(&Known) -> Option<Known>) {
         let _alone = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
         let next = change(&self.known.load());
@@ -299,9 +309,17 @@ impl Redactor {
         for pointer in pointers {
             let steps: Vec<String> =
                 pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
-            walk::blank_at(value, &steps);
+            let blanked = walk::blank_at(value, &steps);
+            if blanked > 0 {
+                self.0.lore.took(walk::FIELD, blanked);
+            }
         }
         self.value(value);
+    }
+
+    /// How many secrets were taken out of what goes to callers so far, by kind; shared by all who share what they learn.
+    pub fn taken(&self) -> BTreeMap<String, u64> {
+        self.0.lore.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a name says that a secret follows.
@@ -421,6 +439,9 @@ impl Redactor {
     fn mark(&self, out: &mut String, kind: &str, secret: &str, marks: Marks) {
         out.push_str(MARKER);
         out.push_str(kind);
+        if marks == Marks::Kind {
+            self.0.lore.took(kind, 1);
+        }
         if marks == Marks::Fingerprint
             && !pii::is_kind(kind)
             && let Some(print) = self.fingerprint(secret)

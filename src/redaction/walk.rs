@@ -109,29 +109,28 @@ fn is_plain(value: &Value) -> bool {
     }
 }
 
-/// Blanks whatever is at the end of these steps.
-pub(super) fn blank_at(value: &mut Value, steps: &[String]) {
+/// The kind of what is blanked because of where it is.
+pub(super) const FIELD: &str = "field";
+
+/// Blanks whatever is at the end of these steps. How many there were.
+pub(super) fn blank_at(value: &mut Value, steps: &[String]) -> u64 {
     let Some((step, rest)) = steps.split_first() else {
-        if !value.is_null() {
-            *value = Value::String(marker("field"));
+        if value.is_null() {
+            return 0;
         }
-        return;
+        *value = Value::String(marker(FIELD));
+        return 1;
     };
     match value {
         Value::Object(members) if step == "*" => {
-            members.values_mut().for_each(|member| blank_at(member, rest));
+            members.values_mut().map(|member| blank_at(member, rest)).sum()
         }
-        Value::Object(members) => {
-            if let Some(member) = members.get_mut(step) {
-                blank_at(member, rest);
-            }
-        }
-        Value::Array(items) if step == "*" => items.iter_mut().for_each(|item| blank_at(item, rest)),
+        Value::Object(members) => members.get_mut(step).map_or(0, |member| blank_at(member, rest)),
+        Value::Array(items) if step == "*" => items.iter_mut().map(|item| blank_at(item, rest)).sum(),
         Value::Array(items) => {
-            if let Some(item) = step.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
-                blank_at(item, rest);
-            }
+            let item = step.parse::<usize>().ok().and_then(|index| items.get_mut(index));
+            item.map_or(0, |item| blank_at(item, rest))
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }

@@ -3,10 +3,11 @@
 //! Owns [`StateDir`]. The idea: one directory, readable by its owner alone, where every change is a rename: a reader
 //! sees the old file or the new one, and of many processes that rename the same file exactly one succeeds.
 //!
-//! Beside it: [`KeyRing`], which seals what others keep for us, and [`Shared`], the store that several instances share.
+//! Beside it: [`Fleeting`], the same in memory, [`KeyRing`], which seals what others keep for us, and [`Shared`], the store that several instances share.
 //!
 //! Must not: know what is in the files, or read the environment; the path is handed in.
 
+mod fleeting;
 mod folder;
 mod once;
 mod seal;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::ownership::{self, Exposure};
 
+pub use fleeting::Fleeting;
 pub use folder::{Folder, Held};
 pub use seal::KeyRing;
 pub use shared::{Once, Shared};

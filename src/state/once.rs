@@ -2,15 +2,18 @@
 //!
 //! Owns [`Remembered`], which keeps [`Once`] in memory. The idea: whoever asks first about an id is told so, and nobody
 //! else until the id has ended by itself; what cannot be remembered counts as used, so that a full memory refuses and
-//! never forgets.
+//! never forgets. Over a restart it forgets everything, so what was made before that is refused; and where clocks of others
+//! may be ahead of ours, the latest time up to which something was accepted is written down first ([`Mark`]).
 //!
 //! Must not: keep an id itself (a digest comes in), or let one namespace fill the memory for all others.
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::StateDir;
 use super::shared::Once;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
@@ -29,6 +32,43 @@ pub struct Remembered {
     clock: SharedClock,
     /// When this began to remember, by the wall and by the monotonic clock.
     begun: (Duration, Duration),
+    mark: Option<Mark>,
+}
+
+/// Up to when something was accepted that is dated ahead, as the disk knows it.
+struct Mark {
+    state: StateDir,
+    /// By how much something may be dated ahead.
+    ahead: Duration,
+    /// In seconds.
+    kept: AtomicU64,
+}
+
+/// The file of a [`Mark`].
+const MARK: &str = "proofs.mark";
+
+impl Mark {
+    /// What the disk knows; a file that cannot be read as one says as much as it may.
+    fn read(state: &StateDir, latest: Duration) -> Result<u64> {
+        let Some(bytes) = state.read(MARK)? else { return Ok(0) };
+        let seconds = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+        Ok(seconds.unwrap_or_else(|| whole(latest)))
+    }
+
+    /// Writes down that something up to `until` may have been accepted. Blocks.
+    fn write(state: &StateDir, until: u64) -> Result<u64> {
+        let _turn = state.lock(MARK)?;
+        let known = Self::read(state, Duration::from_secs(until))?;
+        if known < until {
+            state.write(MARK, until.to_string().as_bytes())?;
+        }
+        Ok(known.max(until))
+    }
+}
+
+/// Whole seconds, none too few.
+fn whole(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
 #[derive(Default)]
@@ -65,7 +105,33 @@ impl Remembered {
             most: (most / PARTS).max(SHARES),
             clock,
             begun,
+            mark: None,
         }
+    }
+
+    /// The same for what may be dated up to `ahead` after now: what was accepted before a restart is not accepted after
+    /// it, whatever its date.
+    pub fn lasting(most: usize, clock: SharedClock, state: &StateDir, ahead: Duration) -> Result<Self> {
+        let mut remembered = Self::new(most, clock);
+        let begun = &mut remembered.begun.0;
+        let kept = Mark::read(state, *begun + ahead)?;
+        *begun = (*begun).max(Duration::from_secs(kept));
+        remembered.mark = Some(Mark { state: state.clone(), ahead, kept: AtomicU64::new(kept) });
+        Ok(remembered)
+    }
+
+    /// Sees to it that the next process knows up to when something was accepted.
+    async fn note(&self, made: Duration) -> Result<()> {
+        let Some(mark) = &self.mark else { return Ok(()) };
+        let now = self.clock.wall();
+        if made <= now || whole(made) <= mark.kept.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let (state, until) = (mark.state.clone(), whole(now + mark.ahead).max(whole(made)));
+        let written = tokio::task::spawn_blocking(move || Mark::write(&state, until)).await;
+        let failed = |_| Error::new(Kind::Internal, "What was accepted could not be written down.");
+        mark.kept.fetch_max(written.map_err(failed)??, Ordering::Release);
+        Ok(())
     }
 
     /// What was made before this began may have been used before that.
@@ -118,8 +184,13 @@ impl Once for Remembered {
         made: Option<Duration>,
         ttl: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>> {
-        let new = made.map_or(Ok(()), |made| self.begun_after(made, ttl));
-        Box::pin(std::future::ready(new.and_then(|()| self.take(namespace, id.0, ttl))))
+        Box::pin(async move {
+            if let Some(made) = made {
+                self.begun_after(made, ttl)?;
+                self.note(made).await?;
+            }
+            self.take(namespace, id.0, ttl)
+        })
     }
 }
 
@@ -157,6 +228,39 @@ mod tests {
         assert!(once.first("a", &Digest(id(1)), Some(Duration::from_secs(1001)), minute).await.unwrap());
         clock.advance(minute);
         assert!(once.first("a", &Digest(id(2)), before, minute).await.unwrap(), "it would have ended by now");
+    }
+
+    #[tokio::test]
+    async fn what_was_dated_ahead_and_accepted_is_not_accepted_again_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path().join("state")).unwrap();
+        let (ttl, minute) = (Duration::from_secs(361), Duration::from_mins(1));
+        let clock = ManualClock::at(Duration::from_secs(1000));
+        let start = || Remembered::lasting(1000, clock.clone(), &state, minute).unwrap();
+        let show = async |once: &Remembered, number: u32, made: u64| {
+            once.first("a", &Digest(id(number)), Some(Duration::from_secs(made)), ttl).await
+        };
+        let one = start();
+        clock.advance(Duration::from_secs(1));
+        assert!(show(&one, 1, 1001).await.unwrap(), "its own time");
+        clock.advance(Duration::from_secs(1));
+        let two = start();
+        clock.advance(Duration::from_secs(1));
+        assert!(show(&two, 2, 1003).await.unwrap(), "nothing was dated ahead, so nobody waits");
+        assert!(show(&two, 3, 1030).await.unwrap(), "by a clock that is 27 seconds ahead");
+        clock.advance(Duration::from_secs(1));
+        let three = start();
+        assert!(show(&three, 3, 1030).await.is_err(), "the same one");
+        assert!(show(&three, 4, 1040).await.is_err(), "it may have been used as well");
+        clock.advance(minute);
+        assert!(show(&three, 5, 1065).await.unwrap());
+        assert!(show(&three, 3, 1030).await.is_err());
+        clock.advance(ttl);
+        state.write(MARK, b"what is this").unwrap();
+        let four = start();
+        assert!(show(&four, 6, 1427).await.is_err(), "a mark that cannot be read says as much as it may");
+        clock.advance(Duration::from_secs(62));
+        assert!(show(&four, 7, 1488).await.unwrap());
     }
 
     #[test]

@@ -17,6 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::Table;
+
 /// Most values of one label; what comes after is counted as `other`.
 const MOST: usize = 1000;
 /// Seconds; those that the semantic conventions advise for MCP.
@@ -90,6 +92,11 @@ impl Metrics {
         let gauge = Gauge::<i64, AtomicI64>::default();
         lock(&self.registry).register(name, help, gauge.clone());
         lock(&self.readings).push((gauge, Box::new(reading)));
+    }
+
+    /// Numbers that are read when somebody asks, with labels.
+    pub fn table(&self, table: &Table) {
+        lock(&self.registry).register_collector(Box::new(table.clone()));
     }
 
     /// A call ended.

@@ -13,6 +13,7 @@ mod metrics;
 mod observer;
 #[cfg(feature = "otlp")]
 mod otel;
+mod tables;
 mod trace;
 
 pub use config::Config;
@@ -21,4 +22,5 @@ pub use metrics::Metrics;
 pub use observer::{Began, Call, Ended, Leaving, Observer};
 #[cfg(feature = "otlp")]
 pub use otel::Otel;
+pub use tables::{Rows, Shape, Table};
 pub use trace::TraceContext;

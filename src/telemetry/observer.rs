@@ -19,7 +19,7 @@ use opentelemetry::trace::{Span as _, SpanKind};
 
 #[cfg(feature = "otlp")]
 use super::otel::{self, Otel};
-use super::{Metrics, TraceContext};
+use super::{Metrics, Table, TraceContext};
 
 /// A call that begins.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +64,19 @@ pub struct Observer {
 }
 
 impl Observer {
+    /// Tells these numbers to whoever is told anything.
+    pub fn tell(&self, tables: &[Table]) {
+        for table in tables {
+            if let Some(metrics) = &self.metrics {
+                metrics.table(table);
+            }
+            #[cfg(feature = "otlp")]
+            if let Some(otel) = &self.otel {
+                otel.table(table);
+            }
+        }
+    }
+
     /// A call begins.
     pub fn begin(self: &Arc<Self>, began: &Began<'_>) -> Call {
         #[cfg(feature = "otlp")]

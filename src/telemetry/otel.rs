@@ -6,9 +6,10 @@
 //! Must not: put arguments, results, principals or addresses of requests into a span.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::metrics::{Histogram, MeterProvider as _};
+use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
 use opentelemetry::trace::{
     Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
     Tracer as _, TracerProvider as _,
@@ -23,13 +24,13 @@ use opentelemetry_sdk::trace::{
 };
 
 use super::observer::Began;
-use super::{Config, TraceContext};
+use super::{Config, Shape, Table, TraceContext};
 use crate::error::{Error, Kind, Result};
 
 /// The way to an OpenTelemetry receiver.
 pub struct Otel {
     traces: Option<(SdkTracerProvider, SdkTracer)>,
-    metrics: Option<(SdkMeterProvider, Histogram<f64>, Histogram<f64>)>,
+    metrics: Option<(SdkMeterProvider, Meter, Histogram<f64>, Histogram<f64>)>,
 }
 
 impl fmt::Debug for Otel {
@@ -96,7 +97,7 @@ impl Otel {
             };
             let calls = times("mcp.server.operation.duration", "How long MCP requests took");
             let upstream = times("http.client.request.duration", "How long upstreams took");
-            Some((provider, calls, upstream))
+            Some((provider, meter, calls, upstream))
         } else {
             None
         };
@@ -131,7 +132,7 @@ impl Otel {
 
     /// A call ended.
     pub(super) fn called(&self, began: (&'static str, &str, &str), result: &str, took: Duration) {
-        let Some((_, calls, _)) = &self.metrics else { return };
+        let Some((_, _, calls, _)) = &self.metrics else { return };
         let (method, family, name) = began;
         let mut attributes = vec![KeyValue::new("mcp.method.name", method)];
         attributes.extend(named(family, name));
@@ -141,9 +142,35 @@ impl Otel {
         calls.record(took.as_secs_f64(), &attributes);
     }
 
+    /// Numbers that are read whenever metrics are sent.
+    pub(super) fn table(&self, table: &Table) {
+        let Some((_, meter, ..)) = &self.metrics else { return };
+        let name = format!("bartizan.{}", table.name.replace('_', "."));
+        let read = {
+            let read = Arc::clone(&table.read);
+            move |tell: &dyn Fn(u64, &[KeyValue])| {
+                for (labels, number) in read() {
+                    let labels: Vec<KeyValue> =
+                        labels.into_iter().map(|(name, value)| KeyValue::new(name, value)).collect();
+                    tell(number, &labels);
+                }
+            }
+        };
+        match table.shape {
+            Shape::Count => {
+                let counter = meter.u64_observable_counter(name).with_description(table.help);
+                counter.with_callback(move |out| read(&|number, labels| out.observe(number, labels))).build();
+            }
+            Shape::Level => {
+                let gauge = meter.u64_observable_gauge(name).with_description(table.help);
+                gauge.with_callback(move |out| read(&|number, labels| out.observe(number, labels))).build();
+            }
+        }
+    }
+
     /// An upstream answered.
     pub(super) fn answered(&self, host: &str, method: &str, status: u16, took: Duration) {
-        let Some((_, _, upstream)) = &self.metrics else { return };
+        let Some((_, _, _, upstream)) = &self.metrics else { return };
         let attributes = [
             KeyValue::new("server.address", host.to_owned()),
             KeyValue::new("http.request.method", method.to_owned()),
@@ -157,7 +184,7 @@ impl Otel {
         if let Some((provider, _)) = &self.traces {
             let _ = provider.shutdown_with_timeout(within);
         }
-        if let Some((provider, _, _)) = &self.metrics {
+        if let Some((provider, ..)) = &self.metrics {
             let _ = provider.shutdown_with_timeout(within);
         }
     }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{absent, refused};
 use crate::error::Result;
-use crate::ownership::{self, Care, Flaw};
+use crate::ownership::{self, Care, Exposed, Flaw};
 use crate::secret::Secret;
 
 /// Longest secret that is read from a file.
@@ -29,7 +29,7 @@ pub(super) fn bytes(path: &Path, place: &str, longest: u64) -> Result<Zeroizing<
     };
     let file = ownership::open(path, Care::Secret).map_err(|flaw| match flaw {
         Flaw::Io(cause) => unreadable(cause),
-        Flaw::Said(said) => refused(format!("the secret at {place} {said}")),
+        Flaw::Said(said) => refused(format!("the secret at {place} {said}")).with_source(Exposed),
     })?;
     let known = file.metadata().map_err(unreadable)?.len();
     // room for all of it, so that nothing is left behind in memory that had to grow

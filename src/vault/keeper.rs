@@ -18,6 +18,7 @@ use super::{Reference, Tokens, is_label, variable};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Credentials, Supply, TokenStore};
+use crate::ownership::Exposed;
 use crate::redaction::Redactor;
 use crate::secret::Secret;
 
@@ -57,8 +58,10 @@ impl Default for Config {
 pub struct Told {
     /// Where it is.
     pub reference: String,
-    /// `loaded`, `replaced` or `failed`.
+    /// `loaded`, `replaced`, `failed`, or `exposed`: it was not read because others could read or change it.
     pub what: &'static str,
+    /// Why it was not read, without a word of it.
+    pub reason: Option<String>,
     /// Its keyed fingerprint, where it has one.
     pub fingerprint: Option<String>,
     /// Its keyed digest, where it is one that ages: a name or an id does not.
@@ -227,13 +230,15 @@ impl Keeper {
         };
         let what = match (&before, &print) {
             (Some(old), new) if old == new => return Ok(()),
+            (_, None) if found.as_ref().is_err_and(|error| Exposed::is_why(error)) => "exposed",
             (_, None) => "failed",
             (None | Some(None), Some(_)) => "loaded",
             (Some(Some(_)), Some(_)) => "replaced",
         };
         let fingerprint = found.as_ref().ok().and_then(|secret| redactor.fingerprint(secret.expose()));
         let mark = print.filter(|_| ages);
-        witness(&Told { reference: reference.clone(), what, fingerprint, mark }).inspect_err(|_| {
+        let reason = found.as_ref().err().map(|error| error.message().to_owned());
+        witness(&Told { reference: reference.clone(), what, reason, fingerprint, mark }).inspect_err(|_| {
             // what was refused is no news: it is judged again each time
             self.inner.found.lock().unwrap_or_else(PoisonError::into_inner).remove(&reference);
         })

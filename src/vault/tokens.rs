@@ -40,7 +40,11 @@ pub struct Tokens {
     folder: StateDir,
     ring: KeyRing,
     profile: String,
+    heard: Option<Box<Heard>>,
 }
+
+/// Hears of a file, by name, that was not used, and why.
+type Heard = dyn Fn(&str, &str) + Send + Sync;
 
 impl Tokens {
     /// The tokens of a state directory, if the configuration keeps any. Blocks: the keys are read.
@@ -61,7 +65,21 @@ impl Tokens {
             }
             _ => return Err(wrong("with `persist` say where the key is: either `keys` or `passphrase`")),
         };
-        Ok(Some(Self { folder, ring, profile: profile.to_owned() }))
+        Ok(Some(Self { folder, ring, profile: profile.to_owned(), heard: None }))
+    }
+
+    /// The same, with somebody who hears of each token that was kept and is not used.
+    #[must_use]
+    pub fn heard_by(mut self, heard: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
+        self.heard = Some(Box::new(heard));
+        self
+    }
+
+    fn rejected(&self, name: &str, reason: &str) {
+        tracing::warn!(file = name, reason, "a token that was kept is not used");
+        if let Some(heard) = &self.heard {
+            heard(name, reason);
+        }
     }
 
     /// What a file is bound to: nothing else opens it.
@@ -111,16 +129,13 @@ impl TokenStore for Tokens {
         let sealed = match file::bytes(&path, &path.display().to_string(), LONGEST) {
             Ok(sealed) => sealed,
             Err(error) => {
-                tracing::warn!(reason = error.message(), "a token that was kept is not used");
+                self.rejected(name, error.message());
                 return None;
             }
         };
         let opened = self.ring.unwrap(&sealed, &self.bound(name));
         if opened.is_none() {
-            tracing::warn!(
-                file = %path.display(),
-                "a token that was kept does not open (changed, moved, or sealed with another key); it is not used"
-            );
+            self.rejected(name, "it does not open: changed, moved, or sealed with another key");
         }
         opened.map(Zeroizing::new)
     }

@@ -331,6 +331,18 @@ def test_each_of_the_94_promises_is_kept_by_a_file_and_a_test_or_says_why_not() 
         assert not missing, f"{words}: {missing}"
 
 
+def test_each_attack_and_each_fault_names_a_test_that_tries_it() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    part = text.split("## Attacks and faults that are tried", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 20
+    for words, tried in rows:
+        proofs = re.findall(r"`([^`]+::[^`]+)`", tried)
+        assert proofs, words
+        missing = [proof for proof in proofs if not exists(proof)]
+        assert not missing, f"{words}: {missing}"
+
+
 def test_the_commands_that_are_compared_are_the_projects_own() -> None:
     script = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'bartizan = "bartizan.__main__:main"' in script

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from commands import Served, Upstream, audited, reply, run
+
+if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
 
 SHARED = Path(os.environ.get("BARTIZAN_SHARED", Path(__file__).parents[3] / "shared"))
 THINGS = {
@@ -83,6 +88,41 @@ def test_a_credential_comes_from_the_file_that_name_file_names(things: Path) -> 
         assert "chmod 600" in done.all or "0600" in done.all
         assert len(upstream.seen) == 1
         assert TOKEN not in done.all
+
+
+def test_a_secret_is_taken_out_however_an_answer_is_cut_on_its_way(things: Path) -> None:
+    secrets = [TOKEN, "ghp_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zA1bC3", "AKIA" + "Q3EGRTZ7XMPLK2VN"]
+    whole = f"first {secrets[0]} und\u00e4 \U0001f511 then {secrets[1]}\nkey={secrets[2]} the end, " * 3
+    content = whole.encode()
+    draw = random.Random(7)  # noqa: S311 - no secret is made of it
+    # whole, cut at every place of the first secret, a byte at a time, and at places drawn by lot
+    start = content.index(secrets[0].encode())
+    cuts: list[list[int]] = [[], *([place] for place in range(start, start + len(secrets[0]) + 1))]
+    cuts.append(list(range(1, len(content))))
+    cuts += [sorted(draw.sample(range(1, len(content)), draw.randint(2, 40))) for _ in range(20)]
+    turn = iter(cuts)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/plain; charset=utf-8")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        places = next(turn)
+        for begin, end in zip([0, *places], [*places, len(content)]):  # noqa: B905 - as long as each other
+            piece = content[begin:end]
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    secret = things.with_name("token")
+    secret.write_text(TOKEN)
+    secret.chmod(0o600)
+    with Upstream(answer) as upstream:
+        flags = [*configured(things.parent, upstream), "--auth", f"bearer:file:{secret}"]
+        with Served(*flags) as served:
+            texts = [served.call("list_things").text for _ in cuts]
+    assert texts[0].count("[redacted:") == 9
+    assert not any(secret in texts[0] for secret in secrets)
+    assert set(texts) == {texts[0]}, "every cut gives what the whole gives"
 
 
 def test_a_keyring_that_is_not_there_is_said_plainly(things: Path) -> None:

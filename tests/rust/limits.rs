@@ -169,6 +169,49 @@ async fn work_before_a_call_is_known_counts_as_reads() {
     assert_eq!(none.weigh("key:large", 1), None, "who may not read may still send what changes something");
 }
 
+/// A clock whose wall hand somebody moves.
+struct Moved {
+    wall: std::sync::atomic::AtomicU64,
+    steady: Arc<ManualClock>,
+}
+
+impl bartizan::clock::Clock for Moved {
+    fn wall(&self) -> Duration {
+        Duration::from_secs(self.wall.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        bartizan::clock::Clock::monotonic(&*self.steady)
+    }
+}
+
+#[tokio::test]
+async fn no_jump_of_the_wall_clock_lets_more_through_or_locks_anybody_out() {
+    const NOON: u64 = 1_800_000_000;
+    const YEAR: u64 = 365 * 24 * 3600;
+    let folder = tempfile::tempdir().unwrap();
+    let state = bartizan::state::StateDir::open(folder.path().join("state")).unwrap();
+    let steady = clock();
+    let clock = Arc::new(Moved { wall: NOON.into(), steady: steady.clone() });
+    let config = Config { write: Quota::new(60, 3), ..Config::default() };
+    let limiter = Limiter::across(&config, clock.clone() as SharedClock, state);
+    let mut admitted = 0;
+    for wall in [NOON, NOON + YEAR, NOON - YEAR, NOON, NOON + 7200, NOON - 7200, 0, NOON] {
+        clock.wall.store(wall, std::sync::atomic::Ordering::SeqCst);
+        for _ in 0..5 {
+            admitted += usize::from(limiter.take("key:a", "write", 1).await.is_ok());
+        }
+    }
+    assert_eq!(admitted, 3, "one burst, whatever the wall clock says");
+    // put back by a year, nobody waits a year: no longer than an empty bucket makes anybody wait
+    clock.wall.store(NOON - YEAR, std::sync::atomic::Ordering::SeqCst);
+    let wait = limiter.take("key:a", "write", 1).await.unwrap_err().retry_after().unwrap();
+    assert!(wait <= Duration::from_secs(3), "{wait:?}");
+    steady.advance(Duration::from_secs(3));
+    clock.wall.fetch_add(3, std::sync::atomic::Ordering::SeqCst);
+    assert!(limiter.take("key:a", "write", 1).await.is_ok());
+}
+
 #[tokio::test]
 async fn processes_of_one_state_directory_share_what_they_change_and_not_what_they_read() {
     let (clock, outer) = (clock(), tempfile::tempdir().unwrap());

@@ -75,8 +75,9 @@ mod search;
 mod secrets;
 mod showcase;
 mod stage;
-mod stdio;
 #[cfg(feature = "redis")]
+mod stateless;
+mod stdio;
 mod store;
 mod streams;
 mod support;

@@ -617,6 +617,59 @@ async fn profiles_that_share_a_credential_are_refused_where_it_is_used() {
     start("").await.unwrap();
 }
 
+#[tokio::test]
+async fn a_secret_that_others_can_read_is_not_used_and_that_is_an_event_of_its_own() {
+    let accepted = Arc::new(Mutex::new(vec![String::from("Bearer a-token-in-a-file-4711")]));
+    let upstream = lock(&accepted).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("acme.json"), DOCUMENT).unwrap();
+    let (path, token) = (folder.path().join("bartizan.toml"), folder.path().join("token"));
+    write(&token, "a-token-in-a-file-4711");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let text = format!(
+        "state_dir = 'state'\n[egress]\nallow_private = ['{0}']\n\
+         [[openapi]]\nfile = 'acme.json'\nbase_url = 'http://{0}'\nauth = 'bearer:file:{1}'\n",
+        upstream.address,
+        token.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let app = App::build(Config::load(&path).unwrap(), Extra::default()).await.unwrap();
+    for _ in 0..2 {
+        assert!(app.call("list_widgets", Map::new(), &app.context()).await.is_err());
+    }
+    assert!(upstream.seen().is_empty());
+    let audited = std::fs::read_to_string(app.audit().path()).unwrap();
+    assert_eq!(audited.matches("file mode wrong").count(), 1, "one trigger, one event: {audited}");
+    assert!(audited.contains("chmod 600") && !audited.contains("secret unreadable"), "{audited}");
+    app.close().await.unwrap();
+}
+
+#[test]
+fn a_kept_token_that_does_not_open_is_told_of() {
+    use bartizan::http::TokenStore as _;
+    let folder = tempfile::tempdir().unwrap();
+    let state = bartizan::state::StateDir::open(folder.path().join("state")).unwrap();
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let hears = told.clone();
+    let kept = tokens(&state, "production", &[ONE]).heard_by(move |file, reason| {
+        hears.lock().unwrap().push(format!("{file}: {reason}"));
+    });
+    kept.save("a", b"content");
+    assert!(kept.load("a").is_some() && told.lock().unwrap().is_empty());
+    let path = state.path().join("tokens/a.token");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(kept.load("a").is_none());
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(kept.load("a").is_none());
+    let told = told.lock().unwrap();
+    assert!(
+        told.len() == 2 && told[0].contains("does not open") && told[1].contains("chmod 600"),
+        "{told:?}"
+    );
+}
+
 /// Looks at an installation in a folder of its own.
 struct Ward {
     folder: tempfile::TempDir,

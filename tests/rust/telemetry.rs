@@ -54,7 +54,9 @@ async fn scrape(app: &App) -> String {
 
 #[tokio::test]
 async fn prometheus_counts_kinds_of_things_and_never_what_was_in_them() {
-    let upstream = Upstream::start(|_, before| answer(if before == 0 { 200 } else { 429 }, "{}")).await;
+    let body = format!("{{\"note\": \"ghp_{}\"}}", "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zA1bC3");
+    let upstream =
+        Upstream::start(move |_, before| answer(if before == 0 { 200 } else { 429 }, body.clone())).await;
     let folder = tempfile::tempdir().unwrap();
     let app = app(&folder, &upstream, "metrics_listen = \"127.0.0.1:0\"").await;
     assert!(call(&app, "widget_get", json!({"id": CANARY})).await);
@@ -67,6 +69,9 @@ async fn prometheus_counts_kinds_of_things_and_never_what_was_in_them() {
         "bartizan_calls_total{tool=\"widget_get\",effect=\"read\",outcome=\"tool_error\"} 1",
         "bartizan_refusals_total{reason=\"BadArguments\"} 1",
         "status=\"429\"} 1",
+        "bartizan_redactions_total{kind=\"github\"} ",
+        "bartizan_upstream_circuit{",
+        "bartizan_upstream_in_flight{",
         "bartizan_audit_calls_running 0",
         "bartizan_audit_write_failures 0",
         "bartizan_approvals_pending 0",

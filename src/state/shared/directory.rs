@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{LOCK, Place, Reply, Script, Shared, UNLOCK};
+use super::{LOCK, News, Place, Reply, Script, Shared, UNLOCK};
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
 
@@ -226,6 +226,7 @@ impl Directory {
     fn believed(&self, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let bytes = self.shared.unseal(sealed, &self.bound(name));
         if bytes.is_none() && !self.shared.doubted.swap(true, Ordering::Relaxed) {
+            self.shared.tell(News::Doubted);
             tracing::warn!(
                 "the store that instances share says something that none of our keys sealed (were sealing keys \
                  changed, or can others write there?); it is passed over"

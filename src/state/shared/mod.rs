@@ -39,8 +39,8 @@ mod once;
 #[cfg(feature = "redis")]
 mod speech;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use config::Config;
@@ -162,6 +162,20 @@ impl Problem {
     }
 }
 
+/// What becomes of the store, for whoever wants to hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// It cannot be asked.
+    Lost(Problem),
+    /// It can be asked again.
+    Back,
+    /// It says something that no key of ours sealed.
+    Doubted,
+}
+
+/// Who hears of it.
+type Heard = Arc<OnceLock<Box<dyn Fn(News) + Send + Sync>>>;
+
 /// The store, as this instance sees it.
 pub struct Shared {
     link: Link,
@@ -170,6 +184,7 @@ pub struct Shared {
     moved: Moved,
     /// Whether something was found that no key of ours sealed.
     doubted: AtomicBool,
+    heard: Heard,
 }
 
 impl Shared {
@@ -209,8 +224,9 @@ impl Shared {
         clock: SharedClock,
     ) -> Result<Arc<Self>> {
         let moved = Moved::open(&state)?;
-        let link = Link::start(config.settings()?, password, state, clock.clone())?;
-        Ok(Arc::new(Self { link, keys, clock, moved, doubted: AtomicBool::new(false) }))
+        let heard = Heard::default();
+        let link = Link::start(config.settings()?, password, state, clock.clone(), heard.clone())?;
+        Ok(Arc::new(Self { link, keys, clock, moved, doubted: AtomicBool::new(false), heard }))
     }
 
     fn usable(self: Arc<Self>) -> Result<Arc<Self>> {
@@ -227,6 +243,22 @@ impl Shared {
     /// Why the store cannot be asked just now; none if it can.
     pub fn problem(&self) -> Option<Problem> {
         self.link.problem()
+    }
+
+    /// Tells of what becomes of the store from here on, and of a loss that is there already. Once.
+    pub fn on_news(&self, hear: impl Fn(News) + Send + Sync + 'static) {
+        let known = self.problem();
+        if self.heard.set(Box::new(hear)).is_ok()
+            && let Some(problem) = known
+        {
+            self.tell(News::Lost(problem));
+        }
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(heard) = self.heard.get() {
+            heard(news);
+        }
     }
 
     /// The clock.

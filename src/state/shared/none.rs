@@ -6,7 +6,7 @@
 //! Must not: do anything.
 
 use super::config::Settings;
-use super::{Place, Problem, Reply, Script};
+use super::{Heard, Place, Problem, Reply, Script};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
@@ -16,7 +16,13 @@ use crate::state::StateDir;
 pub(super) enum Link {}
 
 impl Link {
-    pub(super) fn start(_: Settings, _: Option<&Secret>, _: StateDir, _: SharedClock) -> Result<Self> {
+    pub(super) fn start(
+        _: Settings,
+        _: Option<&Secret>,
+        _: StateDir,
+        _: SharedClock,
+        _: Heard,
+    ) -> Result<Self> {
         Err(Error::new(
             Kind::BadConfig,
             "[store] needs a build with the feature `redis`; this one was made without it.",

@@ -45,6 +45,51 @@ if redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[4]) then return {1, 0} end
 return {0, 0}",
 };
 
+/// What [`FIRST`] is asked: the name, and when it was made, now, and for how long.
+fn asked(
+    namespace: &str,
+    id: &Digest,
+    made: Option<Duration>,
+    now: Duration,
+    ttl: Duration,
+) -> (String, Vec<Vec<u8>>) {
+    let name = format!("once:{}", Shared::digest(&[namespace, &id.hex()]));
+    let millis = |time: Duration| time.as_millis().to_string().into_bytes();
+    let made = made.map_or(Duration::ZERO, |made| made.min(now).saturating_sub(SKEW));
+    let arguments =
+        vec![millis(made), millis(now), millis(ttl.saturating_add(SKEW).max(Duration::from_millis(1)))];
+    (name, arguments)
+}
+
+/// What it answered.
+fn answered(reply: &[Reply]) -> Result<bool> {
+    match reply.first().and_then(Reply::number) {
+        Some(1) => Ok(true),
+        Some(0) => Ok(false),
+        _ => {
+            let wait = reply.get(1).and_then(Reply::number).and_then(|wait| u64::try_from(wait).ok());
+            let said = "The store that instances share has lost which of these were used, so what was made before that \
+                        is refused; begin anew.";
+            Err(Error::new(Kind::RateLimited, said)
+                .with_retry_after(Duration::from_millis(wait.unwrap_or(1000))))
+        }
+    }
+}
+
+impl Shared {
+    /// The same as [`Once::first`], for a thread that may wait.
+    pub(crate) fn first_now(
+        &self,
+        namespace: &str,
+        id: &Digest,
+        made: Option<Duration>,
+        ttl: Duration,
+    ) -> Result<bool> {
+        let (name, arguments) = asked(namespace, id, made, self.clock().wall(), ttl);
+        answered(&self.run_now(&FIRST, Place::Memory, &[&name], arguments)?)
+    }
+}
+
 impl Once for Shared {
     fn first<'a>(
         &'a self,
@@ -53,26 +98,8 @@ impl Once for Shared {
         made: Option<Duration>,
         ttl: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>> {
-        let name = format!("once:{}", Self::digest(&[namespace, &id.hex()]));
-        let millis = |time: Duration| time.as_millis().to_string().into_bytes();
-        let now = self.clock().wall();
-        let made = made.map_or(Duration::ZERO, |made| made.min(now).saturating_sub(SKEW));
-        let arguments =
-            vec![millis(made), millis(now), millis(ttl.saturating_add(SKEW).max(Duration::from_millis(1)))];
-        Box::pin(async move {
-            let reply = self.run(&FIRST, Place::Memory, &[&name], arguments).await?;
-            match reply.first().and_then(Reply::number) {
-                Some(1) => Ok(true),
-                Some(0) => Ok(false),
-                _ => {
-                    let wait = reply.get(1).and_then(Reply::number).and_then(|wait| u64::try_from(wait).ok());
-                    let said = "The store that instances share has lost which of these were used, so what was made \
-                                before that is refused; begin anew.";
-                    Err(Error::new(Kind::RateLimited, said)
-                        .with_retry_after(Duration::from_millis(wait.unwrap_or(1000))))
-                }
-            }
-        })
+        let (name, arguments) = asked(namespace, id, made, self.clock().wall(), ttl);
+        Box::pin(async move { answered(&self.run(&FIRST, Place::Memory, &[&name], arguments).await?) })
     }
 }
 

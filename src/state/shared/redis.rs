@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Settings;
 use super::speech::{MARK, PRELUDE, client, replies, said};
-use super::{Place, Problem, Reply, Script};
+use super::{Heard, News, Place, Problem, Reply, Script};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
@@ -71,6 +71,7 @@ struct Inner {
     changed: watch::Sender<u64>,
     /// When the store was last found to be there again (monotonic, in milliseconds).
     since: AtomicU64,
+    heard: Heard,
 }
 
 /// The way to the store.
@@ -92,6 +93,7 @@ impl Link {
         password: Option<&Secret>,
         state: StateDir,
         clock: SharedClock,
+        heard: Heard,
     ) -> Result<Self> {
         let client = client(&settings, password)?;
         let inner = Arc::new(Inner {
@@ -108,6 +110,7 @@ impl Link {
             stays: Mutex::default(),
             changed: watch::Sender::new(0),
             since: AtomicU64::new(0),
+            heard,
         });
         let failed = |cause: std::io::Error| {
             Error::new(Kind::Internal, "The operating system gave no thread for the shared store.")
@@ -316,6 +319,12 @@ impl Inner {
         if refused { Problem::Refused } else { Problem::Unreachable }
     }
 
+    fn tell(&self, news: News) {
+        if let Some(heard) = self.heard.get() {
+            heard(news);
+        }
+    }
+
     /// The store is away for everybody, unless another connection has taken the place of that one.
     fn lose(&self, generation: u64, problem: Problem) {
         let lost = Arc::new(Standing::Down(problem));
@@ -430,6 +439,7 @@ async fn keep(inner: &Inner) {
                 inner.tried.send_replace(true);
                 inner.warned.store(false, Ordering::Relaxed);
                 if said.take().is_some() {
+                    inner.tell(News::Back);
                     tracing::info!("the store that instances share can be asked again");
                 }
                 pause = PAUSE;
@@ -441,6 +451,7 @@ async fn keep(inner: &Inner) {
         inner.tried.send_replace(true);
         if said != Some(problem) {
             tracing::warn!(reason = problem.sentence(), "the store that instances share cannot be asked");
+            inner.tell(News::Lost(problem));
             said = Some(problem);
         }
         if problem != Problem::Forgot {

@@ -133,6 +133,9 @@ async fn the_wider_freeze_holds_and_garbage_in_the_store_silences_nobody() {
     server.tell(&["HSET", &key, "freeze", "garbage"]);
     server.tell(&["INCR", &key.replace("folder:switch", "news")]);
     until("it is said again", || async { server.tell(&["HGET", &key, "freeze"]).trim() != "garbage" }).await;
+    within("somebody noted it", || {
+        [&one, &two].iter().any(|server| server.audited().contains("stored secret rejected"))
+    });
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let approvals =
@@ -347,4 +350,25 @@ async fn two_processes_never_let_more_through_than_the_quota_and_one_burst() {
     }
     until("calls are let through", || async { processes[0].call("make").await["result"]["isError"] != true })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_store_went_and_came_back_is_in_the_audit_with_what_it_means() {
+    let Some(mut server) = Server::start(&[]) else { return };
+    let common = tempfile::tempdir().unwrap();
+    let one = started_in(tempfile::tempdir().unwrap(), &settings(&server, common.path(), "")).await;
+    let noted = |event: &str| {
+        let lines = one.audited();
+        lines.lines().filter(|line| line.contains(&format!("\"event\":\"{event}\""))).count()
+    };
+    assert_eq!(noted("shared store lost"), 0);
+    server.kill();
+    within("the loss is written down", || noted("shared store lost") > 0);
+    let lines = one.audited();
+    let line = lines.lines().find(|line| line.contains("shared store lost")).unwrap();
+    assert!(line.contains("\"mode\":\"refuse\"") && line.contains("cannot be reached"), "{line}");
+    assert_eq!(noted("shared store back"), 0);
+    server.run();
+    within("so is the return", || noted("shared store back") == 1);
+    one.ended().await;
 }

@@ -1,5 +1,6 @@
 //! What several instances share, with a real Redis server.
 
+mod factors;
 mod instances;
 mod limits;
 mod once;
