@@ -203,7 +203,8 @@ impl App {
             profile: config.profile.name(),
             config: config.calls.clone(),
         });
-        let line = Arc::new(line.frozen_by(freeze.clone()).observed_by(observing.observer.clone()));
+        let line = line.frozen_by(freeze.clone()).observed_by(observing.observer.clone());
+        let line = Arc::new(line.sealing_with(keys.clone()));
         let named = extra.introduction.unwrap_or_else(|| config.introduction.clone());
         let server = Server::new(ServerParts {
             line: line.clone(),

@@ -5,11 +5,14 @@
 //!
 //! Must not: serve, or call an upstream.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::args::Check;
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::app::{Loader, accesses, refusals};
-use crate::catalog::List;
+use crate::catalog::{Entry, List};
 use crate::clock::SystemClock;
 use crate::connectors::manifest::{Access, Way};
 use crate::connectors::unchecked;
@@ -18,6 +21,9 @@ use crate::identity::Certificates;
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
 use crate::vault::{Keeper, Reference};
+
+/// Tools that are named in one sentence.
+const NAMES: usize = 6;
 
 pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
     let config = settings::configuration(&typed.source)?;
@@ -50,6 +56,7 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
             findings.push((false, format!("{}: {what}", spec.toolset)));
         }
     }
+    findings.extend(paged(app.catalog().now().list(List::Tools)).into_iter().map(|what| (false, what)));
     let listed = super::tools::list(&app).await;
     app.close().await?;
     let tools = listed?.len();
@@ -76,6 +83,23 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
     }
     let what = if wrong == 1 { "One thing is" } else { "Several things are" };
     Err(Error::new(Kind::BadConfig, format!("{what} wrong; mend what is marked `error` above.")))
+}
+
+/// How the lists of each toolset go on, one sentence for each.
+fn paged(tools: &[Arc<Entry>]) -> Vec<String> {
+    let mut found: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for entry in tools {
+        let spec = entry.spec();
+        if let Some(word) = entry.tool().pages() {
+            found.entry((&spec.toolset, word)).or_default().push(&spec.name);
+        }
+    }
+    let told = found.into_iter().map(|((toolset, word), names)| {
+        let (shown, more) = (names.len().min(NAMES), names.len().saturating_sub(NAMES));
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{toolset}: lists that go on page by page ({word}): {}{more}.", names[..shown].join(", "))
+    });
+    told.collect()
 }
 
 /// What keeps requests from being signed: the first way needs no more than the others, so one that is whole is enough.

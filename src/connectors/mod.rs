@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+pub use pages::infer::infer as infer_pages;
 pub use response::FAILURE;
 pub use shape::Shape;
 pub use unchecked::unchecked;

@@ -92,6 +92,83 @@ impl Shape {
     pub(super) fn part(&self) -> &Part {
         &self.root
     }
+
+    /// A look at it, without putting it together.
+    pub(super) fn look(&self) -> Look<'_> {
+        Look { value: &self.root.value, part: &self.root, table: &self.table }.settled()
+    }
+}
+
+/// A place in a schema; references are followed as far as they are needed.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    value: &'a Value,
+    part: &'a Part,
+    table: &'a Table,
+}
+
+impl<'a> Look<'a> {
+    fn settled(mut self) -> Self {
+        for _ in 0..HOPS {
+            let Some(name) = self.value.get("$ref").and_then(Value::as_str) else { break };
+            let name = name.strip_prefix(DEFS).unwrap_or_default();
+            let Some(parts) = self.table.parts.get() else { break };
+            let named = self.part.refs.iter().filter_map(|id| parts.get(*id as usize));
+            let Some(found) = named.into_iter().find(|named| named.name == name) else { break };
+            (self.value, self.part) = (&found.part.value, &found.part);
+        }
+        self
+    }
+
+    /// Whether nothing is said.
+    pub(super) fn is_open(self) -> bool {
+        !["type", "properties", "items", "allOf", "anyOf", "oneOf"]
+            .iter()
+            .any(|key| self.value.get(*key).is_some())
+    }
+
+    /// Whether values may be of that kind.
+    pub(super) fn is(self, kind: &str) -> bool {
+        let said = match self.value.get("type") {
+            Some(Value::String(one)) => one == kind,
+            Some(Value::Array(several)) => several.iter().any(|one| one == kind),
+            _ => false,
+        };
+        said || self.parts("anyOf").chain(self.parts("oneOf")).any(|part| part.is(kind))
+    }
+
+    /// A word about it, such as `format`.
+    pub(super) fn word(self, key: &str) -> &'a str {
+        self.value.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A number about it, such as `minimum`.
+    pub(super) fn number(self, key: &str) -> Option<i64> {
+        self.value.get(key).and_then(Value::as_i64)
+    }
+
+    /// Its properties, those of what it is put together from too.
+    pub(super) fn properties(self) -> Vec<(&'a str, Look<'a>)> {
+        let mut found = Vec::new();
+        self.collect(&mut found, 4);
+        found
+    }
+
+    fn collect(self, found: &mut Vec<(&'a str, Look<'a>)>, depth: usize) {
+        for (name, value) in self.value.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if !found.iter().any(|(known, _)| known == name) {
+                found.push((name, Look { value, ..self }.settled()));
+            }
+        }
+        if depth > 0 {
+            self.parts("allOf").for_each(|part| part.collect(found, depth - 1));
+        }
+    }
+
+    fn parts(self, key: &str) -> impl Iterator<Item = Look<'a>> {
+        let several = self.value.get(key).and_then(Value::as_array).into_iter().flatten();
+        several.map(move |value| Look { value, ..self }.settled())
+    }
 }
 
 impl fmt::Debug for Shape {

@@ -14,8 +14,9 @@
 //! ```
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::onward::{Onward, Place, Trail};
 use super::{Aim, Context, LineParts, Notes, Permitted, Proposed, Question, Tool, sight};
 use crate::approvals::{
     Answer, Approvals, Channel, Destination, Grant, Record, Seen, Way, Wish, nobody, sheet, visible,
@@ -37,6 +38,8 @@ pub struct Approved {
     method: &'static str,
     grant: Option<Grant>,
     tag: Option<String>,
+    place: Option<Place>,
+    trail: OnceLock<Trail>,
 }
 
 impl Approved {
@@ -58,6 +61,27 @@ impl Approved {
     /// The effect that the tool declares; what it calls in turn may not exceed it.
     pub fn effect(&self) -> Effect {
         self.tool.spec().effect
+    }
+
+    /// Where the call is to begin: what the tool itself said in a [`Trail`]; none for its beginning.
+    pub fn begins_at(&self) -> Option<&Value> {
+        self.place.as_ref().map(|place| &place.at).filter(|at| !at.is_null())
+    }
+
+    /// Says where the list in the result can be taken up again. The first word counts.
+    pub fn goes_on(&self, trail: Trail) {
+        let _ = self.trail.set(trail);
+    }
+
+    pub(super) fn resume(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
+    /// What the result needs to be gone on with.
+    pub(super) fn onward(self) -> Option<Onward> {
+        self.tool.spec().page.as_ref()?;
+        let Self { arguments, place, trail, .. } = self;
+        Some(Onward { arguments, place, trail: trail.into_inner(), skipped: 0 })
     }
 
     pub(super) fn tool(&self) -> Arc<dyn Tool> {
@@ -171,7 +195,8 @@ async fn way(approvals: &Arc<Approvals>, effect: Effect, client: bool) -> Result
 }
 
 pub(super) fn stamp(call: Proposed, grant: Option<Grant>, tag: Option<String>) -> Approved {
-    Approved { tool: call.tool, arguments: call.arguments, method: call.method, grant, tag }
+    let Proposed { tool, arguments, method } = call;
+    Approved { tool, arguments, method, grant, tag, place: None, trail: OnceLock::new() }
 }
 
 /// What the files are asked about, in a form that can go to a blocking thread.

@@ -10,7 +10,7 @@ use crate::json::{Map, Value};
 use crate::protocol::types::{Content, ResourceContents};
 
 /// The `_meta` key that says that a result was cut.
-const CUT: &str = "bartizan/cut";
+pub(super) const CUT: &str = "bartizan/cut";
 const MARKER: &str =
     "\n[redacted:cut] The rest was left out because the result is too large; ask for less at once.";
 

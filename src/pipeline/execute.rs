@@ -24,6 +24,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::approve::KEY;
+use super::onward::Onward;
 use super::voice::Discreet;
 use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, asking, redact, telling};
 use crate::approvals::Grant;
@@ -34,6 +35,7 @@ use crate::protocol::types::Content;
 /// What a tool answered; not fit to leave.
 pub struct Executed {
     reply: Reply,
+    onward: Option<Onward>,
 }
 
 impl Executed {
@@ -51,6 +53,11 @@ impl Executed {
 
     pub(super) fn into_reply(self) -> Reply {
         self.reply
+    }
+
+    /// What the result needs to be gone on with, if it may be.
+    pub(super) fn take_onward(&mut self) -> Option<Onward> {
+        self.onward.take()
     }
 }
 
@@ -112,9 +119,13 @@ pub(super) async fn execute(
             let error = Error::new(Kind::Internal, "The tool panicked.").with_source(words);
             Err(telling::conceal(error, spec, call.arguments(), &parts.redactor))
         }
-        Ok(Ok(reply)) => {
+        Ok(Ok(mut reply)) => {
             settle(grant, Grant::used).await?;
-            Ok(Ran::Executed(Executed { reply }))
+            let mut onward = call.onward();
+            if let (Reply::Tool(result), Some(onward)) = (&mut reply, &mut onward) {
+                onward.skip(result);
+            }
+            Ok(Ran::Executed(Executed { reply, onward }))
         }
         Ok(Err(Halt::Error(error))) => {
             settle(grant, Grant::used).await?;

@@ -5,6 +5,7 @@
 //!
 //! Must not: be gone round.
 
+mod account;
 mod admit;
 pub mod answers;
 mod approve;
@@ -15,6 +16,7 @@ mod diff;
 mod execute;
 mod gate;
 mod notes;
+mod onward;
 mod permit;
 mod reach;
 mod redact;
@@ -35,25 +37,28 @@ pub use admit::Admitted;
 pub use approve::Approved;
 pub use call::{Answers, Client, Context, Detach, Halt, Outcome, Proposed, Question, Reply, Voice};
 pub use execute::Executed;
+pub use onward::{Trail, offer};
 pub use permit::{Guard, Guarded, Permitted};
 pub use redact::Redacted;
 pub use tool::{Family, Sight, Tasking, Tool, ToolSpec};
 pub use validate::Validated;
 
+use account::{began, event, record, status};
 use notes::Notes;
 
 use crate::approvals::Approvals;
-use crate::audit::{Audit, Entry, Event, Finish, Record, Step};
+use crate::audit::{Audit, Entry, Event, Finish, Step};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
-use crate::json::{Digest, Map, Value};
+use crate::json::{Digest, Map};
 use crate::limits::Limiter;
 use crate::policy::{Effect, Filter, Policy, Verdict};
 use crate::principal::Principal;
 use crate::redaction::Redactor;
+use crate::state::KeyRing;
 use crate::telemetry::facts::{Facts, stage};
-use crate::telemetry::{Began, Ended, Observer};
+use crate::telemetry::{Ended, Observer};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -144,6 +149,7 @@ pub struct Line {
     observer: Option<Arc<Observer>>,
     gate: Arc<gate::Gate>,
     task_gate: Arc<gate::Gate>,
+    handles: Arc<onward::Handles>,
 }
 
 /// What a call is for: its result, or suggestions for its arguments.
@@ -157,8 +163,10 @@ impl Line {
     /// Joins the parts.
     pub fn new(parts: LineParts) -> Self {
         let gate = Arc::new(gate::Gate::new(&parts.config));
+        let handles = onward::Handles::new(KeyRing::ephemeral(), Arc::clone(&parts.clock));
         Self {
             gate,
+            handles: Arc::new(handles),
             task_gate: Arc::new(gate::Gate::for_tasks(&parts.config)),
             parts,
             freeze: None,
@@ -170,6 +178,13 @@ impl Line {
     #[must_use]
     pub fn frozen_by(mut self, freeze: Arc<Freeze>) -> Self {
         self.freeze = Some(freeze);
+        self
+    }
+
+    /// The same line whose handles of next pages hold wherever these keys are; without, they end with the process.
+    #[must_use]
+    pub fn sealing_with(mut self, keys: KeyRing) -> Self {
+        self.handles = Arc::new(onward::Handles::new(keys, Arc::clone(&self.parts.clock)));
         self
     }
 
@@ -196,7 +211,8 @@ impl Line {
             profile: self.parts.profile,
             config: rules.config,
         };
-        Self { parts, gate, task_gate, freeze: self.freeze.clone(), observer: self.observer.clone() }
+        let (freeze, observer) = (self.freeze.clone(), self.observer.clone());
+        Self { parts, gate, task_gate, freeze, observer, handles: Arc::clone(&self.handles) }
     }
 
     /// The same line, measured.
@@ -235,12 +251,14 @@ impl Line {
     }
 
     /// An intent before anything, an outcome before the answer; the entry closes itself when this future is dropped.
-    async fn walk(&self, call: Proposed, aim: Aim, context: &Context) -> Result<Outcome> {
+    async fn walk(&self, mut call: Proposed, aim: Aim, context: &Context) -> Result<Outcome> {
         let (tool, method) = (Arc::clone(&call.tool), call.method);
         let spec = tool.spec();
         // Neither a quota nor a schema may tell that something exists which policy hides: it costs what a name that
         // does not exist costs, and is answered in the same words.
         let hidden = !self.visible(&context.principal, spec) && self.hides(&context.principal, spec);
+        // the audit, policies and quotas see the arguments that a handle stands for
+        let resumed = self.handles.restore(spec, &context.principal, &mut call.arguments);
         let entry = self.parts.audit.intent(record(&call, spec, context, self.parts.profile)).await?;
         let mut notes = Notes::default();
         let class = if hidden || aim == Aim::Complete { "read" } else { spec.effect.name() };
@@ -251,7 +269,7 @@ impl Line {
         let halt = self.halt(changes(aim, spec));
         let mut result = tokio::select! {
             biased;
-            result = facts.during(self.stages(call, (aim, class, hidden), context, &entry, &mut notes)) => result,
+            result = facts.during(self.stages((call, resumed), (aim, class, hidden), context, &entry, &mut notes)) => result,
             () = halt.cancelled() => Err(stopped()),
         };
         let event = event(&result, entry.step(), &notes, &facts);
@@ -292,7 +310,7 @@ impl Line {
 
     async fn stages(
         &self,
-        call: Proposed,
+        (call, resumed): (Proposed, Result<Option<onward::Resumed>>),
         (aim, class, hidden): (Aim, &'static str, bool),
         context: &Context,
         entry: &Entry,
@@ -308,6 +326,7 @@ impl Line {
         let call = admit::admit(call, (class, named), &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
         stage("validate");
+        notes.resumed = resumed?;
         let call = validate::validate(call, aim, &parts.redactor, &parts.config, notes)?;
         entry.reached(Step::Validated);
         stage("permit");
@@ -333,19 +352,23 @@ impl Line {
         // what waited for its turn meanwhile; a grant is not taken for what will not run
         self.thawed(changes)?;
         let call = match approve::approve(call, aim, parts, context, notes).await? {
-            approve::Decided::Approved(call) => call,
+            approve::Decided::Approved(mut call) => {
+                call.resume(notes.resumed.take().map(|resumed| resumed.place));
+                call
+            }
             approve::Decided::Asked(question) => return Ok(Outcome::Paused(question)),
         };
         entry.reached(Step::Approved);
         stage("execute");
         notes.approver = call.approver().map(String::from);
-        let done = match execute::execute(call, aim, parts, context).await? {
+        let mut done = match execute::execute(call, aim, parts, context).await? {
             execute::Ran::Executed(done) => done.noting(&notes.coerced),
             execute::Ran::Asked(question) => return Ok(Outcome::Paused(question)),
         };
         entry.reached(Step::Executed);
         stage("redact");
-        let clean = redact::redact(done, tool.spec(), &parts.redactor, parts.config.result_limit);
+        let way = self.handles.way(tool.spec(), &context.principal, done.take_onward());
+        let clean = redact::redact(done, tool.spec(), &parts.redactor, parts.config.result_limit, way);
         entry.reached(Step::Redacted);
         notes.bytes = u64::try_from(clean.bytes()).ok();
         notes.untrusted = clean.labels().names().collect::<Vec<_>>().join(" ");
@@ -456,63 +479,4 @@ pub fn unknown(method: &str) -> Error {
         }
         _ => Error::new(Kind::NoSuchTool, "There is no tool of this name."),
     }
-}
-
-/// What whoever measures is told.
-fn began<'a>(method: &'static str, spec: &'a ToolSpec, context: &Context) -> Began<'a> {
-    Began {
-        method,
-        name: &spec.name,
-        family: spec.family.name(),
-        effect: spec.effect.name(),
-        transport: context.transport,
-        revision: context.revision.name(),
-        parent: context.parent(),
-    }
-}
-
-/// The security event that the end of a call is, if it is one.
-fn event(result: &Result<Outcome>, step: Step, notes: &Notes, facts: &Facts) -> Option<Event> {
-    if facts.egress_refused() {
-        return Some(Event::EgressRefused);
-    }
-    match result.as_ref().err()?.kind() {
-        // what the limiter here said; an upstream's own limit is no security event
-        Kind::RateLimited if step < Step::Approved => Some(Event::Limited),
-        Kind::Forbidden if step < Step::Approved => Some(Event::Denied),
-        Kind::NoSuchTool | Kind::NoSuchResource if notes.verdict == Some(Verdict::Deny) => {
-            Some(Event::Denied)
-        }
-        _ => None,
-    }
-}
-
-fn record<'a>(
-    call: &'a Proposed,
-    spec: &'a ToolSpec,
-    context: &'a Context,
-    profile: &'static str,
-) -> Record<'a> {
-    Record {
-        principal: &context.principal.id,
-        bearer: context.principal.bearer.as_deref(),
-        delegate: context.principal.delegate.as_deref(),
-        address: context.address,
-        profile,
-        transport: context.transport,
-        client: &context.client.name,
-        client_version: &context.client.version,
-        method: call.method,
-        tool: &spec.name,
-        effect: spec.effect.name(),
-        arguments: Some(&call.arguments),
-        request: &context.request_id,
-        trace: context.parent().map(|parent| parent.trace_id()),
-        practice: spec.meta.as_ref().is_some_and(|meta| meta.get("practice") == Some(&Value::Bool(true))),
-    }
-}
-
-/// The upstream's status, where an error carries it as `status`.
-fn status(error: &Error) -> Option<u16> {
-    error.detail()?.get("status")?.as_u64().and_then(|status| u16::try_from(status).ok())
 }

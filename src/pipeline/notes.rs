@@ -4,6 +4,7 @@
 //!
 //! Must not: decide anything.
 
+use super::onward::Resumed;
 use crate::policy::{Deciding, Verdict};
 
 /// What the outcome line of the audit says beside the result.
@@ -16,6 +17,8 @@ pub(super) struct Notes {
     pub(super) bytes: Option<u64>,
     /// Arguments that were read otherwise than they were written.
     pub(super) coerced: Vec<String>,
+    /// The earlier call that this one goes on with.
+    pub(super) resumed: Option<Resumed>,
     /// What text in the reply tries: labels between spaces.
     pub(super) untrusted: String,
 }

@@ -15,6 +15,7 @@
 use std::borrow::Cow;
 
 use super::cut;
+use super::onward::Way;
 use super::{Executed, Reply, ToolSpec};
 use crate::error::{Error, Kind};
 use crate::json::{Map, Value};
@@ -50,7 +51,13 @@ impl Redacted {
     }
 }
 
-pub(super) fn redact(done: Executed, spec: &ToolSpec, redactor: &Redactor, limit: usize) -> Redacted {
+pub(super) fn redact(
+    done: Executed,
+    spec: &ToolSpec,
+    redactor: &Redactor,
+    limit: usize,
+    way: Option<Way<'_>>,
+) -> Redacted {
     let mut reply = done.into_reply();
     // As it came: what hides is gone afterwards.
     let labels = labels(&reply);
@@ -70,6 +77,9 @@ pub(super) fn redact(done: Executed, spec: &ToolSpec, redactor: &Redactor, limit
         result.meta.get_or_insert_default().insert(String::from(PRACTICE), Value::Bool(true));
     }
     let bytes = cut::within(&mut reply, limit);
+    if let (Reply::Tool(result), Some(way)) = (&mut reply, way) {
+        way.tell(result, None);
+    }
     if let Reply::Tool(result) = &mut reply {
         conform(result, spec);
     }

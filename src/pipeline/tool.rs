@@ -105,6 +105,8 @@ pub struct ToolSpec {
     pub target: Option<String>,
     /// JSON Pointers into the structured result that are always redacted.
     pub redact: Vec<String>,
+    /// The argument that takes back the handle of a next page, where results may go on ([`super::offer`] adds it).
+    pub page: Option<String>,
 }
 
 impl ToolSpec {
@@ -129,6 +131,7 @@ impl ToolSpec {
             meta: None,
             target: None,
             redact: Vec::new(),
+            page: None,
         }
     }
 
@@ -204,6 +207,11 @@ pub trait Tool: Send + Sync + 'static {
 
     /// The request that a call with these arguments would send, for people: method and address, not yet redacted.
     fn request_line(&self, _arguments: &Map<String, Value>) -> Option<String> {
+        None
+    }
+
+    /// How its upstream leads from one page of a list to the next, in a word; none where it does not, or nobody knows.
+    fn pages(&self) -> Option<&'static str> {
         None
     }
 

@@ -5,6 +5,8 @@
 //!
 //! Arguments that are nearly right are read as they were meant, where there is one way to, and judged again.
 //!
+//! Arguments that a handle of a next page stands for are judged like any others, and are the ones it was given for.
+//!
 //! Must not: repeat a value in an error.
 //!
 //! ```compile_fail
@@ -47,6 +49,9 @@ pub(super) fn validate(
             }
         }
         Aim::Complete => completion(&arguments)?,
+    }
+    if let (Some(resumed), Some(argument)) = (&notes.resumed, &tool.spec().page) {
+        resumed.same(&arguments, argument)?;
     }
     if redactor.refuses(&arguments) {
         return Err(Error::new(

@@ -8,7 +8,7 @@
 
 use axum::http::StatusCode;
 
-use super::page::{Page, is_paging};
+use super::page::{Page, Speech, is_paging};
 use super::patch::{self, Trouble};
 use super::plan::{Collection, list_at};
 use super::recipe::View;
@@ -214,8 +214,16 @@ impl World {
             search::sort(&mut found, criteria);
         }
         let address = format!("{}{}", self.base, join(&call.segments));
-        let cut = Page::of(call, self.page_size, self.page_most).cut(call, &address, found);
-        Ok(self.respond(call.operation, &["200"], Payload::List(cut)))
+        let speech = Speech::of(&self.book, call.operation);
+        let page = Page::of(call, &speech, self.page_size, self.page_most);
+        let cut = page.cut(call, &speech, &address, found);
+        let next = cut.next.as_ref().filter(|_| self.book.operation(call.operation).method == "GET");
+        let link = next.map(|next| format!("<{}{next}>; rel=\"next\"", self.root));
+        let reply = self.respond(call.operation, &["200"], Payload::List(cut));
+        Ok(match link {
+            Some(link) => reply.with_header("link", &link),
+            None => reply,
+        })
     }
 
     fn agreeing(&self, view: View<'_>, noun: &str, thing: Value, filter: &Value) -> Value {
@@ -300,8 +308,9 @@ impl World {
             made.push(value);
         }
         let address = format!("{}{path}", self.base);
-        let whole = Page { offset: 0, limit: made.len().max(1) };
-        Ok(self.respond(call.operation, CREATED, Payload::List(whole.cut(call, &address, made))))
+        let speech = Speech::of(&self.book, call.operation);
+        let cut = Page::whole(made.len()).cut(call, &speech, &address, made);
+        Ok(self.respond(call.operation, CREATED, Payload::List(cut)))
     }
 
     /// A document that stands alone: made once, the same from then on.
@@ -333,8 +342,9 @@ impl World {
     fn whole(&self, call: &Call, value: Value) -> Payload {
         match value {
             Value::Array(items) => {
-                let page = Page { offset: 0, limit: items.len().max(1) };
-                Payload::List(page.cut(call, &format!("{}{}", self.base, join(&call.segments)), items))
+                let speech = Speech::of(&self.book, call.operation);
+                let address = format!("{}{}", self.base, join(&call.segments));
+                Payload::List(Page::whole(items.len()).cut(call, &speech, &address, items))
             }
             value => Payload::Thing(value),
         }

@@ -1,15 +1,17 @@
 //! One page of a list, and how to ask for the next.
 //!
-//! Owns [`Page`]. The idea: vendors spell paging in a handful of ways; which one an operation speaks is read off its
-//! own parameters and its own answer.
+//! Owns [`Page`]. The idea: vendors spell paging in a handful of ways (an offset, a number, a token, an address in the
+//! body or in a header, the last item); which one an operation speaks is read off its own parameters and its own answer.
 //!
 //! Must not: know what is listed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::book::Book;
 use super::recipe::View;
 use super::request::Call;
+use crate::connectors::document::Place;
 use crate::json::{Map, Value, json};
 
 const LIMITS: &[&str] = &[
@@ -25,8 +27,8 @@ const LIMITS: &[&str] = &[
     "count",
     "size",
 ];
-const OFFSETS: &[&str] = &["offset", "start", "skip", "$skip"];
-const NUMBERS: &[&str] = &["page", "pagenumber", "page_number"];
+const OFFSETS: &[&str] = &["offset", "start", "skip", "$skip", "startat"];
+const NUMBERS: &[&str] = &["page", "pagenumber", "page_number", "pageno", "page_no"];
 const CURSORS: &[&str] = &[
     "cursor",
     "pagetoken",
@@ -36,13 +38,48 @@ const CURSORS: &[&str] = &[
     "next_token",
     "$skiptoken",
     "continuationtoken",
+    "next",
+    "marker",
 ];
+/// The parameter that takes the last item.
+const LASTS: &[&str] = &["starting_after", "startingafter"];
+/// Members of an answer, or of a body, that say something of the page.
+const INSIDE: &[&str] =
+    &["pagination", "paging", "page", "meta", "metadata", "page_info", "pageinfo", "cursors"];
+/// The parameter of an address that we name although the operation has none for pages.
+const OWN: &str = "$skiptoken";
+
+/// How an operation speaks of pages.
+pub(super) struct Speech {
+    /// The names of its query parameters.
+    pub names: Vec<String>,
+    /// The number of its first page.
+    pub first: usize,
+}
+
+impl Speech {
+    /// Read off an operation.
+    pub(super) fn of(book: &Book, operation: usize) -> Self {
+        let declared = &book.operation(operation).parameters;
+        let queries = || (0..declared.len()).filter(|at| declared[*at].place == Place::Query);
+        let numbers = queries().find(|at| among(NUMBERS, &declared[*at].name));
+        let plain = numbers.map(|at| book.parameter(operation, at).1.plain());
+        let first = plain.map_or(1, |view| usize::from(view.minimum.is_none_or(|least| least > 0.0)));
+        Self { names: queries().map(|at| declared[at].name.clone()).collect(), first }
+    }
+
+    fn name(&self, names: &[&str]) -> Option<&str> {
+        self.names.iter().find(|name| among(names, name)).map(String::as_str)
+    }
+}
 
 /// A page that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     pub offset: usize,
     pub limit: usize,
+    /// The item before it, where that is what was asked by.
+    pub after: Option<String>,
 }
 
 /// A page that was cut.
@@ -55,49 +92,86 @@ pub(super) struct Cut {
     pub previous: Option<String>,
     /// The next page as a token.
     pub token: Option<String>,
+    /// The next page as a number.
+    pub number: Option<usize>,
+    /// Whether the operation takes a token of that name.
+    takes_next: bool,
+    first: usize,
+}
+
+fn among(names: &[&str], name: &str) -> bool {
+    names.contains(&name.to_ascii_lowercase().as_str())
 }
 
 /// Whether a query parameter is about paging.
 pub(super) fn is_paging(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    [LIMITS, OFFSETS, NUMBERS, CURSORS].iter().any(|names| names.contains(&lower.as_str()))
+    [LIMITS, OFFSETS, NUMBERS, CURSORS, LASTS].iter().any(|names| among(names, name))
+}
+
+/// Whether a parameter that no operation declares is one that an address of ours has.
+pub(super) fn is_own(name: &str, value: &str) -> bool {
+    name == OWN && opened(value).is_some()
+}
+
+fn sealed(offset: usize) -> String {
+    URL_SAFE_NO_PAD.encode(offset.to_string())
+}
+
+fn opened(text: &str) -> Option<usize> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?.parse().ok()
 }
 
 impl Page {
-    /// The page that a call asks for, in its query or in `pagination` of its body.
-    pub(super) fn of(call: &Call, usual: usize, most: usize) -> Self {
-        let number = |names: &[&str]| {
-            call.query.iter().find_map(|(name, value)| {
-                names.contains(&name.to_ascii_lowercase().as_str()).then(|| value.as_u64()).flatten()
-            })
-        };
-        let within = call.body.as_ref().and_then(|body| body.get("pagination"));
-        let inside = |name: &str| within.and_then(|page| page.get(name)).and_then(Value::as_u64);
-        let whole = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok());
-        let limit = whole(inside("limit").or_else(|| number(LIMITS))).unwrap_or(usual).clamp(1, most.max(1));
-        let cursor = call.query.iter().find_map(|(name, value)| {
-            CURSORS.contains(&name.to_ascii_lowercase().as_str()).then(|| value.as_str()).flatten()
+    /// A page with everything.
+    pub(super) fn whole(items: usize) -> Self {
+        Self { offset: 0, limit: items.max(1), after: None }
+    }
+
+    /// The page that a call asks for, in its query or in its body.
+    pub(super) fn of(call: &Call, speech: &Speech, usual: usize, most: usize) -> Self {
+        let body = call.body.as_ref().and_then(Value::as_object);
+        let inside = body.into_iter().flat_map(|body| {
+            body.iter().filter(|(name, _)| among(INSIDE, name)).filter_map(|(_, value)| value.as_object())
         });
+        let places: Vec<&Map<String, Value>> = [&call.query].into_iter().chain(body).chain(inside).collect();
+        let said = |names: &[&str]| -> Vec<&Value> {
+            let all = places.iter().flat_map(|place| place.iter());
+            all.filter(|(name, _)| among(names, name)).map(|(_, value)| value).collect()
+        };
+        let number = |names: &[&str]| {
+            let found = said(names).into_iter().find_map(Value::as_u64);
+            found.and_then(|number| usize::try_from(number).ok())
+        };
+        let limit = number(LIMITS).unwrap_or(usual).clamp(1, most.max(1));
+        let cursor = said(CURSORS).into_iter().filter_map(Value::as_str).find_map(opened);
         let offset = cursor
-            .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
-            .and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok())
-            .or_else(|| whole(inside("offset").or_else(|| number(OFFSETS))))
-            .or_else(|| whole(number(NUMBERS)).map(|page| page.saturating_sub(1) * limit))
+            .or_else(|| number(OFFSETS))
+            .or_else(|| number(NUMBERS).map(|page| page.saturating_sub(speech.first) * limit))
             .unwrap_or(0);
-        Self { offset, limit }
+        let after = said(LASTS).into_iter().find_map(Value::as_str).map(str::to_owned);
+        Self { offset, limit, after }
     }
 
     /// Cuts the page out of a whole list.
-    pub(super) fn cut(self, call: &Call, path: &str, all: Vec<Value>) -> Cut {
+    pub(super) fn cut(mut self, call: &Call, speech: &Speech, path: &str, all: Vec<Value>) -> Cut {
+        if let Some(after) = &self.after {
+            let is_it = |item: &Value| {
+                item.get("id").is_some_and(|id| id.as_str() == Some(after) || id.to_string() == *after)
+            };
+            self.offset = all.iter().position(is_it).map_or(all.len(), |at| at + 1);
+        }
         let total = all.len();
         let items: Vec<Value> = all.into_iter().skip(self.offset).take(self.limit).collect();
         let after = self.offset.saturating_add(self.limit);
         let more = after < total;
         Cut {
-            next: more.then(|| address(call, path, after, self.limit)),
+            next: more.then(|| address(call, speech, path, after, self.limit)),
             previous: (self.offset > 0)
-                .then(|| address(call, path, self.offset.saturating_sub(self.limit), self.limit)),
-            token: more.then(|| URL_SAFE_NO_PAD.encode(after.to_string())),
+                .then(|| address(call, speech, path, self.offset.saturating_sub(self.limit), self.limit)),
+            token: more.then(|| sealed(after)),
+            number: more.then(|| after / self.limit + speech.first),
+            takes_next: speech.name(&["next"]).is_some(),
+            first: speech.first,
             items,
             total,
             page: self,
@@ -106,54 +180,82 @@ impl Page {
 }
 
 /// The same request for another page, as path and query.
-fn address(call: &Call, path: &str, offset: usize, limit: usize) -> String {
-    let spoken = |names: &[&str], usual: &str| {
-        call.query
-            .keys()
-            .find(|name| names.contains(&name.to_ascii_lowercase().as_str()))
-            .cloned()
-            .unwrap_or_else(|| usual.to_owned())
-    };
+fn address(call: &Call, speech: &Speech, path: &str, offset: usize, limit: usize) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in url::form_urlencoded::parse(call.raw_query.as_bytes()) {
         if !is_paging(&name) {
             query.append_pair(&name, &value);
         }
     }
-    let cursor = call.query.keys().any(|name| CURSORS.contains(&name.to_ascii_lowercase().as_str()));
-    let numbered = call.query.keys().find(|name| NUMBERS.contains(&name.to_ascii_lowercase().as_str()));
-    if cursor {
-        query.append_pair(&spoken(CURSORS, "cursor"), &URL_SAFE_NO_PAD.encode(offset.to_string()));
-    } else if let Some(name) = numbered {
-        query.append_pair(name, &(offset / limit + 1).to_string());
+    if let Some(name) = speech.name(CURSORS) {
+        query.append_pair(name, &sealed(offset));
+    } else if let Some(name) = speech.name(NUMBERS) {
+        query.append_pair(name, &(offset / limit + speech.first).to_string());
+    } else if let Some(name) = speech.name(OFFSETS) {
+        query.append_pair(name, &offset.to_string());
     } else {
-        query.append_pair(&spoken(OFFSETS, "offset"), &offset.to_string());
+        query.append_pair(OWN, &sealed(offset));
     }
-    query.append_pair(&spoken(LIMITS, "limit"), &limit.to_string());
+    if let Some(name) = speech.name(LIMITS) {
+        query.append_pair(name, &limit.to_string());
+    }
     format!("{path}?{}", query.finish())
 }
 
 impl Cut {
     /// What the answer's schema wants to be told of the page, beside the items.
     pub(super) fn describe(&self, view: View<'_>, root: &str) -> Map<String, Value> {
+        let flat = view.plain();
         let mut told = Map::new();
         let absolute = || self.next.as_ref().map(|next| format!("{root}{next}"));
-        for name in view.plain().properties.keys() {
-            let value = match *name {
-                "pagination" | "paging" => Some(self.pagination()),
-                "total" | "totalCount" | "total_count" | "totalItems" | "totalResults" | "@odata.count" => {
+        for (name, at) in &flat.properties {
+            let inner = view.of(at).plain();
+            let kind = inner.main_type().unwrap_or_default();
+            // what has to be there is empty on the last page, and not made up
+            let text = |said: Option<String>| {
+                said.map(Value::from)
+                    .or_else(|| (kind == "string" && flat.required.contains(name)).then(|| json!("")))
+            };
+            let lower: String = name.to_ascii_lowercase().replace(['_', '-'], "");
+            let value = match lower.as_str() {
+                "links" | "link" if kind == "object" => self.nested(view.of(at), root),
+                _ if kind == "object" && among(INSIDE, name) => {
+                    let mut page = match *name {
+                        "pagination" | "paging" => self.pagination(),
+                        _ => json!({}),
+                    };
+                    if let (Value::Object(page), Some(Value::Object(inner))) =
+                        (&mut page, self.nested(view.of(at), root))
+                    {
+                        page.extend(inner);
+                    }
+                    page.as_object().is_some_and(|page| !page.is_empty()).then_some(page)
+                }
+                "next" if kind == "object" => absolute().map(|next| json!({"href": next})),
+                "next" if self.takes_next => text(self.token.clone()),
+                "next" if inner.format.is_some_and(|format| format.starts_with("ur")) => text(absolute()),
+                "next" => text(self.next.clone()),
+                "previous" => self.previous.clone().map(Value::from),
+                "@odata.nextlink" | "nextlink" | "nexturl" | "nextpageurl" => text(absolute()),
+                "nextpagetoken" | "nextcursor" | "nexttoken" | "nextmarker" | "continuationtoken"
+                | "endcursor" | "nextpagecursor" => text(self.token.clone()),
+                "after" if kind == "string" => text(self.token.clone()),
+                "nextpage" if kind == "integer" => self.number.map(Value::from),
+                "nextpage" => text(self.token.clone()),
+                "nextoffset" => self.next.is_some().then(|| json!(self.page.offset + self.page.limit)),
+                "total" | "totalcount" | "totalitems" | "totalresults" | "totalelements" | "@odata.count" => {
                     Some(json!(self.total))
                 }
-                "count" => Some(json!(self.items.len())),
-                "offset" => Some(json!(self.page.offset)),
-                "limit" | "pageSize" => Some(json!(self.page.limit)),
-                "hasMore" | "has_more" => Some(json!(self.next.is_some())),
-                "@odata.nextLink" | "nextLink" => absolute().map(Value::from),
-                "next" => self.next.clone().map(Value::from),
-                "previous" => self.previous.clone().map(Value::from),
-                "nextPageToken" | "next_page_token" | "nextCursor" | "next_cursor" | "nextToken" => {
-                    self.token.clone().map(Value::from)
+                "totalpages" | "pagecount" | "lastpage" if kind != "object" => {
+                    Some(json!(self.total.div_ceil(self.page.limit)))
                 }
+                "page" | "pagenumber" | "currentpage" if kind == "integer" => {
+                    Some(json!(self.page.offset / self.page.limit + self.first))
+                }
+                "count" => Some(json!(self.items.len())),
+                "offset" | "startat" => Some(json!(self.page.offset)),
+                "limit" | "pagesize" | "perpage" => Some(json!(self.page.limit)),
+                "hasmore" | "hasnext" | "hasnextpage" => Some(json!(self.next.is_some())),
                 _ => None,
             };
             if let Some(value) = value {
@@ -161,6 +263,11 @@ impl Cut {
             }
         }
         told
+    }
+
+    fn nested(&self, view: View<'_>, root: &str) -> Option<Value> {
+        let told = self.describe(view, root);
+        (!told.is_empty()).then_some(Value::Object(told))
     }
 
     /// `pagination` as most vendors have it.

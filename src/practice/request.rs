@@ -107,6 +107,12 @@ pub(super) fn read(book: &Book, operation: usize, raw: Raw<'_>) -> Result<Call, 
             query.insert(parameter.name.clone(), value);
         }
     }
+    for ((name, value), used) in pairs.iter().zip(&mut used) {
+        if !*used && super::page::is_own(name, value) {
+            query.insert(name.clone(), Value::String(value.clone()));
+            *used = true;
+        }
+    }
     if raw.strict && used.contains(&false) {
         return Err(bad("The query has a parameter that this operation does not declare."));
     }

@@ -45,6 +45,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry",
             "approvals",
             "freeze",
+            "state",
         ],
     ),
     ("diagnostics", &["error", "json", "pipeline", "policy", "protocol", "schema", "limits", "principal"]),

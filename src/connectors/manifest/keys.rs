@@ -37,7 +37,8 @@ const OPERATION: &[&str] = &[
     "scopes",
     "dry_run",
 ];
-const PAGES: &[&str] = &["style", "cursor", "send", "items", "limit", "most"];
+const PAGES: &[&str] =
+    &["style", "cursor", "send", "header", "more", "total", "id", "first", "items", "limit", "most"];
 const QUOTA: &[&str] = &["per_minute", "burst"];
 const CREDENTIALS: &[&str] = &[
     "kind",

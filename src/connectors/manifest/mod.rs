@@ -95,14 +95,29 @@ pub struct Pages {
     #[serde(default)]
     pub style: PageStyle,
     /// Where the answer says what comes next: a JSON Pointer, or a name at its top level. A token (`token`), or an
-    /// address (`link`). For `offset`: where the total is, if it is anywhere.
-    #[serde(default)]
+    /// address (`link`). For `page`: where the number of pages is; for `offset`: where the total is, if it is anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Where the next request says where to go on: the name of an argument, or a JSON Pointer into the body.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send: Option<String>,
+    /// For `token`: the header of the answer that holds the token, where that is not in the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// Where the answer says whether there is more, as true or false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<String>,
+    /// Where the answer says how many items there are in all (`offset`, `page`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<String>,
+    /// For `last`: what of the last item is sent; `id` if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The number of the first page (1 if it is not said), or the offset of the first item (0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
     /// Where the items of an answer are; the only array at its top level if it is not said.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<String>,
     /// How many items one call gathers at most.
     #[serde(default = "Pages::limit")]
@@ -110,6 +125,24 @@ pub struct Pages {
     /// How many pages one call asks for at most.
     #[serde(default = "Pages::most")]
     pub most: usize,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self {
+            style: PageStyle::default(),
+            cursor: None,
+            send: None,
+            header: None,
+            more: None,
+            total: None,
+            id: None,
+            first: None,
+            items: None,
+            limit: Self::limit(),
+            most: Self::most(),
+        }
+    }
 }
 
 impl Pages {
@@ -120,21 +153,54 @@ impl Pages {
     const fn most() -> usize {
         10
     }
+
+    /// What is missing, or too much.
+    fn wrong(&self) -> Option<&'static str> {
+        use PageStyle::{Last, Link, LinkHeader, None, Offset, Page, Token};
+        let sends = self.send.is_some();
+        if self.limit == 0 || self.most == 0 {
+            return Some("`pages` needs a `limit` and `most` of at least 1");
+        }
+        match self.style {
+            Token if self.cursor.is_none() && self.header.is_none() => {
+                Some("`pages` needs `cursor` or `header`: where the answer says what comes next")
+            }
+            Token if self.cursor.is_none() && !sends => {
+                Some("`pages` needs `send`: the argument that says where to go on")
+            }
+            Link if self.cursor.is_none() => {
+                Some("`pages` needs `cursor`: where the address of the next page is")
+            }
+            Offset | Page | Last if !sends => {
+                Some("`pages` needs `send`: the argument that says where to go on")
+            }
+            Link | LinkHeader | None if sends => {
+                Some("`pages` has a `send`, which this `style` has no use for")
+            }
+            _ => Option::None,
+        }
+    }
 }
 
 /// What leads to the next page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum PageStyle {
     /// A token from the answer is sent as an argument.
     #[default]
     Token,
     /// The answer holds the address of the next page. Only its query is used, on the same path.
     Link,
+    /// The `Link` header of the answer holds it (RFC 8288, `rel=next`).
+    LinkHeader,
     /// The number of items seen so far is sent.
     Offset,
-    /// The number of the next page is sent; the first is 1.
+    /// The number of the next page is sent.
     Page,
+    /// What stands for the last item is sent.
+    Last,
+    /// Nothing: there is one page.
+    None,
 }
 
 impl Manifest {
@@ -229,16 +295,8 @@ impl Manifest {
             if operation.redact.iter().any(|pointer| !pointer.starts_with('/')) {
                 return bad("`redact` holds JSON Pointers, which begin with /");
             }
-            if let Some(pages) = &operation.pages {
-                let sends = pages.send.is_some() || pages.style == PageStyle::Link;
-                let reads =
-                    pages.cursor.is_some() || matches!(pages.style, PageStyle::Offset | PageStyle::Page);
-                if !reads || pages.limit == 0 || pages.most == 0 {
-                    return bad("`pages` needs `cursor`, and a `limit` and `most` of at least 1");
-                }
-                if !sends && pages.style != PageStyle::Token {
-                    return bad("`pages` needs `send`: the argument that says where to go on");
-                }
+            if let Some(wrong) = operation.pages.as_ref().and_then(Pages::wrong) {
+                return bad(wrong);
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ pub(super) fn effect(method: &str, path: &str, id: &str) -> Effect {
 }
 
 /// The words of a name: `resetPasscode`, `XMLReset2`, `bulk-delete`.
-pub(super) fn words(text: &str) -> Vec<String> {
+pub(in crate::connectors) fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut word = String::new();
     let characters: Vec<char> = text.chars().collect();

@@ -20,6 +20,7 @@ mod words;
 use std::path::Path;
 
 pub(super) use bodies::is_json;
+pub(super) use effect::words as words_of;
 
 use self::bodies::strings;
 use self::convert::Schemas;

@@ -12,17 +12,20 @@ use std::sync::{Arc, OnceLock};
 use self::glance::Glance;
 
 use super::document::{Document, Operation, Parameter, Place, Refusal};
-use super::manifest::{Override, Pages};
+use super::manifest::Override;
 use super::openapi::is_json;
+use super::pages::{At, Follow, Page, gather, infer};
 use super::request::{Base, Plan};
+use super::response;
 use super::shape::{Shape, definitions, measure};
-use super::{pages, response};
 use crate::error::Result;
 use crate::http::{Client, HeaderName, HeaderValue, on_behalf};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec};
+use crate::pipeline::{
+    Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, offer,
+};
 use crate::policy::Effect;
-use crate::protocol::types::{Content, ToolAnnotations, ToolResult};
+use crate::protocol::types::{ToolAnnotations, ToolResult};
 use crate::schema::{LazySchema, Schema};
 
 /// `$defs` of one tool, in bytes: a list of tools must stay something a client can read.
@@ -51,7 +54,8 @@ pub(super) struct Call {
     spec: ToolSpec,
     plan: Plan,
     client: Client,
-    pages: Option<Pages>,
+    /// How its list goes on, if its answer may be one.
+    follow: Option<Follow>,
     expects_json: bool,
     /// Set once every operation is known: the read of what this one would change.
     glance: OnceLock<Glance>,
@@ -70,7 +74,8 @@ impl Call {
             it.place == Place::Header && shared.reserved.contains(&it.name.to_ascii_lowercase())
         };
         operation.parameters.retain(|it| !reserved(it));
-        let spec = spec(&operation, opinion, shared, budget);
+        let follow = follow(&operation, opinion)?;
+        let spec = spec(&operation, opinion, shared, (budget, follow.is_some()));
         let success = operation.responses.iter().find(|(status, _)| status.starts_with('2'));
         let expects_json =
             success.and_then(|(_, response)| response.media_type.as_deref()).is_none_or(is_json);
@@ -89,37 +94,56 @@ impl Call {
         plan.idempotent = opinion
             .and_then(|opinion| opinion.idempotent)
             .unwrap_or(plan.idempotent || spec.effect == Effect::Read);
-        let pages = opinion.and_then(|opinion| opinion.pages.clone());
         let (glance, dry_run) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { spec, plan, client: shared.client.clone(), pages, expects_json, glance, dry_run })
+        Ok(Self { spec, plan, client: shared.client.clone(), follow, expects_json, glance, dry_run })
     }
 
-    async fn run(&self, arguments: &Map<String, Value>, tag: Option<&str>) -> Result<ToolResult> {
-        let mut request = self.plan.request(arguments)?;
+    async fn run(
+        &self,
+        arguments: &Map<String, Value>,
+        tag: Option<&str>,
+        at: Option<&Value>,
+    ) -> Result<(ToolResult, Option<Trail>)> {
+        let at = At::read(at)?;
+        let mut request = match &self.follow {
+            Some(follow) => follow.request(&self.plan, arguments, &at)?,
+            None => self.plan.request(arguments)?,
+        };
         if let Some(tag) = tag {
             glance::condition(&mut request, tag);
         }
         let first = request.clone();
         let response = match self.client.send(request).await {
             Ok(response) => response,
-            Err(error) => return response::unsent(error, self.client.name()),
+            Err(error) => return Ok((response::unsent(error, self.client.name())?, None)),
         };
-        let result = response::result(&response, self.client.name(), self.expects_json)?;
-        let (Some(pages), false, Some(value)) = (&self.pages, result.is_error, &result.structured_content)
+        let mut result = response::result(&response, self.client.name(), self.expects_json)?;
+        let (Some(follow), false, Some(value)) =
+            (&self.follow, result.is_error, &mut result.structured_content)
         else {
-            return Ok(result);
+            return Ok((result, None));
         };
-        let gathered =
-            pages::gather(&self.client, &self.plan, pages, arguments, (first, value.clone())).await?;
+        let page = Page { value: std::mem::take(value), headers: response.headers };
+        let gathered = gather((&self.client, &self.plan, follow), arguments, at, (first, page)).await;
+        let said = result.content.drain(..).skip(1).chain(gathered.said).collect::<Vec<_>>();
         let mut result = ToolResult::structured(gathered.value);
-        if let Some(failure) = gathered.failed {
-            result.content.push(Content::text("The list is not whole: a later page could not be had."));
-            result.content.extend(failure.content);
-        } else if gathered.more {
-            result.content.push(Content::text("There is more: go on from where this list ends."));
-        }
-        Ok(result)
+        result.content.extend(said);
+        Ok((result, gathered.trail))
     }
+}
+
+/// How the list of an operation goes on: as the manifest says, else as the document shows, else as a `Link` header may
+/// say. Nothing where the answer is no list, or where asking again could change something.
+fn follow(operation: &Operation, opinion: Option<&Override>) -> Result<Option<Follow>> {
+    let effect = opinion.and_then(|it| it.effect).unwrap_or(operation.effect);
+    if let Some(pages) = opinion.and_then(|opinion| opinion.pages.as_ref()) {
+        return Follow::new(pages, operation).map(Some);
+    }
+    if effect != Effect::Read || !infer::may_go_on(operation) {
+        return Ok(None);
+    }
+    let found = infer::infer(operation).map(|pages| Follow::new(&pages, operation)).transpose()?;
+    Ok(Some(found.unwrap_or_else(Follow::header)))
 }
 
 impl Tool for Call {
@@ -130,7 +154,11 @@ impl Tool for Call {
     fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
         let owner = Arc::clone(&context.principal.id);
         Box::pin(on_behalf(owner, async move {
-            Ok(Reply::Tool(self.run(call.arguments(), call.shown_tag()).await?))
+            let (result, trail) = self.run(call.arguments(), call.shown_tag(), call.begins_at()).await?;
+            if let Some(trail) = trail {
+                call.goes_on(trail);
+            }
+            Ok(Reply::Tool(result))
         }))
     }
 
@@ -145,6 +173,10 @@ impl Tool for Call {
     fn rehearsal(&self, arguments: &Map<String, Value>) -> Option<Sight> {
         let name = self.dry_run.get().filter(|(name, _)| arguments.get(name) != Some(&Value::Bool(true)));
         name.map(|(name, tool)| glance::rehearsal(tool, name, arguments))
+    }
+
+    fn pages(&self) -> Option<&'static str> {
+        self.follow.as_ref()?.word()
     }
 
     fn request_line(&self, arguments: &Map<String, Value>) -> Option<String> {
@@ -186,7 +218,12 @@ pub(super) fn tools(
     (calls.into_iter().map(|call| call as Arc<dyn Tool>).collect(), refused)
 }
 
-fn spec(operation: &Operation, opinion: Option<&Override>, shared: &Shared, budget: usize) -> ToolSpec {
+fn spec(
+    operation: &Operation,
+    opinion: Option<&Override>,
+    shared: &Shared,
+    (budget, goes_on): (usize, bool),
+) -> ToolSpec {
     let own = |text: fn(&Override) -> Option<&String>| opinion.and_then(text).cloned();
     let name = own(|it| it.tool.as_ref()).unwrap_or_else(|| prefixed(&shared.prefix, &operation.tool));
     let mut spec = ToolSpec::new(name);
@@ -199,7 +236,9 @@ fn spec(operation: &Operation, opinion: Option<&Override>, shared: &Shared, budg
     spec.redact = opinion.map(|it| it.redact.clone()).unwrap_or_default();
     spec.target = Some(shared.base.target(&operation.method, &operation.path));
     spec.meta = shared.practice.then(super::practice_mark);
-    spec.input = LazySchema::new(input(operation, budget));
+    let mut arguments = input(operation, budget);
+    spec.page = goes_on.then(|| offer(&mut arguments)).flatten();
+    spec.input = LazySchema::new(arguments);
     if opinion.is_some_and(|it| it.output) {
         spec.output = output(operation);
     }

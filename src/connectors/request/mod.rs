@@ -139,20 +139,6 @@ impl Plan {
         Ok(request)
     }
 
-    /// The same request with another query, as a page of an answer asks for it; `None` when `next` leads elsewhere.
-    pub(super) fn following(request: &Request, next: &str) -> Option<Request> {
-        let url = request.url.join(next).ok()?;
-        let same = url.scheme() == request.url.scheme()
-            && url.host() == request.url.host()
-            && url.port_or_known_default() == request.url.port_or_known_default()
-            && url.path() == request.url.path()
-            && url.username().is_empty()
-            && url.password().is_none();
-        let mut following = request.clone();
-        following.url.set_query(url.query());
-        (same && following.url != request.url).then_some(following)
-    }
-
     /// Puts the address together, parses it, and compares.
     fn address(&self, segments: &[String], query: &[String]) -> Result<Url> {
         let mut text = self.base.origin.as_str().trim_end_matches('/').to_owned();

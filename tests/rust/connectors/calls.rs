@@ -247,7 +247,9 @@ async fn a_header_that_signs_is_no_argument() {
         |_, _| answer(200, json!([])),
     )
     .await;
-    assert_eq!(rig.tool("list_widgets").spec().input.source()["properties"], json!({}));
+    let spec = rig.tool("list_widgets").spec();
+    let names: Vec<&String> = spec.input.source()["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["page"]);
     let error = rig.call("list_widgets", json!({"X-Api-Key": "mine"})).await.unwrap_err();
     assert_eq!(error.kind(), Kind::BadArguments);
 }

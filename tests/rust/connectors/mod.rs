@@ -3,6 +3,7 @@
 mod calls;
 pub(crate) mod documents;
 mod hostile;
+mod kinds;
 mod paging;
 mod practised;
 mod rig;

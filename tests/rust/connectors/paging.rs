@@ -110,3 +110,87 @@ async fn a_later_page_that_fails_leaves_what_was_had() {
     assert_eq!(all.structured_content.as_ref().unwrap()["data"], json!([1]));
     assert!(text(&all).contains("not whole") && text(&all).contains("HTTP 503"));
 }
+
+/// An upstream whose list goes on for ever.
+async fn endless(document: Value, pages: &str) -> Rig {
+    Rig::new(document, pages, |seen, _| {
+        let at = number(seen, "cursor");
+        answer(200, json!({"data": [{"id": at}], "next": (at + 1).to_string()}))
+    })
+    .await
+}
+
+fn handle(result: &bartizan::protocol::types::ToolResult) -> String {
+    result.structured_content.as_ref().unwrap()["next_page"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_handle_stands_for_the_arguments_of_its_call() {
+    let mut document = document();
+    let owner = json!({"name": "owner", "in": "query", "required": true, "schema": {"type": "integer"}});
+    document["paths"]["/things"]["get"]["parameters"].as_array_mut().unwrap().push(owner);
+    let rig = endless(document, &manifest("list", "cursor = 'next', send = 'cursor', most = 1")).await;
+    let spec = rig.tool("list").spec();
+    // the API has a `page` of its own
+    assert_eq!(spec.page.as_deref(), Some("next_page"));
+    // a number in quotes is read as it was meant, before and after
+    let first = rig.call("list", json!({"owner": "7", "q": "x"})).await.unwrap();
+    let next = handle(&first);
+    assert!(first.structured_content.as_ref().unwrap().get("next").is_none(), "one way to go on");
+    for arguments in [
+        json!({"next_page": next}),
+        json!({"next_page": next, "owner": "7"}),
+        json!({"next_page": next, "owner": 7, "q": "x", "offset": null}),
+    ] {
+        let result = rig.call("list", arguments).await.unwrap();
+        assert_eq!(result.structured_content.unwrap()["data"], json!([{"id": 1}]));
+        let last = rig.upstream.seen().pop().unwrap();
+        assert!(last.target.contains("owner=7") && last.target.contains("q=x"), "{}", last.target);
+    }
+    let before = rig.upstream.seen().len();
+    for arguments in [json!({"next_page": next, "owner": 8}), json!({"next_page": next, "offset": 3})] {
+        let error = rig.call("list", arguments).await.unwrap_err();
+        assert!(error.message().contains("other arguments"), "{}", error.message());
+    }
+    for wrong in [json!("2"), json!(2), json!(format!("{next}A")), json!(next[..next.len() - 2])] {
+        let error = rig.call("list", json!({"next_page": wrong})).await.unwrap_err();
+        assert!(error.message().contains("none that was given to you"), "{}", error.message());
+    }
+    let error = rig.call_as("bert", "list", json!({"next_page": next})).await.unwrap_err();
+    assert!(error.message().contains("none that was given to you"));
+    // an empty one is none
+    let error = rig.call("list", json!({"next_page": ""})).await.unwrap_err();
+    assert!(error.message().contains("owner"), "{}", error.message());
+    assert_eq!(rig.upstream.seen().len(), before, "no refused call reached it");
+}
+
+#[tokio::test]
+async fn policy_and_audit_see_what_a_handle_stands_for() {
+    let policy = "permit(principal, action, resource) unless { context.arguments has q && context.arguments.q == \"no\" };";
+    let policy = bartizan::policy::Policy::from_text("test", policy).unwrap();
+    let upstream = crate::loopback::Upstream::start(|seen, _| {
+        let at = number(seen, "cursor");
+        answer(200, json!({"data": [{"id": at}], "next": (at + 1).to_string()}))
+    })
+    .await;
+    let (base, pages) = (upstream.base(), manifest("list", "cursor = 'next', send = 'cursor', most = 1"));
+    let load = || bartizan::connectors::openapi::load(document().to_string().as_bytes(), None).unwrap();
+    let open = Rig::at(load(), &pages, upstream.clone(), base.clone());
+    let next = handle(&open.call("list", json!({"q": "no"})).await.unwrap());
+    let lines = |rig: &Rig| {
+        let text = std::fs::read_to_string(&rig.audit).unwrap();
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    open.call("list", json!({"next_page": next})).await.unwrap();
+    let digests: Vec<Value> = lines(&open)
+        .iter()
+        .filter(|line| line["tool"] == "list" && line.get("arguments_digest").is_some())
+        .map(|line| line["arguments_digest"].clone())
+        .collect();
+    assert!(digests.len() >= 2 && digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    // the same keys, another policy
+    let parts = super::rig::Parts { policy, ..super::rig::Parts::open() };
+    let strict = Rig::made(load(), &pages, upstream, base, parts);
+    let error = strict.call("list", json!({"next_page": next})).await.unwrap_err();
+    assert_eq!(error.kind(), bartizan::error::Kind::Forbidden);
+}

@@ -135,3 +135,92 @@ async fn no_wrong_call_of_any_tool_reaches_the_upstream() {
     println!("{refused} wrong calls were refused; {any} arguments accept anything");
     assert!(shared().is_none() || refused > 1_000 && any * 20 < refused, "{refused} {any}");
 }
+
+/// A list of things, with these query parameters and these members beside the list.
+fn listed(parameters: &[(&str, &str)], list: &str, beside: &Value) -> Value {
+    let text = json!({"type": "string"});
+    let thing =
+        json!({"type": "object", "required": ["id", "name"], "properties": {"id": text, "name": text}});
+    let answer = if list.is_empty() {
+        json!({"type": "array", "items": thing})
+    } else {
+        let mut members = beside.as_object().unwrap().clone();
+        members.insert(list.to_owned(), json!({"type": "array", "items": thing}));
+        json!({"type": "object", "required": [list], "properties": members})
+    };
+    let parameters: Vec<Value> = parameters
+        .iter()
+        .map(|(name, kind)| {
+            let first = if *name == "page" { json!(1) } else { Value::Null };
+            let mut schema = json!({"type": kind, "default": first});
+            if first.is_null() {
+                schema.as_object_mut().unwrap().shift_remove("default");
+            }
+            json!({"name": name, "in": "query", "schema": schema})
+        })
+        .collect();
+    let content =
+        |schema: Value| json!({"description": "ok", "content": {"application/json": {"schema": schema}}});
+    json!({"openapi": "3.0.3", "info": {"title": "Acme", "version": "1"}, "paths": {
+        "/things": {
+            "get": {"operationId": "list", "parameters": parameters, "responses": {"200": content(answer)}},
+            "post": {"operationId": "add", "requestBody": {"content": {"application/json": {"schema": thing}}},
+                "responses": {"201": content(thing.clone())}}},
+        "/things/{id}": {"get": {"operationId": "one", "parameters": [
+            {"name": "id", "in": "path", "required": true, "schema": text}],
+            "responses": {"200": content(thing.clone())}}}}})
+}
+
+#[tokio::test]
+async fn every_kind_of_paging_is_played_and_walked_to_the_end() {
+    let (words, number, yes) =
+        (json!({"type": "string"}), json!({"type": "integer"}), json!({"type": "boolean"}));
+    let token = json!({"meta": {"type": "object", "properties": {"next_cursor": words}}});
+    let href = json!({"_links": {"type": "object", "properties": {"next": {"type": "object", "properties": {"href": words}}}}});
+    let kinds: &[(&str, &[(&str, &str)], &str, Value)] = &[
+        (
+            "token",
+            &[("page_token", "string"), ("page_size", "integer")],
+            "things",
+            json!({"next_page_token": words}),
+        ),
+        ("token", &[("cursor", "string"), ("limit", "integer")], "data", token),
+        ("link", &[], "value", json!({"@odata.nextLink": words})),
+        ("link", &[("offset", "integer")], "items", json!({"next": {"type": "string", "format": "uri"}})),
+        ("link", &[("page", "integer"), ("per_page", "integer")], "items", href),
+        ("offset", &[("offset", "integer"), ("limit", "integer")], "items", json!({"total": number})),
+        ("offset", &[("$skip", "integer"), ("$top", "integer")], "value", json!({"@odata.count": number})),
+        ("page", &[("page", "integer"), ("per_page", "integer")], "items", json!({"total_pages": number})),
+        ("last", &[("starting_after", "string"), ("limit", "integer")], "data", json!({"has_more": yes})),
+        ("", &[("page", "integer")], "", json!({})),
+        ("", &[], "", json!({})),
+    ];
+    for (word, parameters, list, beside) in kinds {
+        let document = listed(parameters, list, beside);
+        let document = load(document.to_string().as_bytes(), None).unwrap();
+        let options = Options { auth: Auth::Open, seeds: 5, page_size: 2, ..Options::default() };
+        let practice = serve(document.clone(), options).await.unwrap();
+        let silent = Upstream::start(|_, _| answer(500, "nobody asks here")).await;
+        let rig = Rig::at(document, "", silent, url::Url::parse(&practice.url()).unwrap());
+        assert_eq!(rig.tool("list").pages().unwrap_or_default(), *word, "{parameters:?} {beside}");
+        let (mut arguments, mut ids, mut calls) = (json!({}), Vec::new(), 0);
+        loop {
+            let result = rig.call("list", arguments).await.unwrap();
+            assert!(!result.is_error, "{word} {parameters:?}: {}", text(&result));
+            let structured = result.structured_content.unwrap();
+            let items = structured.pointer(&if list.is_empty() { String::new() } else { format!("/{list}") });
+            ids.extend(
+                items.unwrap().as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()),
+            );
+            calls += 1;
+            let Some(next) = result.meta.and_then(|meta| meta.get("bartizan/next").cloned()) else { break };
+            assert!(calls < 10, "{word} {parameters:?} ends");
+            arguments = json!({next["argument"].as_str().unwrap(): next["handle"]});
+        }
+        let unique: std::collections::BTreeSet<&String> = ids.iter().collect();
+        assert_eq!((ids.len(), unique.len()), (5, 5), "{word} {parameters:?} {beside}: {ids:?}");
+        assert!((3..=4).contains(&calls), "{word}: {calls}");
+        assert!(practice.misfits().is_empty(), "{word}: {:?}", practice.misfits());
+        practice.shutdown().await;
+    }
+}

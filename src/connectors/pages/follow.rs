@@ -1,0 +1,625 @@
+//! What leads from one page to the next.
+//!
+//! Owns [`Follow`] and [`At`]. The idea: a manifest's [`Pages`] settled against the operation they are for; from one
+//! answer it says where the next begins: another query on the same address, or another value of one argument. Where a
+//! list goes on is all that a handle holds, so a list that runs in circles has to be seen from there: each place carries
+//! the count of pages and one earlier mark, which is set anew at each power of two (Brent).
+//!
+//! Must not: change an argument of the caller that is not about paging.
+
+use serde::{Deserialize, Serialize};
+
+use super::link;
+use crate::connectors::document::{Operation, Place};
+use crate::connectors::manifest::{PageStyle, Pages};
+use crate::connectors::openapi::words_of;
+use crate::connectors::request::Plan;
+use crate::error::{Error, Kind, Result};
+use crate::http::{HeaderMap, HeaderName, Request};
+use crate::json::{Digest, Map, Value, json};
+
+/// Bytes of a token or query that is remembered.
+const LONGEST: usize = 4_096;
+/// Names that the list of an answer has, if it has several.
+const LISTS: &[&str] =
+    &["items", "data", "results", "value", "values", "entries", "records", "list", "resources", "objects"];
+/// Words in the names of parameters that are about paging: what a next address says of them counts.
+const PAGING: &[&str] = &[
+    "page",
+    "pages",
+    "cursor",
+    "token",
+    "offset",
+    "skip",
+    "start",
+    "after",
+    "before",
+    "limit",
+    "top",
+    "count",
+    "size",
+    "marker",
+    "next",
+    "continue",
+    "continuation",
+    "position",
+    "index",
+    "from",
+    "since",
+    "perpage",
+    "pagesize",
+    "pagenumber",
+    "pagetoken",
+    "skiptoken",
+    "nexttoken",
+    "maxresults",
+    "startat",
+    "starting",
+];
+
+/// Where a page begins.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::connectors) struct At {
+    /// What is sent in the argument that says where to go on.
+    #[serde(rename = "s", skip_serializing_if = "Option::is_none")]
+    send: Option<Value>,
+    /// The query of the next address.
+    #[serde(rename = "q", skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
+    /// Items of the page that were shown already.
+    #[serde(rename = "k", skip_serializing_if = "is_zero")]
+    pub(super) skip: usize,
+    /// Pages before it.
+    #[serde(rename = "n", skip_serializing_if = "is_zero")]
+    pages: usize,
+    /// Items before it.
+    #[serde(rename = "c", skip_serializing_if = "is_zero")]
+    items: usize,
+    /// What stands for an earlier page.
+    #[serde(rename = "m", skip_serializing_if = "Option::is_none")]
+    mark: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl At {
+    /// From what a handle holds; nothing for the beginning.
+    pub(in crate::connectors) fn read(value: Option<&Value>) -> Result<Self> {
+        let Some(value) = value else { return Ok(Self::default()) };
+        serde_json::from_value(value.clone()).map_err(|cause| {
+            let message =
+                "The handle is of an earlier version of this server; make the call again without it.";
+            Error::new(Kind::BadArguments, message).with_source(cause)
+        })
+    }
+
+    /// What tells it from other places.
+    pub(super) fn key(&self) -> String {
+        print(&json!([self.send, self.query]))
+    }
+
+    /// The same place, so many of its items later.
+    pub(super) fn past(&self, items: usize) -> Self {
+        Self { skip: self.skip + items, ..self.clone() }
+    }
+
+    /// For a handle; null for the beginning.
+    pub(super) fn into_value(self) -> Value {
+        if self == Self::default() { Value::Null } else { serde_json::to_value(self).unwrap_or_default() }
+    }
+}
+
+/// What comes after a page.
+pub(super) enum Next {
+    /// Nothing.
+    End,
+    /// A page that begins there.
+    At(At),
+    /// Something outside of the operation's address.
+    Elsewhere,
+    /// A page that was there before.
+    Again,
+    /// Nothing: this page is the one before once more.
+    Same,
+}
+
+/// Where the next request says where to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Send {
+    /// In an argument.
+    Argument(String),
+    /// In the body: the argument, and where in it.
+    Body(String, String),
+}
+
+/// How the pages of one operation follow each other.
+#[derive(Debug)]
+pub(in crate::connectors) struct Follow {
+    style: PageStyle,
+    pub(super) cursor: Option<String>,
+    header: Option<HeaderName>,
+    send: Option<Send>,
+    items: Option<String>,
+    more: Option<String>,
+    total: Option<String>,
+    id: String,
+    first: u64,
+    pub(super) limit: usize,
+    pub(super) most: usize,
+}
+
+impl Follow {
+    /// What is done where nothing is known: a `Link` header that leads on is remembered, not followed.
+    pub(in crate::connectors) fn header() -> Self {
+        Self {
+            style: PageStyle::LinkHeader,
+            cursor: None,
+            header: None,
+            send: None,
+            items: None,
+            more: None,
+            total: None,
+            id: String::new(),
+            first: 0,
+            limit: usize::MAX / 2,
+            most: 1,
+        }
+    }
+
+    /// In a word, for people; none where nothing is known.
+    pub(in crate::connectors) fn word(&self) -> Option<&'static str> {
+        Some(match self.style {
+            PageStyle::Token => "token",
+            PageStyle::Link => "link",
+            PageStyle::LinkHeader if self.limit == Self::header().limit => return None,
+            PageStyle::LinkHeader => "link_header",
+            PageStyle::Offset => "offset",
+            PageStyle::Page => "page",
+            PageStyle::Last => "last",
+            PageStyle::None => return None,
+        })
+    }
+
+    /// Settles what a manifest says against the operation.
+    pub(in crate::connectors) fn new(pages: &Pages, operation: &Operation) -> Result<Self> {
+        // A token goes back under its own name unless the manifest says another.
+        let own = pages.cursor.as_ref().filter(|_| pages.style == PageStyle::Token);
+        let sends = !matches!(pages.style, PageStyle::Link | PageStyle::LinkHeader | PageStyle::None);
+        let send =
+            pages.send.as_ref().or(own).filter(|_| sends).map(|name| sent(name, operation)).transpose()?;
+        let header = pages.header.as_ref().map(|name| HeaderName::from_bytes(name.as_bytes()));
+        let header = header.transpose().map_err(|cause| {
+            Error::new(Kind::BadConfig, "`header` of `pages` is no name of a header.").with_source(cause)
+        })?;
+        let place = |named: &Option<String>| named.as_deref().map(pointer);
+        let numbered = pages.style == PageStyle::Page;
+        Ok(Self {
+            style: pages.style,
+            cursor: place(&pages.cursor).filter(|_| pages.style != PageStyle::Last),
+            header,
+            send,
+            items: place(&pages.items),
+            more: place(&pages.more),
+            total: place(&pages.total),
+            id: pointer(pages.id.as_deref().unwrap_or("id")),
+            first: pages.first.unwrap_or(u64::from(numbered)),
+            limit: pages.limit,
+            most: pages.most,
+        })
+    }
+
+    /// The request for what begins there.
+    pub(in crate::connectors) fn request(
+        &self,
+        plan: &Plan,
+        arguments: &Map<String, Value>,
+        at: &At,
+    ) -> Result<Request> {
+        let mut request = match (&at.send, &self.send) {
+            (None, _) => plan.request(arguments)?,
+            (Some(value), Some(send)) => {
+                let mut following = arguments.clone();
+                send.set(&mut following, value.clone()).ok_or_else(|| {
+                    let message = "The body has something else where the next page has to be asked for.";
+                    Error::new(Kind::BadArguments, message)
+                })?;
+                plan.request(&following)?
+            }
+            (Some(_), None) => {
+                let message =
+                    "The pages of this list follow each other otherwise by now; make the call again anew.";
+                return Err(Error::new(Kind::BadArguments, message));
+            }
+        };
+        if let Some(query) = &at.query {
+            request.url.set_query(Some(query));
+        }
+        Ok(request)
+    }
+
+    /// Where the list of an answer is.
+    pub(super) fn items(&self, value: &Value) -> Option<String> {
+        let is_list = |place: &str| value.pointer(place).is_some_and(Value::is_array);
+        if let Some(named) = &self.items {
+            return is_list(named).then(|| named.clone());
+        }
+        if value.is_array() {
+            return Some(String::new());
+        }
+        let lists = value.as_object()?.iter().filter(|(_, value)| value.is_array()).map(|(name, _)| name);
+        let lists: Vec<&String> = lists.collect();
+        let usual: Vec<&String> =
+            lists.iter().copied().filter(|name| LISTS.contains(&name.as_str())).collect();
+        match (&lists[..], &usual[..]) {
+            ([only], _) | (_, [only]) => Some(pointer(only)),
+            _ => None,
+        }
+    }
+
+    /// What comes after a page that began at `at`.
+    pub(super) fn next(
+        &self,
+        (value, headers, items): (&Value, &HeaderMap, &[Value]),
+        (plan, request, arguments): (&Plan, &Request, &Map<String, Value>),
+        at: &At,
+    ) -> Next {
+        if self.more.as_deref().and_then(|more| value.pointer(more)) == Some(&Value::Bool(false)) {
+            return Next::End;
+        }
+        let said = self.cursor.as_deref().and_then(|cursor| value.pointer(cursor));
+        let count = items.len();
+        let onto = match self.style {
+            PageStyle::None => return Next::End,
+            PageStyle::Link | PageStyle::LinkHeader => {
+                let address = match self.style {
+                    PageStyle::LinkHeader => link::next(headers),
+                    _ => said
+                        .and_then(|said| said.as_str().or_else(|| said.get("href")?.as_str()))
+                        .map(str::to_owned),
+                };
+                let Some(address) = address.filter(|address| !address.is_empty()) else { return Next::End };
+                let Some(query) = query(plan, request, &address, arguments) else { return Next::Elsewhere };
+                if request.url.query().unwrap_or_default() == query {
+                    return Next::Again;
+                }
+                At { query: Some(query), ..At::default() }
+            }
+            PageStyle::Token => {
+                let header = self.header.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
+                let token = match header.map(|text| json!(text)).as_ref().or(said) {
+                    Some(Value::String(token)) if !token.is_empty() => json!(token),
+                    Some(token @ Value::Number(_)) => token.clone(),
+                    Some(token @ Value::Object(parts))
+                        if !parts.is_empty() && matches!(self.send, Some(Send::Body(..))) =>
+                    {
+                        token.clone()
+                    }
+                    _ => return Next::End,
+                };
+                At { send: Some(token), ..At::default() }
+            }
+            PageStyle::Last => match items.last().and_then(|item| item.pointer(&self.id)) {
+                Some(id @ (Value::String(_) | Value::Number(_))) => {
+                    At { send: Some(id.clone()), ..At::default() }
+                }
+                _ => return Next::End,
+            },
+            PageStyle::Offset | PageStyle::Page if count == 0 => return Next::End,
+            PageStyle::Offset | PageStyle::Page => match self.numbered(value, said, items, arguments, at) {
+                Some(next) => return next,
+                None => return Next::End,
+            },
+        };
+        self.onto(onto, at, count, arguments)
+    }
+
+    /// A number that rises; none where the end is reached.
+    fn numbered(
+        &self,
+        value: &Value,
+        said: Option<&Value>,
+        items: &[Value],
+        arguments: &Map<String, Value>,
+        at: &At,
+    ) -> Option<Next> {
+        let begun = self.send.as_ref().and_then(|send| send.get(arguments)).and_then(number);
+        let from = at.send.as_ref().and_then(number).or(begun).unwrap_or(self.first);
+        let count = items.len() as u64;
+        let total = self.total.as_deref().and_then(|total| value.pointer(total)).and_then(number);
+        let had = at.items as u64 + count;
+        let (next, done) = if self.style == PageStyle::Offset {
+            let total = total.or_else(|| said.and_then(number));
+            (from + count, total.is_some_and(|total| from + count >= total + self.first))
+        } else {
+            let last = said.and_then(number).is_some_and(|pages| from + 1 >= pages + self.first);
+            (from + 1, last || (begun.is_none() && total.is_some_and(|total| had >= total)))
+        };
+        if done {
+            return None;
+        }
+        // An upstream that does not listen answers the same again and again.
+        let print = print(&json!(items));
+        if at.mark.as_ref() == Some(&print) {
+            return Some(Next::Same);
+        }
+        Some(Next::At(At {
+            send: Some(json!(next)),
+            pages: at.pages + 1,
+            items: at.items + items.len(),
+            mark: Some(print),
+            ..At::default()
+        }))
+    }
+
+    fn onto(&self, onto: At, at: &At, count: usize, arguments: &Map<String, Value>) -> Next {
+        let length = onto.query.as_ref().map_or(0, String::len)
+            + onto.send.as_ref().map_or(0, |send| send.to_string().len());
+        if length > LONGEST {
+            return Next::Elsewhere;
+        }
+        let given = self.send.as_ref().and_then(|send| send.get(arguments));
+        let before = at.send.as_ref().or(given);
+        let print = onto.key();
+        let same = onto.send.is_some() && onto.send.as_ref() == before;
+        if same || at.mark.as_ref() == Some(&print) {
+            return Next::Again;
+        }
+        let pages = at.pages + 1;
+        let mark = if pages.is_power_of_two() { Some(print) } else { at.mark.clone() };
+        Next::At(At { pages, items: at.items + count, mark, ..onto })
+    }
+
+    /// Takes out of an answer the upstream's own word for the next page.
+    pub(super) fn conceal(&self, value: &mut Value) {
+        let Some(place) = self.own() else { return };
+        let Some((parent, name)) = place.rsplit_once('/') else { return };
+        if let Some(Value::Object(members)) = value.pointer_mut(parent) {
+            members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
+        }
+    }
+
+    /// Where an answer names the next page.
+    fn own(&self) -> Option<&String> {
+        self.cursor.as_ref().filter(|_| matches!(self.style, PageStyle::Token | PageStyle::Link))
+    }
+
+    /// What the last page says of what comes next takes the place of what the first one said.
+    pub(super) fn carry(&self, value: &mut Value, page: &Value) {
+        for place in self.own().into_iter().chain(&self.more) {
+            let last = page.pointer(place).cloned().unwrap_or(Value::Null);
+            if let Some(known) = value.pointer_mut(place) {
+                *known = last;
+            }
+        }
+    }
+}
+
+impl Send {
+    fn get<'a>(&self, arguments: &'a Map<String, Value>) -> Option<&'a Value> {
+        match self {
+            Self::Argument(name) => arguments.get(name),
+            Self::Body(argument, place) => arguments.get(argument)?.pointer(place),
+        }
+    }
+
+    /// Sets the argument, or the place in the body, making the objects on the way.
+    fn set(&self, arguments: &mut Map<String, Value>, value: Value) -> Option<()> {
+        match self {
+            Self::Argument(name) => {
+                arguments.insert(name.clone(), value);
+            }
+            Self::Body(argument, place) => {
+                let mut there = arguments.entry(argument.as_str()).or_insert_with(|| json!({}));
+                for name in place.split('/').skip(1) {
+                    let name = name.replace("~1", "/").replace("~0", "~");
+                    there = there.as_object_mut()?.entry(name).or_insert_with(|| json!({}));
+                }
+                *there = value;
+            }
+        }
+        Some(())
+    }
+}
+
+/// What a name is sent in: an argument, a parameter by its name on the wire, or a place in the body.
+fn sent(name: &str, operation: &Operation) -> Result<Send> {
+    if name.starts_with('/')
+        && let Some(body) = &operation.body
+    {
+        return Ok(Send::Body(body.argument.clone(), name.to_owned()));
+    }
+    let open = || operation.parameters.iter().filter(|it| it.fixed.is_none() && it.place != Place::Path);
+    let found = open().find(|it| it.argument == name).or_else(|| open().find(|it| it.name == name));
+    let found = found.map(|it| Send::Argument(it.argument.clone()));
+    found.ok_or_else(|| {
+        Error::new(
+            Kind::BadConfig,
+            "`send` of `pages` has to name an argument of the operation, or, beginning with /, a place in its body.",
+        )
+    })
+}
+
+/// The query of a next address, if it leads to the same operation: of the address nothing else is used. What the caller
+/// asked for beside paging stays as it was asked.
+fn query(plan: &Plan, request: &Request, next: &str, arguments: &Map<String, Value>) -> Option<String> {
+    let url = request.url.join(next).ok()?;
+    let own = &request.url;
+    let secured = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.port().is_none();
+    let origin = url.host() == own.host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && ((url.scheme() == own.scheme() && url.port_or_known_default() == own.port_or_known_default())
+            || (secured(&url) && secured(own)));
+    let path = |url: &url::Url| {
+        let decoded = percent_encoding::percent_decode_str(url.path()).decode_utf8_lossy().into_owned();
+        decoded.trim_end_matches('/').to_owned()
+    };
+    if !origin || path(&url) != path(own) {
+        return None;
+    }
+    let asked = plan.request(arguments).ok()?;
+    let mut kept: Vec<(String, Vec<&str>)> = Vec::new();
+    for (name, pair) in pairs(asked.url.query().unwrap_or_default()) {
+        if words_of(&name).iter().any(|word| PAGING.contains(&word.as_str())) {
+            continue;
+        }
+        match kept.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, all)) => all.push(pair),
+            None => kept.push((name, vec![pair])),
+        }
+    }
+    let mut out: Vec<&str> = Vec::new();
+    let mut done: Vec<String> = Vec::new();
+    for (name, pair) in pairs(url.query().unwrap_or_default()) {
+        match kept.iter().find(|(known, _)| *known == name) {
+            None => out.push(pair),
+            Some(_) if done.contains(&name) => {}
+            Some((_, all)) => {
+                out.extend(all);
+                done.push(name);
+            }
+        }
+    }
+    Some(out.join("&"))
+}
+
+/// The parameters of a query, each with its decoded name.
+fn pairs(query: &str) -> impl Iterator<Item = (String, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name).replace('+', " ");
+        (percent_encoding::percent_decode_str(&name).decode_utf8_lossy().into_owned(), pair)
+    })
+}
+
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Stands for a value.
+fn print(value: &Value) -> String {
+    Digest::of(value.to_string().as_bytes()).hex()[..12].to_owned()
+}
+
+/// A JSON Pointer, or a name at the top level.
+fn pointer(text: &str) -> String {
+    if text.is_empty() || text.starts_with('/') {
+        text.to_owned()
+    } else {
+        format!("/{}", text.replace('~', "~0").replace('/', "~1"))
+    }
+}
+
+/// What is said of a list that ends early.
+pub(super) mod words {
+    use crate::protocol::types::Content;
+
+    pub(in crate::connectors::pages) fn elsewhere(name: &str) -> Content {
+        Content::text(format!(
+            "The list goes on, but {name} names a next page that is not at the address of this operation; that is not \
+             followed."
+        ))
+    }
+
+    pub(in crate::connectors::pages) fn again(name: &str) -> Content {
+        Content::text(format!(
+            "{name} leads to a page that was there before, so the list ends here; it may not be whole."
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::connectors::request::Base;
+
+    fn follow(pages: Value) -> Follow {
+        let pages: Pages = serde_json::from_value(pages).unwrap();
+        Follow::new(&pages, &Operation::default()).unwrap()
+    }
+
+    #[test]
+    fn the_only_array_holds_the_items() {
+        let link = follow(json!({"style": "link", "cursor": "next"}));
+        assert_eq!(link.items(&json!({"things": [], "next": "x"})).as_deref(), Some("/things"));
+        assert_eq!(link.items(&json!({"a": [], "b": []})), None);
+        assert_eq!(link.items(&json!({"errors": [], "data": []})).as_deref(), Some("/data"));
+        assert_eq!(link.items(&json!([1])).as_deref(), Some(""));
+        let named = follow(json!({"style": "link", "cursor": "@odata.nextLink", "items": "/x/y"}));
+        assert_eq!(named.items(&json!({"x": {"y": [1]}, "z": []})).as_deref(), Some("/x/y"));
+    }
+
+    #[test]
+    fn a_place_in_the_body_is_made() {
+        let mut arguments = Map::new();
+        let send = |place: &str| Send::Body(String::from("body"), place.to_owned());
+        send("/pagination/offset").set(&mut arguments, json!(20)).unwrap();
+        assert_eq!(arguments["body"], json!({"pagination": {"offset": 20}}));
+        assert!(send("/pagination/offset/deeper").set(&mut arguments, json!(1)).is_none());
+    }
+
+    #[test]
+    fn a_place_is_short_in_a_handle_and_comes_back_whole() {
+        let at = At { send: Some(json!("abc")), pages: 3, mark: Some(String::from("x")), ..At::default() };
+        let value = at.clone().into_value();
+        assert_eq!(value.to_string(), r#"{"s":"abc","n":3,"m":"x"}"#);
+        assert_eq!(At::read(Some(&value)).unwrap(), at);
+        assert_eq!(At::default().into_value(), Value::Null);
+        assert!(At::read(Some(&json!({"s": 1, "k": "x"}))).is_err());
+    }
+
+    #[test]
+    fn the_next_page_is_on_the_same_path_or_nowhere() {
+        let operation =
+            Operation { method: String::from("GET"), path: String::from("/x"), ..Operation::default() };
+        let base = Base::new(&url::Url::parse("https://api.example").unwrap(), "/doc").unwrap();
+        let plan = Plan::new(Arc::new(operation), Arc::new(base), Vec::new()).unwrap();
+        let request = plan.request(&Map::new()).unwrap();
+        let next = |next: &str| query(&plan, &request, next, &Map::new());
+        for same in [
+            "/doc/x?offset=2",
+            "https://api.example/doc/x?offset=2",
+            "?offset=2",
+            "/doc/x/?offset=2",
+            "/doc/%78?offset=2",
+            // nothing of it is used but the query
+            "http://api.example/doc/x?offset=2",
+        ] {
+            assert_eq!(next(same).as_deref(), Some("offset=2"), "{same}");
+        }
+        for elsewhere in [
+            "https://evil.example/doc/x?a=1",
+            "//evil.example/doc/x?a",
+            "/doc/y?a",
+            "https://u@api.example/doc/x?a",
+            "https://api.example:8443/doc/x?a",
+            "http://api.example:443/doc/x?a",
+            "/doc/x/../y?a",
+            "data:x",
+        ] {
+            assert_eq!(next(elsewhere), None, "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn circles_are_seen_however_long_they_are() {
+        let token = Follow { style: PageStyle::Token, ..Follow::header() };
+        for length in [1_usize, 2, 3, 7, 20] {
+            let mut at = At::default();
+            let ended = (0..200).any(|page| {
+                let onto = At { send: Some(json!(format!("c{}", page % length))), ..At::default() };
+                match token.onto(onto, &at, 1, &Map::new()) {
+                    Next::At(next) => at = next,
+                    _ => return true,
+                }
+                false
+            });
+            assert!(ended, "{length}");
+        }
+    }
+}

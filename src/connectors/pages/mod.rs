@@ -1,0 +1,159 @@
+//! Pages of an answer, one after the other.
+//!
+//! Owns [`gather`]. The idea: what leads on is known for each operation ([`Follow`]); pages are asked for until there is
+//! no more, or the cap on items, pages or time is reached. What is left then is a [`Trail`], with which the line makes
+//! the handle that a model gives back. The first answer keeps its shape: its items are everybody's, and the upstream's own
+//! word for the next page is taken out, so that there is one way to go on.
+//!
+//! Must not: leave the path of the operation, whatever an answer says comes next; lose what was had when a later page
+//! fails.
+
+mod follow;
+pub(super) mod infer;
+mod link;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::request::Plan;
+use super::response::{json_body, result, unsent};
+use crate::error::{Error, Kind};
+use crate::http::{Client, HeaderMap, Request};
+use crate::json::{Map, Value};
+use crate::pipeline::Trail;
+use crate::protocol::types::Content;
+
+pub(super) use follow::{At, Follow};
+use follow::{Next, words};
+
+/// What the pages after the first may take together: a call that gathers must not be stopped with nothing to show.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// Answers of several pages as one.
+pub(super) struct Gathered {
+    pub(super) value: Value,
+    /// How the list can be taken up again; none where the answer has no list.
+    pub(super) trail: Option<Trail>,
+    /// What has to be said beside it.
+    pub(super) said: Vec<Content>,
+}
+
+/// One answer.
+pub(super) struct Page {
+    pub(super) value: Value,
+    pub(super) headers: HeaderMap,
+}
+
+/// Follows the pages of a first answer, which began at `at`.
+pub(super) async fn gather(
+    (client, plan, follow): (&Client, &Plan, &Follow),
+    arguments: &Map<String, Value>,
+    at: At,
+    first: (Request, Page),
+) -> Gathered {
+    let (request, Page { mut value, headers }) = first;
+    let Some(place) = follow.items(&value) else {
+        return Gathered { value, trail: None, said: Vec::new() };
+    };
+    let step = |value: &Value, headers: &HeaderMap, request: &Request, at: &At| {
+        let items = value.pointer(&place).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        follow.next((value, headers, items), (plan, request, arguments), at)
+    };
+    let mut next = step(&value, &headers, &request, &at);
+    let mut been = HashSet::from([at.key()]);
+    let mut marks = vec![(0, at.clone())];
+    if let Some(items) = value.pointer_mut(&place).and_then(Value::as_array_mut) {
+        let shown = if matches!(next, Next::Same) { items.len() } else { at.skip.min(items.len()) };
+        items.drain(..shown);
+    }
+    let mut longest = list(&value, &place);
+    let (mut seen, mut end, mut said) = (1, None, Vec::new());
+    let began = tokio::time::Instant::now();
+    loop {
+        let count = list(&value, &place);
+        if count > follow.limit
+            && let Some((from, begin)) = marks.last()
+        {
+            end = Some(begin.past(follow.limit.saturating_sub(*from)));
+            if let Some(items) = value.pointer_mut(&place).and_then(Value::as_array_mut) {
+                items.truncate(follow.limit);
+            }
+            break;
+        }
+        let onto = match next {
+            Next::At(onto) if been.insert(onto.key()) => onto,
+            Next::End => break,
+            Next::Elsewhere => {
+                said.push(words::elsewhere(client.name()));
+                break;
+            }
+            Next::At(_) | Next::Again | Next::Same => {
+                said.push(words::again(client.name()));
+                break;
+            }
+        };
+        let left = PATIENCE.saturating_sub(began.elapsed());
+        if seen >= follow.most || count + longest > follow.limit || left.is_zero() {
+            end = Some(onto);
+            break;
+        }
+        let (request, page) = match fetch(client, plan, follow, (arguments, &onto), left).await {
+            Ok(fetched) => fetched,
+            Err(why) => {
+                said.push(Content::text("The list is not whole: a later page could not be had."));
+                said.extend(why);
+                end = Some(onto);
+                break;
+            }
+        };
+        next = step(&page.value, &page.headers, &request, &onto);
+        let mut page = page.value;
+        let list = page.pointer_mut(&place).and_then(Value::as_array_mut);
+        let fresh = list.map(std::mem::take).unwrap_or_default();
+        seen += 1;
+        longest = longest.max(fresh.len());
+        if !matches!(next, Next::Same) {
+            marks.push((count, onto));
+            if let Some(all) = value.pointer_mut(&place).and_then(Value::as_array_mut) {
+                all.extend(fresh);
+            }
+        }
+        follow.carry(&mut value, &page);
+    }
+    if end.is_some() || !said.is_empty() {
+        follow.conceal(&mut value);
+    }
+    let marks = marks.into_iter().map(|(after, at)| (after, at.into_value())).collect();
+    let trail = Trail { items: place, marks, end: end.map(At::into_value) };
+    Gathered { value, trail: Some(trail), said }
+}
+
+fn list(value: &Value, place: &str) -> usize {
+    value.pointer(place).and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+/// A later page, or what to say of why it could not be had.
+async fn fetch(
+    client: &Client,
+    plan: &Plan,
+    follow: &Follow,
+    (arguments, onto): (&Map<String, Value>, &At),
+    left: Duration,
+) -> std::result::Result<(Request, Page), Vec<Content>> {
+    let told = |error: &Error| vec![Content::text(error.message().to_owned())];
+    let request = follow.request(plan, arguments, onto).map_err(|error| told(&error))?;
+    let sent = tokio::time::timeout(left, client.send(request.clone())).await.unwrap_or_else(|_| {
+        Err(Error::new(Kind::TimedOut, format!("{} took too long for it.", client.name())))
+    });
+    let response = match sent {
+        Ok(response) => response,
+        Err(error) => {
+            return Err(unsent(error, client.name()).map_or_else(|error| told(&error), |it| it.content));
+        }
+    };
+    if !(200..300).contains(&response.status) {
+        return Err(result(&response, client.name(), true).map_or_else(|error| told(&error), |it| it.content));
+    }
+    let value = json_body(&response, client.name()).map_err(|error| told(&error))?;
+    Ok((request, Page { value, headers: response.headers }))
+}
