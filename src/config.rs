@@ -14,6 +14,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::ownership::{self, Care, Flaw};
 
+/// Settings that had another name once, with the one they have now. `bartizan config migrate` renames them in a file.
+pub const RENAMED: &[(&str, &str)] = &[
+    ("line", "calls"),
+    ("server.name", "introduction.name"),
+    ("server.title", "introduction.title"),
+    ("server.version", "introduction.version"),
+    ("server.instructions", "introduction.instructions"),
+    ("server.website_url", "introduction.website_url"),
+    ("approvals.expires_after", "approvals.expires_seconds"),
+];
+
 /// Everything that can be set. `bartizan.toml` has exactly this shape.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -217,6 +228,9 @@ pub struct OpenApiEntry {
     pub base_url: String,
     /// As for connectors; `none` unless given.
     pub auth: Option<String>,
+    /// An operation (`operationId`) that only reads and needs no argument: `bartizan rotate --drill` asks it whether a
+    /// credential is accepted.
+    pub health: Option<String>,
 }
 
 impl Config {
@@ -307,7 +321,13 @@ impl Config {
 
     /// Reads configuration text; `name` is what the sentences call it.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|error| {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            if let Some((old, new)) = renamed(text) {
+                let said = format!(
+                    "{name}: `{old}` is called `{new}` now; rename it with: bartizan config migrate {name}"
+                );
+                return Error::new(Kind::BadConfig, said);
+            }
             let line =
                 error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
@@ -341,6 +361,16 @@ impl Config {
             )
         })
     }
+}
+
+/// The first setting of a file that has another name now.
+fn renamed(text: &str) -> Option<(&'static str, &'static str)> {
+    let table: toml::Table = toml::from_str(text).ok()?;
+    let there = |path: &str| match path.split_once('.') {
+        Some((section, key)) => table.get(section).is_some_and(|section| section.get(key).is_some()),
+        None => table.contains_key(path),
+    };
+    RENAMED.iter().copied().find(|(old, _)| there(old))
 }
 
 /// A variable of the environment, if it is set and not empty.
@@ -416,6 +446,19 @@ mod tests {
         assert!(text.contains("line 3"), "{text}");
         let text = refusal("[http]\nlisen = \"127.0.0.1:1\"\n");
         assert!(text.contains("did you mean `listen`?"), "{text}");
+    }
+
+    #[test]
+    fn a_setting_that_has_another_name_now_is_answered_with_the_command_that_renames_it() {
+        for (text, old, new) in [
+            ("[line]\ntimeout_seconds = 7\n", "`line`", "`calls`"),
+            ("[server]\nname = 'ours'\n", "`server.name`", "`introduction.name`"),
+            ("[approvals]\nexpires_after = 7\n", "`approvals.expires_after`", "`approvals.expires_seconds`"),
+        ] {
+            let said = refusal(text);
+            let command = "bartizan config migrate bartizan.toml";
+            assert!(said.contains(old) && said.contains(new) && said.contains(command), "{said}");
+        }
     }
 
     #[test]

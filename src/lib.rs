@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! cli                binding                                    edges
+//!            evidence                                           what happened, in one file
 //!            doctor                                             what an installation looks like
 //!             app                                               composition root
 //!            config
@@ -66,6 +67,8 @@ pub mod config;
 pub mod app;
 
 pub mod doctor;
+
+pub mod evidence;
 
 #[cfg(feature = "python")]
 mod binding;

@@ -1,11 +1,14 @@
 //! Secrets of a configuration, and what is told of them.
 //!
-//! Owns [`keeper`]. The idea: whoever reads a secret need not know that it is written down; here the two meet.
+//! Owns [`keeper`] and [`follow`]. The idea: whoever reads a secret need not know that it is written down; here the two
+//! meet. A server that runs looks by itself whether an operator has put another credential into use.
 //!
 //! Must not: see a secret.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use super::App;
 use crate::audit::{Audit, Event};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -15,6 +18,9 @@ use crate::redaction::Redactor;
 use crate::state::StateDir;
 use crate::vault::{Ages, Keeper, Stand, Tokens};
 
+/// How often a server looks whether another credential is in use.
+const EVERY: Duration = Duration::from_millis(200);
+
 /// Who reads the secrets; what it finds is in the audit.
 pub(super) fn keeper(
     config: &Config,
@@ -22,7 +28,7 @@ pub(super) fn keeper(
     clock: &SharedClock,
     (audit, state): (&Arc<Audit>, &StateDir),
 ) -> Result<Keeper> {
-    let keeper = Keeper::open(&config.secrets, &config.egress, redactor, clock)?;
+    let keeper = Keeper::open(&config.secrets, &config.egress, redactor, clock)?.standing_by(state)?;
     // nothing real is fetched in practice
     let kept = !config.practice;
     let tokens =
@@ -74,4 +80,21 @@ pub(super) fn keeper(
         audit.note(name, &detail);
         aged.map(drop)
     }))
+}
+
+/// Uses the credential that an operator chooses, for as long as there is an app.
+pub(super) fn follow(app: &Arc<App>) {
+    tokio::spawn(look(Arc::downgrade(app)));
+}
+
+async fn look(app: Weak<App>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(app) = app.upgrade() else { return };
+        let keeper = app.secrets.load_full();
+        if keeper.heed() {
+            tracing::warn!("an operator has put another credential into use; it is read from now on");
+            app.audit.note("credential switched here", &json!({"standby": keeper.standbys()}));
+        }
+    }
 }

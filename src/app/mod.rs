@@ -9,10 +9,12 @@ mod brake;
 mod chorus;
 mod desk;
 mod door;
+mod drill;
 mod halt;
 mod herald;
 mod keeping;
 mod observe;
+mod permissions;
 mod reload;
 mod safety;
 mod sources;
@@ -59,8 +61,12 @@ use crate::vault::Keeper;
 
 pub use chorus::say_revoked;
 pub use door::Reachable;
+pub use drill::{Outcome as DrillOutcome, Rehearsal, Rehearsed, Step as DrillStep, rehearse};
+pub use permissions::{Reach, reaches};
 pub use safety::{is_beyond, relaxations};
-pub use sources::{Sources, Stand, accesses, destinations, practice_document, refusals};
+pub use sources::{
+    Sources, Stand, accesses, destinations, inventory, practice_document, references, refusals,
+};
 pub use store::{approvals, place, shared_now};
 pub use watch::Source;
 
@@ -250,6 +256,7 @@ impl App {
         app.observing.look_at(&app);
         app.note_relaxations(&app.config()).await?;
         halt::follow(&app);
+        keeping::follow(&app);
         Ok(app)
     }
 

@@ -28,7 +28,7 @@ use crate::practice::{Auth, Options, Practice};
 use crate::redaction::Redactor;
 use crate::secret::Secret;
 use crate::state::Folder;
-use crate::vault::Keeper;
+use crate::vault::{Keeper, Reference};
 
 /// What was opened.
 pub struct Sources {
@@ -100,38 +100,99 @@ pub(super) async fn open(
             sources.stands.push(stand);
             connector(entry, &around, instead)?
         } else {
-            let instead = Instead {
-                base: entry.base.as_deref().map(address).transpose()?,
-                access: entry.auth.as_deref().map(Access::parse).transpose()?,
-                ..Instead::default()
-            };
-            connector(entry, &surroundings, instead)?
+            real(entry, &surroundings)?
         };
         sources.tools.extend(connector.tools().iter().cloned());
     }
     for entry in &config.openapi {
-        let mut document = document_at(&entry.file)?;
-        if let Some(name) = &entry.name {
-            document.title.clone_from(name);
-        }
         let connector = if config.practice {
+            let document = document_of(entry)?;
             let name = document.title.clone();
             let (stand, around, instead) = stand(&name, document.clone(), clock, &surroundings).await?;
             let base = address(&stand.practice.root())?;
             sources.stands.push(stand);
             Connector::from_document(document, base, Access::None, &around, instead)?
         } else {
-            Connector::from_document(
-                document,
-                address(&entry.base_url)?,
-                access(entry)?,
-                &surroundings,
-                Instead::default(),
-            )?
+            real_document(entry, &surroundings)?
         };
         sources.tools.extend(connector.tools().iter().cloned());
     }
     Ok(sources)
+}
+
+/// A connector and how its requests are signed.
+pub(super) struct Opened {
+    pub(super) connector: Connector,
+    pub(super) access: Access,
+}
+
+/// The connectors of a configuration as they are when no stand-in answers, for those who look at them.
+pub(super) fn connectors(config: &Config, surroundings: &Surroundings) -> Result<Vec<Opened>> {
+    let signed = accesses(config)?.into_iter().map(|(_, access)| access);
+    let named = config.connector.iter().map(|entry| real(entry, surroundings));
+    let documents = config.openapi.iter().map(|entry| real_document(entry, surroundings));
+    let all = named.chain(documents).collect::<Result<Vec<_>>>()?;
+    Ok(all.into_iter().zip(signed).map(|(connector, access)| Opened { connector, access }).collect())
+}
+
+/// Every tool that connectors and documents bring, with the digest of its definition; nobody is called.
+pub fn inventory(config: &Config, redactor: &Redactor, clock: &SharedClock) -> Result<Vec<Value>> {
+    let secrets = Keeper::open(&config.secrets, &config.egress, redactor, clock)?;
+    let around = super::permissions::surroundings(config, redactor, clock, secrets);
+    let mut found = Vec::new();
+    for opened in connectors(config, &around)? {
+        found.extend(opened.connector.tools().iter().map(|tool| {
+            let spec = tool.spec();
+            json!({
+                "name": spec.name, "definition": spec.fingerprint().hex(), "effect": spec.effect,
+                "toolset": spec.toolset, "source": spec.source, "target": spec.target,
+                "permissions": spec.permissions,
+            })
+        }));
+    }
+    Ok(found)
+}
+
+fn real(entry: &ConnectorEntry, surroundings: &Surroundings) -> Result<Connector> {
+    let instead = Instead {
+        base: entry.base.as_deref().map(address).transpose()?,
+        access: entry.auth.as_deref().map(Access::parse).transpose()?,
+        ..Instead::default()
+    };
+    connector(entry, surroundings, instead)
+}
+
+fn real_document(entry: &OpenApiEntry, surroundings: &Surroundings) -> Result<Connector> {
+    let instead = Instead { health: entry.health.clone(), ..Instead::default() };
+    let base = address(&entry.base_url)?;
+    Connector::from_document(document_of(entry)?, base, access(entry)?, surroundings, instead)
+}
+
+fn document_of(entry: &OpenApiEntry) -> Result<Document> {
+    let mut document = document_at(&entry.file)?;
+    if let Some(name) = &entry.name {
+        document.title.clone_from(name);
+    }
+    Ok(document)
+}
+
+/// Every reference in a way of signing.
+pub fn references(way: &Way) -> Vec<Reference> {
+    fn collect(value: &Value, found: &mut Vec<Reference>) {
+        match value {
+            Value::String(text) => found.extend(Reference::parse(text).ok()),
+            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            // what is asked for may look like a reference
+            Value::Object(members) => members
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "scope" | "audience"))
+                .for_each(|(_, member)| collect(member, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect(&json!(way), &mut found);
+    found
 }
 
 /// Names everything that tools are made of: the settings, and what is in the files they name.

@@ -58,6 +58,16 @@ impl Signer {
         Ok(Self { key, id: key_id(&public) })
     }
 
+    /// The public half, in hexadecimal.
+    pub(super) fn public(&self) -> String {
+        text(&super::chain::hex(self.key.verifying_key().as_bytes())).to_owned()
+    }
+
+    /// A signature over something that is no checkpoint, in base64.
+    pub(super) fn sign_bytes(&self, message: &[u8]) -> String {
+        STANDARD.encode(self.key.sign(message).to_bytes())
+    }
+
     /// The members of a checkpoint line at this place.
     pub(super) fn sign(&self, seq: u64, prev: &Hash) -> (String, Kept) {
         let signature = STANDARD.encode(self.key.sign(&message(seq, prev)).to_bytes());
@@ -75,9 +85,19 @@ pub(super) struct Verifier {
 impl Verifier {
     /// The public half that lies beside an audit file, if there is one.
     pub(super) fn beside(audit_file: &Path) -> Option<Self> {
-        let seed = decode(&fs::read_to_string(beside(audit_file, "pub")).ok()?)?;
-        let key = VerifyingKey::from_bytes(&seed).ok()?;
+        Self::of(&fs::read_to_string(beside(audit_file, "pub")).ok()?)
+    }
+
+    /// A public half in hexadecimal.
+    pub(super) fn of(public_key: &str) -> Option<Self> {
+        let key = VerifyingKey::from_bytes(&decode(public_key)?).ok()?;
         Some(Self { id: key_id(&key), key })
+    }
+
+    /// Whether the signature is good for something that is no checkpoint.
+    pub(super) fn verify_bytes(&self, message: &[u8], signature: &str) -> bool {
+        let bytes = STANDARD.decode(signature.trim()).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
+        bytes.is_some_and(|bytes| self.key.verify_strict(message, &Signature::from_bytes(&bytes)).is_ok())
     }
 
     /// Whether this is the key that a checkpoint names.
@@ -87,11 +107,7 @@ impl Verifier {
 
     /// Whether the signature is good for this place.
     pub(super) fn verify(&self, seq: u64, prev: &Hash, signature: &str) -> bool {
-        let Some(bytes) = STANDARD.decode(signature).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
-        else {
-            return false;
-        };
-        self.key.verify_strict(&message(seq, prev), &Signature::from_bytes(&bytes)).is_ok()
+        self.verify_bytes(&message(seq, prev), signature)
     }
 }
 

@@ -51,6 +51,12 @@ events! {
     /// What is stored sealed does not open: it was changed, or belongs elsewhere, and is taken for empty. Facts: `what`, and
     /// where there are any `file`, `reason`.
     StoreRejected = "stored secret rejected";
+    /// An operator put the second credential into use, or the first again. Facts: `name`, `to`, `credentials`, `by`.
+    CredentialSwitched = "credential switched";
+    /// A rotation was rehearsed. Facts: `passed`, `sources`.
+    RotationRehearsed = "rotation rehearsed";
+    /// Everything that tells what happened was put into one file. Facts: `since`, `file`.
+    EvidenceTaken = "evidence taken";
     /// A server begins with this configuration. Facts: `policy`, `tools`.
     ConfigurationLoaded = "configuration loaded";
     /// A new configuration holds. Facts: `changed`, `policy`, `tools`.

@@ -25,6 +25,8 @@ mod queue;
 mod record;
 mod report;
 mod segments;
+mod signature;
+mod verdict;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -44,7 +46,9 @@ pub use moment::moment;
 pub use query::{Filter, query, tail};
 pub use record::{Finish, Record, Step};
 pub use report::{Asked, Count, Refusal, Row, Summary, summarize};
-pub use verify::{Fault, FaultKind, Report, verify};
+pub use signature::{Signed, is_signed, kept_checkpoints, sign, signing_key};
+pub use verdict::{Fault, FaultKind, Report};
+pub use verify::{verify, verify_part};
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};

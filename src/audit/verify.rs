@@ -1,6 +1,6 @@
 //! Was the file touched?
 //!
-//! Owns [`verify`] and its [`Report`]. The idea: walk the chain once, whatever its length; the first line that does not
+//! Owns [`verify`] and [`verify_part`]. The idea: walk the chain once, whatever its length; the first line that does not
 //! follow the one before is the fault, and its number and hash tell what was done to it. What a chain alone cannot show
 //! (lines cut off the end; a whole file rewritten by somebody who holds the signing key) is said, not passed over.
 //!
@@ -11,73 +11,15 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::anchors::{Anchors, Known};
 use super::chain::{Hash, Head, Link, hash_of, text};
-use super::checkpoint::{Verifier, kept};
+use super::checkpoint::{Kept, Verifier, kept};
 use super::query::unreadable;
 use super::segments;
+use super::verdict::{Fault, FaultKind, Report};
 use crate::error::{Error, Kind, Result};
-
-/// What was done to a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FaultKind {
-    /// It does not say what it said when it was written.
-    Edited,
-    /// Lines before it are gone.
-    Deleted,
-    /// It stands elsewhere than it was written, or twice.
-    Reordered,
-    /// The end of the file is gone.
-    Truncated,
-}
-
-/// The first thing wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// What was done.
-    pub kind: FaultKind,
-    /// The name of the file.
-    pub file: String,
-    /// The line, counted from 1.
-    pub line: u64,
-    /// A sentence for people.
-    pub message: String,
-}
-
-/// What a file shows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Files that were read: the full ones and the one that is written to.
-    pub files: u64,
-    /// Lines that were checked and are good.
-    pub lines: u64,
-    /// Calls that were begun.
-    pub calls: u64,
-    /// Calls without an outcome: running now, or left by a process that died.
-    pub open_calls: u64,
-    /// Checkpoints with a good signature.
-    pub checkpoints: u64,
-    /// Lines that are as somebody outside keeps them.
-    pub anchored: u64,
-    /// Torn tails that were sealed after a crash.
-    pub sealed: u64,
-    /// The hash of the last good line; note it elsewhere and give it back as `head`.
-    pub head: String,
-    /// The first thing wrong, if anything is.
-    pub fault: Option<Fault>,
-    /// What could not be proven, and how it could be.
-    pub unproven: Vec<String>,
-}
-
-impl Report {
-    /// Whether nothing wrong was found.
-    pub fn is_good(&self) -> bool {
-        self.fault.is_none()
-    }
-}
 
 /// The members of a line that matter here.
 #[derive(Deserialize)]
@@ -114,29 +56,8 @@ pub fn verify<'a>(path: &Path, known: impl Into<Known<'a>>) -> Result<Report> {
         ));
     }
     let files = segments::all(path).map_err(|cause| unreadable(path, cause))?;
-    let mut check = Check {
-        path,
-        wanted: known.head.map(str::to_lowercase),
-        part: known.part,
-        anchors: known.anchors,
-        anchored_at: None,
-        began: None,
-        wanted_at: None,
-        verifier: Verifier::beside(path),
-        head: Head::START,
-        line: 0,
-        name: String::new(),
-        several: files.len() > 1,
-        missing: None,
-        begins: None,
-        deleted: None,
-        torn: Vec::new(),
-        torn_at: 0,
-        open: HashSet::new(),
-        last_checkpoint: None,
-        unknown_keys: 0,
-        report: Report::default(),
-    };
+    let mut check = Check::new(path, known, Verifier::beside(path));
+    (check.several, check.kept) = (files.len() > 1, kept(path));
     let mut before = None;
     for one in &files {
         let file = File::open(one).map_err(|cause| unreadable(one, cause))?;
@@ -151,6 +72,16 @@ pub fn verify<'a>(path: &Path, known: impl Into<Known<'a>>) -> Result<Report> {
         }
         before = Some(one);
     }
+    check.conclude();
+    Ok(check.report)
+}
+
+/// Checks a part of an audit that somebody handed over, with the public key that came along.
+pub fn verify_part(lines: &mut impl BufRead, public_key: &str) -> Result<Report> {
+    let known = Known { part: true, ..Known::default() };
+    let mut check = Check::new(Path::new("the part"), known, Verifier::of(public_key));
+    check.report.files = 1;
+    check.walk(lines, true)?;
     check.conclude();
     Ok(check.report)
 }
@@ -199,10 +130,39 @@ struct Check<'a> {
     open: HashSet<uuid::Uuid>,
     last_checkpoint: Option<Spot>,
     unknown_keys: u64,
+    /// What is kept beside the file, the latest first.
+    kept: Vec<Kept>,
     report: Report,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(path: &'a Path, known: Known<'a>, verifier: Option<Verifier>) -> Self {
+        Self {
+            path,
+            wanted: known.head.map(str::to_lowercase),
+            part: known.part,
+            anchors: known.anchors,
+            anchored_at: None,
+            began: None,
+            wanted_at: None,
+            verifier,
+            head: Head::START,
+            line: 0,
+            name: String::new(),
+            several: false,
+            missing: None,
+            begins: None,
+            deleted: None,
+            torn: Vec::new(),
+            torn_at: 0,
+            open: HashSet::new(),
+            last_checkpoint: None,
+            unknown_keys: 0,
+            kept: Vec::new(),
+            report: Report::default(),
+        }
+    }
+
     /// A line of the file that is read, for people.
     fn place(&self, line: u64) -> String {
         let spot = Spot { name: self.name.clone(), line };
@@ -425,7 +385,7 @@ impl Check<'_> {
         }
         let truncated = |line, message: &str| self.fault(FaultKind::Truncated, line, message.to_owned());
         if self.report.fault.is_none() {
-            let kept = kept(self.path).into_iter().find(|kept| self.is_genuine(kept));
+            let kept = self.kept.iter().find(|kept| self.is_genuine(kept));
             if self.wanted.is_some() && self.wanted_at.is_none() {
                 self.report.fault = Some(truncated(
                     self.line,
@@ -491,7 +451,7 @@ impl Check<'_> {
         self.report.unproven = unproven;
     }
 
-    fn is_genuine(&self, kept: &super::checkpoint::Kept) -> bool {
+    fn is_genuine(&self, kept: &Kept) -> bool {
         let prev = <Hash>::try_from(kept.prev.as_bytes());
         match (&self.verifier, prev) {
             (Some(verifier), Ok(prev)) => verifier.verify(kept.seq, &prev, &kept.signature),

@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
 use crate::relay::Means;
+use crate::state::StateDir;
 use crate::vault::Keeper;
 
 const AFTER: &str = "\
@@ -63,7 +64,8 @@ async fn test(config: &Config, as_json: bool, screen: Screen) -> Result<()> {
     }
     let redactor = Redactor::new(&config.redaction)?;
     let clock = SystemClock::shared();
-    let secrets = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?;
+    let state = StateDir::open(config.state_folder()?)?;
+    let secrets = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?.standing_by(&state)?;
     let means = Means { egress: config.egress.clone(), redactor, clock, secrets };
     let results = alerts::test(&config.alerts, &means).await;
     let failed = results.iter().filter(|(_, done)| done.is_err()).count();

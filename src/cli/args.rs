@@ -11,7 +11,11 @@ use clap::{Args, Parser, Subcommand};
 
 use super::alerts::Alerts;
 use super::audit_args::Audit;
+use super::credential::Credential;
+use super::evidence::Evidence;
+use super::migrate::Migrate;
 use super::policy_args::Policy;
+use super::rotate::Rotate;
 
 const AFTER: &str = "\
 Try it without an account:
@@ -58,6 +62,14 @@ pub(crate) enum Command {
     Alerts(Alerts),
     /// Stop writes or everything, at once, in every process of the state directory.
     Freeze(Freeze),
+    /// See which second credentials stand ready, and switch to one and back.
+    Credential(Credential),
+    /// Rehearse the rotation of every credential, without changing one.
+    Rotate(Box<Rotate>),
+    /// Put everything that tells what happened into one signed file, without a secret.
+    Evidence(Evidence),
+    /// Bring a configuration file up to date.
+    Config(Migrate),
     /// Look at this installation as a careful person would: files, ages, settings, tracked credentials, what is due.
     Doctor(DoctorFlags),
     /// Print what a firewall has to let out, from the active configuration.
@@ -392,6 +404,7 @@ const DOCTOR_EXAMPLES: &str = "\
 Examples:
   bartizan doctor                     what should be mended, the worst first
   bartizan doctor --fix               mend modes of files
+  bartizan doctor --login             ask token endpoints what upstream credentials may do
   bartizan doctor --done logs         the monthly look at the audit is done
   bartizan doctor --json              for a monitor; exit code 2 where something has to be mended";
 
@@ -403,6 +416,9 @@ pub(crate) struct DoctorFlags {
     /// Mend what can be mended without a decision: modes of files of this user.
     #[arg(long)]
     pub(crate) fix: bool,
+    /// Log in upstream where that tells what a credential may do. Without it nothing is asked over the network.
+    #[arg(long)]
+    pub(crate) login: bool,
     /// Note that a duty was done today.
     #[arg(long, value_name = "NAME")]
     pub(crate) done: Option<String>,
@@ -471,6 +487,10 @@ impl Command {
             Self::Freeze(typed) => typed.state.json,
             Self::Unfreeze(typed) => typed.state.json,
             Self::Tokens(typed) => typed.state.json,
+            Self::Credential(typed) => typed.state.json,
+            Self::Rotate(typed) => typed.json,
+            Self::Evidence(typed) => typed.state.json,
+            Self::Config(typed) => typed.is_json(),
             Self::Doctor(typed) => typed.state.json,
             Self::Egress(typed) => typed.format == "json",
             Self::Version(typed) => typed.json,

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use super::args::Check;
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::app::{Loader, accesses, refusals};
+use crate::app::{Loader, accesses, references, refusals};
 use crate::catalog::{Entry, List};
 use crate::clock::SystemClock;
+use crate::config::Config;
 use crate::connectors::manifest::{Access, Way};
 use crate::connectors::unchecked;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Certificates;
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
+use crate::state::StateDir;
 use crate::vault::{Keeper, Reference};
 
 /// Tools that are named in one sentence.
@@ -36,6 +38,8 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
     if !config.practice {
         let (redactor, clock) = (Redactor::new(&config.redaction)?, SystemClock::shared());
         let secrets = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?;
+        findings.extend(standbys(&config, &secrets)?);
+        let secrets = secrets.standing_by(&StateDir::open(config.state_folder()?)?)?;
         for (source, access) in accesses(&config)? {
             findings.extend(missing(&access, &secrets).map(|what| (true, format!("{source}: {what}"))));
         }
@@ -100,6 +104,27 @@ fn paged(tools: &[Arc<Entry>]) -> Vec<String> {
         format!("{toolset}: lists that go on page by page ({word}): {}{more}.", names[..shown].join(", "))
     });
     told.collect()
+}
+
+/// Second credentials that would not serve.
+fn standbys(config: &Config, secrets: &Keeper) -> Result<Vec<(bool, String)>> {
+    let used: Vec<Reference> =
+        accesses(config)?.iter().flat_map(|(_, access)| access.ways()).flat_map(references).collect();
+    let mut found = Vec::new();
+    for (name, one) in &config.secrets.standby {
+        for (first, second) in &one.replace {
+            if let Err(error) = secrets.resolve(second) {
+                found.push((true, format!("[secrets.standby.{name}]: {}", error.message())));
+            }
+            if !used.contains(first) {
+                found.push((
+                    false,
+                    format!("[secrets.standby.{name}]: no connector or document reads {first}."),
+                ));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What keeps requests from being signed: the first way needs no more than the others, so one that is whole is enough.

@@ -5,19 +5,20 @@
 //!
 //! Must not: judge.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::DoctorFlags;
 use super::operator::Log;
 use super::screen::{Screen, Tone};
-use super::settings;
-use crate::app::place;
-use crate::clock::SystemClock;
-use crate::config::environment;
-use crate::doctor::{Patient, Severity, done, examine};
+use super::{block_on, settings};
+use crate::app::{Reach, place, reaches};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, environment};
+use crate::doctor::{Patient, Report, Severity, done, examine};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
+use crate::state::StateDir;
 
 /// Variables that other programs take proxies from.
 const PROXIES: &[&str] =
@@ -38,21 +39,7 @@ pub(super) fn run(typed: &DoctorFlags, screen: Screen) -> Result<()> {
         return Ok(());
     }
     let redactor = Redactor::new(&config.redaction)?;
-    let folder: PathBuf = file
-        .as_deref()
-        .and_then(Path::parent)
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-    let patient = Patient {
-        config: &config,
-        file: file.as_deref(),
-        state: &state,
-        redactor: &redactor,
-        clock: &clock,
-        folder: &folder,
-        proxies: PROXIES.iter().copied().filter(|name| environment(name).is_some()).collect(),
-    };
-    let report = examine(&patient, typed.fix)?;
+    let report = examined(&config, file.as_deref(), (&state, &redactor, &clock), (typed.login, typed.fix))?;
     if typed.state.json {
         screen.json(&serde_json::to_value(&report).unwrap_or(Value::Null));
     } else {
@@ -75,4 +62,28 @@ pub(super) fn run(typed: &DoctorFlags, screen: Screen) -> Result<()> {
         return Err(Error::new(Kind::BadConfig, "Something has to be mended; see `error` above."));
     }
     Ok(())
+}
+
+/// What the doctor finds. With `login` token endpoints are asked; with `mend` modes are mended.
+pub(super) fn examined(
+    config: &Config,
+    file: Option<&Path>,
+    (state, redactor, clock): (&StateDir, &Redactor, &SharedClock),
+    (login, mend): (bool, bool),
+) -> Result<Report> {
+    // a look that cannot be had keeps no other from being had
+    let reaches = block_on(reaches(config, login, (redactor, clock, state)))
+        .unwrap_or_else(|error| vec![(String::from("sources"), Reach::Unread(error.message().to_owned()))]);
+    let folder = file.and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
+    let patient = Patient {
+        config,
+        file,
+        state,
+        redactor,
+        clock,
+        folder: folder.unwrap_or(Path::new(".")),
+        proxies: PROXIES.iter().copied().filter(|name| environment(name).is_some()).collect(),
+        reaches,
+    };
+    examine(&patient, mend)
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{Freeze as Typed, Unfreeze};
-use super::operator::{Log, operator, passphrase, second_factor};
+use super::operator::{Log, account, operator, passphrase, second_factor};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::approvals::{Approvals, visible};
 use crate::audit::Event;
 use crate::clock::{SystemClock, rfc3339};
-use crate::config::{Config, environment};
+use crate::config::Config;
 use crate::error::Result;
 use crate::freeze::{Extent, Freeze, Notice};
 use crate::json::{Value, json};
@@ -43,7 +43,7 @@ pub(super) fn freeze(typed: &Typed, screen: Screen) -> Result<()> {
     };
     let reason = typed.reason.as_deref().map(|words| words.chars().take(LONGEST).collect::<String>());
     // the switch first: an audit that cannot be written must not keep anything running
-    let notice = freeze.freeze(extent, &who(), reason)?;
+    let notice = freeze.freeze(extent, &account(), reason)?;
     let noted = Log::open(config).and_then(|log| {
         log.event(
             Event::Frozen.name(),
@@ -121,12 +121,4 @@ fn shown(notice: Option<&Notice>, extent: Extent) -> Value {
             "by": visible(&notice.by), "reason": notice.reason.as_deref().map(visible)
         })),
     })
-}
-
-/// Who froze, by the account of the shell.
-fn who() -> String {
-    environment("SUDO_USER")
-        .or_else(|| environment("USER"))
-        .or_else(|| environment("LOGNAME"))
-        .unwrap_or_else(|| String::from("user"))
 }

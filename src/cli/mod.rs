@@ -12,17 +12,21 @@ mod audit;
 mod audit_args;
 mod call;
 mod check;
+mod credential;
 mod demo;
 mod doctor;
 mod egress;
+mod evidence;
 mod factor;
 mod freeze;
 mod hushed;
 mod key;
+mod migrate;
 mod operator;
 mod policy;
 mod policy_args;
 mod practice;
+mod rotate;
 mod screen;
 mod serve;
 mod settings;
@@ -115,6 +119,10 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Freeze(typed) => freeze::freeze(&typed, screen),
         Command::Unfreeze(typed) => freeze::unfreeze(&typed, screen),
         Command::Tokens(typed) => tokens::run(&typed, screen),
+        Command::Credential(typed) => credential::run(&typed, screen),
+        Command::Rotate(typed) => rotate::run(&typed, screen),
+        Command::Evidence(typed) => evidence::run(&typed, screen),
+        Command::Config(typed) => migrate::run(&typed, screen),
         Command::Doctor(typed) => doctor::run(&typed, screen),
         Command::Egress(typed) => egress::run(&typed, screen),
         Command::Version(typed) => version::run(&typed, screen),

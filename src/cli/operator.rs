@@ -1,6 +1,6 @@
 //! What every act of an operator needs.
 //!
-//! Owns [`Log`], [`operator`], [`passphrase`], [`second_factor`] and [`authorise`]. The idea: an operator is a key that only a passphrase
+//! Owns [`Log`], [`redactor`], [`account`], [`operator`], [`passphrase`], [`second_factor`] and [`authorise`]. The idea: an operator is a key that only a passphrase
 //! opens; what is done with it is in the audit before it is done, and a failure leaves a line too.
 //!
 //! Must not: do anything itself.
@@ -13,7 +13,7 @@ use super::hushed::Hushed;
 use crate::approvals::{Approvals, Proven};
 use crate::audit::{Audit, Event};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Digest, Value, json};
 use crate::redaction::Redactor;
@@ -24,15 +24,29 @@ use crate::vault::Reference;
 /// Shorter passphrases are refused at enrolment.
 const SHORTEST: usize = 12;
 
+/// What keeps secrets in, with this installation's key for fingerprints.
+pub(super) fn redactor(config: &Config, state: &StateDir) -> Result<Redactor> {
+    let mut rules = config.redaction.clone();
+    rules.fingerprint_key = Some(Secret::new(Digest(state.key("fingerprint.key")?).hex()));
+    Redactor::new(&rules)
+}
+
+/// Who acts, by the account of the shell.
+pub(super) fn account() -> String {
+    environment("SUDO_USER")
+        .or_else(|| environment("USER"))
+        .or_else(|| environment("LOGNAME"))
+        .unwrap_or_else(|| String::from("user"))
+}
+
 /// The audit, as an operator's acts are written into it; closed, and so signed, when it is dropped.
 pub(super) struct Log(Arc<Audit>);
 
 impl Log {
     pub(super) fn open(mut config: Config) -> Result<Self> {
         let state = StateDir::open(config.state_folder()?)?;
-        config.redaction.fingerprint_key = Some(Secret::new(Digest(state.key("fingerprint.key")?).hex()));
         config.audit.state = state.path().to_path_buf();
-        let redactor = Redactor::new(&config.redaction)?;
+        let redactor = redactor(&config, &state)?;
         Ok(Self(Audit::open(&config.audit, redactor, SystemClock::shared())?))
     }
 

@@ -54,6 +54,7 @@ pub(super) fn configuration_over(source: &Source, base: Option<Config>) -> Resul
             name: None,
             base_url,
             auth: source.auth.clone(),
+            health: None,
         });
     }
     config.tools.extend(source.python.iter().cloned());

@@ -20,7 +20,7 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
     let config = settings::file(typed.state.config.as_deref())?;
     let state = StateDir::open(config.state_folder()?)?;
     let (redactor, clock) = (Redactor::new(&config.redaction)?, SystemClock::shared());
-    let keeper = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?;
+    let keeper = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?.standing_by(&state)?;
     let tokens = Tokens::open(&config.tokens, &state, config.profile.name(), &keeper)?.ok_or_else(|| {
         Error::new(
             Kind::BadConfig,

@@ -66,6 +66,8 @@ pub struct Operation {
     pub effect: Effect,
     /// Whether the document marks it as deprecated.
     pub deprecated: bool,
+    /// What a credential needs for it, as far as `security` says: any one of these lists of scopes or roles.
+    pub permissions: Vec<Vec<String>>,
 }
 
 /// Where a parameter goes.

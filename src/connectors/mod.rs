@@ -37,7 +37,7 @@ use self::operation::Shared;
 use self::request::Base;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
-use crate::http::{Client, Config, Credentials, HeaderName, HeaderValue, Settings};
+use crate::http::{Client, Config, Credentials, HeaderName, HeaderValue, Request, Settings};
 use crate::json::{Map, Value};
 use crate::pipeline::{Destination, Tool};
 use crate::redaction::Redactor;
@@ -92,6 +92,8 @@ pub struct Instead {
     pub credentials: Option<Arc<dyn Credentials>>,
     /// Whether a stand-in answers: its tools then say `practice`.
     pub practice: bool,
+    /// Another operation that tells whether a credential is accepted.
+    pub health: Option<String>,
 }
 
 /// An upstream with its tools.
@@ -100,6 +102,7 @@ pub struct Connector {
     tools: Vec<Arc<dyn Tool>>,
     refused: Vec<Refusal>,
     client: Client,
+    health: Option<Request>,
 }
 
 impl Connector {
@@ -159,12 +162,22 @@ impl Connector {
             reserved: [access.headers(), manifest.credentials.headers()].concat(),
             prefix: manifest.prefix.clone().unwrap_or_default(),
             practice: instead.practice,
+            permissions: manifest.permissions.clone(),
         };
+        let health = instead.health.as_ref().or(manifest.health.as_ref());
+        let health = health.map(|id| match document.operations.iter().find(|known| known.id == *id) {
+            Some(known) => operation::health(known, manifest.about(id), &shared),
+            None => Err(Error::new(
+                Kind::BadConfig,
+                format!("{}: `health` names an operation that its document does not have.", manifest.name),
+            )),
+        });
+        let health = health.transpose()?;
         let mut refused = document.refused.clone();
         let about = |id: &str| manifest.about(id).cloned();
         let (tools, more) = operation::tools(document, &about, manifest.only_listed, &shared);
         refused.extend(more);
-        Ok(Self { name: manifest.name.clone(), tools, refused, client })
+        Ok(Self { name: manifest.name.clone(), tools, refused, client, health })
     }
 
     /// A built-in connector: the operations of its document, then its flows.
@@ -228,6 +241,11 @@ impl Connector {
     /// What of its document could not be used, and why.
     pub fn refused(&self) -> &[Refusal] {
         &self.refused
+    }
+
+    /// A request that only reads, for whoever wants to know whether its credential is accepted; none if none is named.
+    pub fn health(&self) -> Option<&Request> {
+        self.health.as_ref()
     }
 
     /// The way to its upstream, for hand-written flows.

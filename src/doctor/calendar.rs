@@ -39,13 +39,17 @@ pub const DUTIES: &[Duty] = &[
     Duty {
         name: "permissions",
         days: 90,
-        what: "go through keys, policies and what the upstream credentials may do: bartizan key list",
+        what: "go through keys, policies and what the upstream credentials may do: bartizan key list, bartizan doctor --login",
     },
-    Duty { name: "rotation", days: 90, what: "replace the upstream credentials, and see that nothing fails" },
+    Duty {
+        name: "rotation",
+        days: 90,
+        what: "try it (bartizan rotate --drill), replace the upstream credentials, and see that nothing fails",
+    },
     Duty {
         name: "recovery",
         days: 180,
-        what: "try the second way in, and restore the state directory from its copy",
+        what: "try the second credentials (bartizan credential list), and restore the state directory from its copy",
     },
     Duty { name: "review", days: 365, what: "review the whole set-up against SECURITY.md" },
 ];

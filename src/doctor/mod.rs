@@ -8,6 +8,7 @@
 
 mod calendar;
 mod files;
+mod permissions;
 mod setup;
 mod tracked;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 pub use calendar::{DUTIES, Duty, done};
 
+use crate::app::Reach;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::error::Result;
@@ -110,12 +112,15 @@ pub struct Patient<'a> {
     pub folder: &'a Path,
     /// Variables of the environment that name proxies, as far as they are set.
     pub proxies: Vec<&'static str>,
+    /// What the credential of each source may do, as far as it is known.
+    pub reaches: Vec<(String, Reach)>,
 }
 
 /// Looks at an installation; with `mend`, mends what can be.
 pub fn examine(patient: &Patient<'_>, mend: bool) -> Result<Report> {
     let mut findings = files::look(patient)?;
     findings.extend(setup::look(patient)?);
+    findings.extend(permissions::look(patient)?);
     findings.extend(tracked::look(patient));
     findings.extend(calendar::look(patient)?);
     if mend {

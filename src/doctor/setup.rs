@@ -6,7 +6,7 @@
 //! Must not: call anything safe that it cannot know.
 
 use super::{Finding, Patient, Severity};
-use crate::app::{accesses, is_beyond, relaxations};
+use crate::app::{is_beyond, relaxations};
 use crate::approvals::Approvals;
 use crate::config::Profile;
 use crate::error::Result;
@@ -56,15 +56,6 @@ pub(super) fn look(patient: &Patient<'_>) -> Result<Vec<Finding>> {
     if freeze.extent() != Extent::Nothing {
         let what = format!("frozen: {}", freeze.extent().name());
         found.push(Finding::new("freeze", Severity::Note, what).mend("bartizan freeze status"));
-    }
-    for (source, access) in accesses(config)? {
-        if !access.ways().is_empty() && !config.practice {
-            let what = format!(
-                "{source}: what its credential may do beyond the tools offered here is not known; the API does not tell"
-            );
-            let mend = "give it the narrowest role that the vendor has";
-            found.push(Finding::new("upstream permissions", Severity::Note, what).mend(mend));
-        }
     }
     Ok(found)
 }

@@ -2,8 +2,9 @@
 //!
 //! Owns [`Freeze`]. The idea: one small file in the state directory says it, so every process of that directory knows
 //! it within a fraction of a second: each looks a few times a second, and calls look at an atomic number. Freezing
-//! needs no key; ending it needs an operator's signature about exactly this freeze, and a file that has gone or cannot
-//! be read ends nothing. Other instances hear of it through [`Freeze::hear`], and tell through [`Freeze::sheet`].
+//! needs no key; ending it needs an operator's signature about exactly this freeze. The file has a copy beside it: one
+//! that has gone ends nothing, also for processes that begin later, and one that cannot be read freezes everything.
+//! Other instances hear of it through [`Freeze::hear`], and tell through [`Freeze::sheet`].
 //!
 //! Must not: let anything through that it cannot judge.
 
@@ -27,6 +28,8 @@ use crate::state::StateDir;
 
 /// The file.
 const FILE: &str = "freeze.json";
+/// Its copy: what the two say is put together, so removing one, or putting back an old one, ends nothing.
+const KEPT: &str = "freeze.kept.json";
 /// How often the file is looked at.
 pub const EVERY: Duration = Duration::from_millis(200);
 
@@ -47,8 +50,8 @@ pub struct Freeze {
 
 #[derive(Default)]
 struct Known {
-    /// What the file looked like when it was read.
-    mark: Option<Mark>,
+    /// What the file and its copy looked like when they were read.
+    marks: Option<[Mark; 2]>,
     /// The last word that counts here.
     sheet: Option<Sheet>,
     /// Whether that word is our own, because nothing could be read.
@@ -91,6 +94,7 @@ impl Freeze {
             told: watch::Sender::new(Extent::Nothing),
             deaf: AtomicBool::new(false),
         };
+        freeze.mend()?;
         freeze.refresh();
         Ok(Arc::new(freeze))
     }
@@ -157,23 +161,45 @@ impl Freeze {
         known.former().filter(|ours| Sheet::after(theirs, ours, true)).cloned()
     }
 
-    /// Looks at the file now.
+    /// Looks at the files now.
     pub fn refresh(&self) {
         let mut known = self.lock();
-        let mark = self.mark();
-        if known.mark.as_ref() == Some(&mark) {
+        let marks = self.marks();
+        if known.marks.as_ref() == Some(&marks) {
             return;
         }
-        match self.state.read(FILE) {
-            // a file that has gone ends nothing
-            Ok(None) => {}
-            Ok(Some(bytes)) => match Sheet::read(&bytes) {
-                Ok(sheet) => self.learn(&mut known, sheet),
-                Err(error) => self.lose(&mut known, &error),
-            },
-            Err(error) => self.lose(&mut known, &error),
+        let mut lost = None;
+        for name in [KEPT, FILE] {
+            // one that has gone ends nothing
+            let sheet =
+                self.state.read(name).and_then(|bytes| bytes.map(|bytes| Sheet::read(&bytes)).transpose());
+            match sheet {
+                Ok(None) => {}
+                Ok(Some(sheet)) => self.learn(&mut known, sheet),
+                Err(error) => lost = Some(error),
+            }
         }
-        known.mark = Some(mark);
+        if let Some(error) = lost {
+            self.lose(&mut known, &error);
+        }
+        known.marks = Some(marks);
+    }
+
+    /// Puts back the one of the two files that has gone.
+    fn mend(&self) -> Result<()> {
+        let gone = |name: &str| self.mark(name) == Mark::Missing;
+        if gone(FILE) == gone(KEPT) {
+            return Ok(());
+        }
+        let _turn = self.state.lock("freeze")?;
+        for (lost, left) in [(FILE, KEPT), (KEPT, FILE)] {
+            let Some(bytes) = self.state.read(left)?.filter(|_| gone(lost)) else { continue };
+            if lost == FILE {
+                tracing::warn!("what says whether anything is frozen has gone; its copy was put back");
+            }
+            self.state.write(lost, &bytes)?;
+        }
+        Ok(())
     }
 
     /// Takes in what another instance says, and writes it down here if it is the last word. True if it was. Blocks for a
@@ -188,8 +214,10 @@ impl Freeze {
         if narrower || !Sheet::after(known.former(), &sheet, proved) {
             return Ok(false);
         }
-        self.state.write(FILE, &sheet.bytes()?)?;
-        known.mark = Some(self.mark());
+        let bytes = sheet.bytes()?;
+        self.state.write(FILE, &bytes)?;
+        self.state.write(KEPT, &bytes)?;
+        known.marks = Some(self.marks());
         self.learn(&mut known, sheet);
         Ok(true)
     }
@@ -239,8 +267,12 @@ impl Freeze {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mark(&self) -> Mark {
-        match std::fs::metadata(self.state.file(FILE)) {
+    fn marks(&self) -> [Mark; 2] {
+        [self.mark(FILE), self.mark(KEPT)]
+    }
+
+    fn mark(&self, name: &str) -> Mark {
+        match std::fs::metadata(self.state.file(name)) {
             Ok(facts) => Mark::There(facts.len(), facts.modified().ok(), inode(&facts)),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Mark::Missing,
             Err(_) => Mark::Unreadable,
@@ -251,7 +283,7 @@ impl Freeze {
         sheet.statement().is_some_and(|(proof, statement)| self.approvals.attests(proof, &statement))
     }
 
-    /// A sheet from the file. A new process has nothing to compare it with, and believes a freeze; never a lift that
+    /// A sheet from a file. A new process has nothing to compare it with, and believes a freeze; never a lift that
     /// nobody proves.
     fn learn(&self, known: &mut Known, sheet: Sheet) {
         let proved = self.proves(&sheet);

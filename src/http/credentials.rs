@@ -14,7 +14,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use url::Url;
 
-use super::BoxFuture;
+use super::{BoxFuture, Granted};
 use crate::error::{Error, Kind, Result};
 use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
@@ -68,6 +68,11 @@ pub trait Credentials: Send + Sync + 'static {
     /// True if another credential can be had, so that one more try is worth it.
     fn rejected<'a>(&'a self, _generation: u64, _redactor: &'a Redactor) -> BoxFuture<'a, bool> {
         Box::pin(async { false })
+    }
+
+    /// What the upstream lets it do, as far as it says. With `login` it may fetch a token for that.
+    fn granted<'a>(&'a self, _login: bool, _redactor: &'a Redactor) -> BoxFuture<'a, Result<Granted>> {
+        Box::pin(async { Ok(Granted::Silent) })
     }
 
     /// Forgets what can be had again: the secret as it was read, a token that was fetched with it.
@@ -306,6 +311,10 @@ impl Credentials for Header {
         Box::pin(self.secret.renewed(generation, redactor))
     }
 
+    fn granted<'a>(&'a self, _login: bool, redactor: &'a Redactor) -> BoxFuture<'a, Result<Granted>> {
+        Box::pin(async move { Ok(Granted::of(&self.secret.get(redactor).await?.0, None)) })
+    }
+
     fn forget(&self) {
         self.secret.forget();
     }
@@ -437,6 +446,15 @@ impl Credentials for FirstReady {
                 None => {
                     Identity { reference: String::from("nobody (no credential is there)"), fingerprint: None }
                 }
+            }
+        })
+    }
+
+    fn granted<'a>(&'a self, login: bool, redactor: &'a Redactor) -> BoxFuture<'a, Result<Granted>> {
+        Box::pin(async move {
+            match self.ways.get(self.choose().await?) {
+                Some(way) => way.granted(login, redactor).await,
+                None => Ok(Granted::Silent),
             }
         })
     }

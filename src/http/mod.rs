@@ -15,6 +15,7 @@ mod drawer;
 mod egress;
 mod endpoint;
 mod failed;
+mod granted;
 pub mod hook;
 mod lane;
 mod message;
@@ -37,6 +38,7 @@ use ::http::header::{
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 pub use credentials::{Credentials, Identity, Signing, Supply};
+pub use granted::Granted;
 pub use lane::on_behalf;
 pub use message::{Body, Part, Request, Response};
 pub use settings::{Config, Pace, Settings};
@@ -132,6 +134,12 @@ impl Client {
     pub async fn identity(&self) -> (String, Identity) {
         let inner = &*self.inner;
         (inner.base.clone(), inner.credentials.identity(&inner.redactor).await)
+    }
+
+    /// What the upstream lets its credential do, as far as that says. With `login` a token is fetched for it, if need
+    /// be.
+    pub async fn granted(&self, login: bool) -> Result<Granted> {
+        self.inner.credentials.granted(login, &self.inner.redactor).await
     }
 
     /// Sends a request. Any status is an `Ok`, a redirect too; no answer at all is an error (`UpstreamFailed`,

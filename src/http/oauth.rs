@@ -5,6 +5,7 @@
 //!
 //! Must not: send the client secret anywhere but to the token endpoint, or try a failed login again by itself.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::drawer::Drawer;
 use super::egress::{Exemptions, Origin};
 pub use super::endpoint::{Style, TokenEndpoint};
 use super::failed::Failed;
+use super::granted::{self, Granted};
 use super::sharing::{self, Begun};
 use super::token::{self, TokenStore, read_token};
 use super::wire::Wire;
@@ -83,6 +85,8 @@ struct State {
     last: Option<Failed>,
     /// The client secret, and the pair it is sent in: what was sent last.
     sent: Vec<Held>,
+    /// The scopes that the endpoint said beside the token.
+    granted: Option<BTreeSet<String>>,
 }
 
 #[derive(Clone)]
@@ -198,6 +202,17 @@ impl Credentials for ClientCredentials {
         }
         drop(state);
         Box::pin(async { true })
+    }
+
+    fn granted<'a>(&'a self, login: bool, redactor: &'a Redactor) -> BoxFuture<'a, Result<Granted>> {
+        Box::pin(async move {
+            if !login {
+                return Ok(Granted::AfterLogin);
+            }
+            let token = self.shared.token(redactor).await?;
+            let beside = self.shared.lock().granted.clone();
+            Ok(Granted::of(&token.secret, beside))
+        })
     }
 
     fn forget(&self) {
@@ -468,6 +483,7 @@ impl Fetcher {
                     }
                     let lasts = token::stated(&token, now).map_or(lasts, |stated| lasts.min(stated));
                     let held = redactor.hold(&token, "access-token");
+                    self.lock().granted = granted::answered(&answer.body);
                     Attempt::Token { token, held, lasts, exchanged: secret }
                 }
                 None => broken(format!("{name}'s token endpoint answered something that is not a token")),

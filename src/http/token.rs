@@ -78,7 +78,7 @@ pub(super) fn stated(token: &Secret, now: u64) -> Option<u64> {
     Some(end.saturating_sub(now))
 }
 
-fn claims(token: &Secret) -> Option<Value> {
+pub(super) fn claims(token: &Secret) -> Option<Value> {
     let mut parts = token.expose().split('.');
     let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
     let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?);

@@ -107,6 +107,8 @@ pub struct ToolSpec {
     pub redact: Vec<String>,
     /// The argument that takes back the handle of a next page, where results may go on ([`super::offer`] adds it).
     pub page: Option<String>,
+    /// What the upstream's credential has to be allowed: any one of these sets; empty where nobody says.
+    pub permissions: Vec<BTreeSet<String>>,
 }
 
 impl ToolSpec {
@@ -132,6 +134,7 @@ impl ToolSpec {
             target: None,
             redact: Vec::new(),
             page: None,
+            permissions: Vec::new(),
         }
     }
 

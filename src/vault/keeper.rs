@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Program;
 use super::hashicorp::{self, Hashicorp};
+use super::standby::{self, Standby, Standing};
 use super::{Reference, Tokens, is_label, variable};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
@@ -21,6 +22,7 @@ use crate::http::{self, Credentials, Supply, TokenStore};
 use crate::ownership::Exposed;
 use crate::redaction::Redactor;
 use crate::secret::Secret;
+use crate::state::StateDir;
 
 /// `[secrets]`: what is behind `command:` and `vault:`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub shared_between_profiles: Option<String>,
     /// The Vault that `vault:` means.
     pub vault: Option<hashicorp::Config>,
+    /// Second credentials, by the name that `bartizan credential switch NAME` takes.
+    pub standby: BTreeMap<String, Standby>,
 }
 
 impl Default for Config {
@@ -49,6 +53,7 @@ impl Default for Config {
             error_days: 90,
             shared_between_profiles: None,
             vault: None,
+            standby: BTreeMap::new(),
         }
     }
 }
@@ -86,6 +91,9 @@ struct Inner {
     /// How each was found last: its fingerprint, or nothing where it could not be read.
     found: Mutex<BTreeMap<String, Option<String>>>,
     signers: Mutex<Vec<Weak<dyn Credentials>>>,
+    standing: Option<Standing>,
+    /// What is read in place of what in a rehearsal.
+    rehearsed: BTreeMap<String, Reference>,
 }
 
 impl Default for Keeper {
@@ -101,6 +109,8 @@ impl Default for Keeper {
                 tokens: None,
                 found: Mutex::default(),
                 signers: Mutex::default(),
+                standing: None,
+                rehearsed: BTreeMap::new(),
             }),
         }
     }
@@ -129,11 +139,12 @@ impl Keeper {
             }
             program.check(name)?;
         }
+        standby::check(&config.standby)?;
         let refresh = Duration::from_secs(config.refresh_seconds);
         let vault = config.vault.as_ref();
         let vault =
             vault.map(|vault| Hashicorp::new(vault, egress, refresh, redactor.clone(), Arc::clone(clock)));
-        Ok(Self {
+        let keeper = Self {
             inner: Arc::new(Inner {
                 config: config.clone(),
                 redactor: Some(redactor.clone()),
@@ -143,8 +154,13 @@ impl Keeper {
                 tokens: None,
                 found: Mutex::default(),
                 signers: Mutex::default(),
+                standing: None,
+                rehearsed: BTreeMap::new(),
             }),
-        })
+        };
+        let seconds = config.standby.values().flat_map(|one| one.replace.values());
+        seconds.map(|second| keeper.check(second)).collect::<Result<()>>()?;
+        Ok(keeper)
     }
 
     /// The same, with somebody who hears of each secret that is found for the first time, replaced or not found, and may
@@ -155,6 +171,62 @@ impl Keeper {
             inner.witness = Some(Arc::new(witness));
         }
         self
+    }
+
+    /// The same, reading second credentials where the switch of this state directory says so.
+    pub fn standing_by(mut self, state: &StateDir) -> Result<Self> {
+        if self.inner.config.standby.is_empty() {
+            return Ok(self);
+        }
+        let standing = Standing::open(&self.inner.config.standby, state)?;
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.standing = Some(standing);
+        }
+        Ok(self)
+    }
+
+    /// The same for a rehearsal: reads each second reference in place of the first.
+    #[must_use]
+    pub fn rehearsing<'a>(mut self, pairs: impl IntoIterator<Item = (&'a Reference, &'a Reference)>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            let pairs = pairs.into_iter().map(|(first, second)| (first.to_string(), second.clone()));
+            inner.rehearsed = pairs.collect();
+        }
+        self
+    }
+
+    /// What is read for a reference now: itself, or what stands in its place.
+    pub fn now(&self, reference: &Reference) -> Reference {
+        let inner = &*self.inner;
+        let standing = || inner.standing.as_ref()?.instead(reference);
+        let rehearsed = || inner.rehearsed.get(&reference.to_string()).cloned();
+        let found = if inner.rehearsed.is_empty() { standing() } else { rehearsed().or_else(standing) };
+        found.unwrap_or_else(|| reference.clone())
+    }
+
+    /// The names of the second credentials that are in use.
+    pub fn standbys(&self) -> Vec<String> {
+        self.inner.standing.as_ref().map(Standing::names).unwrap_or_default()
+    }
+
+    /// Looks whether somebody turned the switch; then whatever was read or fetched with the former credential is
+    /// forgotten. True if so.
+    pub fn heed(&self) -> bool {
+        let Some(standing) = &self.inner.standing else { return false };
+        match standing.look() {
+            Ok(false) => false,
+            Ok(true) => {
+                self.forget();
+                true
+            }
+            Err(error) => {
+                tracing::error!(
+                    reason = error.message(),
+                    "which credential is in use cannot be read; nothing is changed"
+                );
+                false
+            }
+        }
     }
 
     /// The same, with a place where tokens are kept.
@@ -191,6 +263,7 @@ impl Keeper {
     }
 
     fn resolve_as(&self, reference: &Reference, ages: bool) -> Result<Secret> {
+        let reference = &self.now(reference);
         let found = self.read(reference);
         self.tell(reference, &found, ages)?;
         found
@@ -286,17 +359,23 @@ impl Supply for Kept {
     }
 
     fn reference(&self) -> String {
-        self.reference.to_string()
+        self.keeper.now(&self.reference).to_string()
     }
 
     fn stamp(&self) -> Option<u64> {
-        match &self.reference {
+        let inner = &self.keeper.inner;
+        let turns = inner.standing.as_ref().and_then(|standing| standing.turns(&self.reference));
+        let own = match &self.keeper.now(&self.reference) {
             // nothing tells that these have changed: they are asked again after a while
             Reference::Command(_) | Reference::Vault(_) => {
-                let inner = &self.keeper.inner;
                 Some(inner.clock.monotonic().as_secs() / inner.config.refresh_seconds.max(1))
             }
             reference => reference.stamp(),
+        };
+        match turns {
+            None | Some(0) => own,
+            // after a turn it is another one, whatever its file says of itself
+            Some(turns) => Some(own.unwrap_or_default() ^ turns.rotate_right(8)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where credentials come from.
 //!
-//! Owns [`Reference`] and [`Keeper`]. The idea: configuration holds where a secret is, never the secret; it is read when
+//! Owns [`Reference`], [`Keeper`] and the [`Switch`] between first and second credentials. The idea: configuration holds where a secret is, never the secret; it is read when
 //! it is needed, what others can read or replace is refused, and each time another secret is found, or none, somebody
 //! hears of it.
 //!
@@ -12,6 +12,7 @@ pub mod edgerc;
 mod file;
 mod hashicorp;
 mod keeper;
+mod standby;
 mod tokens;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub use ages::{Ages, Seen, Stand};
 pub use command::Program;
 pub use hashicorp::{AppRole, Config as VaultConfig, Spot};
 pub use keeper::{Config, Keeper, Told};
+pub use standby::{Standby, Switch, Turned};
 pub use tokens::{Config as TokensConfig, Tokens};
 
 use crate::error::{Error, Kind, Result};

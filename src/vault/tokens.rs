@@ -110,6 +110,26 @@ impl Tokens {
         Ok((done, lost))
     }
 
+    /// Does in memory what [`Self::reseal`] would do with a fresh key. How many tokens would be sealed anew and open with
+    /// that key alone, and how many do not open now.
+    pub fn rehearse(&self) -> Result<(usize, usize)> {
+        let fresh = KeyRing::ephemeral();
+        let (mut done, mut lost) = (0, 0);
+        for name in self.names()? {
+            let Some(plain) = self.load(&name) else {
+                lost += 1;
+                continue;
+            };
+            let bound = self.bound(&name);
+            let sealed = fresh.wrap(&plain, &bound)?;
+            if fresh.unwrap(&sealed, &bound).map(Zeroizing::new).as_deref() != Some(&*plain) {
+                return Err(Error::new(Kind::Internal, "A token that was sealed anew did not open again."));
+            }
+            done += 1;
+        }
+        Ok((done, lost))
+    }
+
     /// Removes everything.
     pub fn clear(&self) -> Result<usize> {
         let names = self.names()?;

@@ -31,7 +31,7 @@ BLOCKS = {
     "configuration.md": 7,
     "connectors.md": 6,
     "deploying.md": 7,
-    "operations.md": 2,
+    "operations.md": 3,
     "python.md": 7,
     "sign-in.md": 3,
 }
@@ -91,6 +91,7 @@ class Desk:
             "EQUINIX_CLIENT_ID": "an-id-for-the-documentation",
             "EQUINIX_CLIENT_SECRET": "a-secret-for-the-documentation",
             "WIDGETS_TOKEN": "a-token-for-the-documentation",
+            "WIDGETS_TOKEN_2": "another-token-for-the-documentation",
             "APPROVALS_WEBHOOK_SECRET": "a-secret-for-the-documentation",
             "HOOK_KEY": "a-secret-for-the-documentation",
             "OTEL_TOKEN": "a-secret-for-the-documentation",

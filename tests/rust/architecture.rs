@@ -140,6 +140,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("app", ANY_BELOW),
     ("doctor", ANY_BELOW),
+    ("evidence", ANY_BELOW),
     ("cli", ANY_BELOW),
     ("binding", ANY_BELOW),
 ];

@@ -40,6 +40,12 @@ fn every_command_explains_itself() {
         &["tokens"],
         &["tokens", "rotate-key"],
         &["doctor"],
+        &["credential"],
+        &["credential", "switch"],
+        &["rotate"],
+        &["evidence"],
+        &["evidence", "verify"],
+        &["config", "migrate"],
         &["egress"],
         &["runbook"],
         &["version"],
@@ -102,4 +108,54 @@ fn rules_for_a_firewall_and_kept_tokens_are_told() {
         assert_eq!(place.run(&["egress", "--format", format]), 0, "{format}");
     }
     assert_eq!(place.run(&["tokens", "list"]), 2, "none are kept");
+}
+
+#[test]
+fn a_configuration_with_old_names_is_brought_up_to_date() {
+    let old = "# deadlines\n[line]\ntimeout_seconds = 7   # short\n";
+    let place = Place::new(old);
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    let before = read("bartizan.toml");
+    assert_eq!(place.run(&["check"]), 2, "and it names the command");
+    assert_eq!(place.run(&["config", "migrate"]), 0);
+    assert_eq!(read("bartizan.toml"), before, "nothing is written without being told to");
+    std::fs::set_permissions(place.path("bartizan.toml"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(place.run(&["config", "migrate", "--write", "--json"]), 0);
+    assert_eq!(read("bartizan.toml"), before.replace("[line]", "[calls]"));
+    assert_eq!(read("bartizan.toml.bak"), before);
+    let mode = |name: &str| std::fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("bartizan.toml"), mode("bartizan.toml.bak")), (0o640, 0o640));
+    assert_eq!(place.run(&["check"]), 0);
+    assert_eq!(place.run(&["config", "migrate", "--write"]), 0, "it is up to date");
+    assert!(!place.path("bartizan.toml.bak.1").exists());
+    // a backup is never replaced
+    std::fs::write(place.path("bartizan.toml"), &before).unwrap();
+    assert_eq!(place.run(&["config", "migrate", "--write"]), 0);
+    assert_eq!(read("bartizan.toml.bak.1"), before);
+    std::fs::write(place.path("bartizan.toml"), "[nonsense]\n").unwrap();
+    assert_eq!(place.run(&["config", "migrate", "--write"]), 2);
+}
+
+#[test]
+fn evidence_is_taken_and_verified_by_command() {
+    let place = Place::new("");
+    let out = place.path("bundle.tar").display().to_string();
+    assert_eq!(place.run(&["evidence", "--out", &out]), 0);
+    assert!(place.audited().contains("evidence taken"));
+    assert_eq!(place.run(&["evidence", "--out", &out]), 2, "a file that is there is not replaced");
+    assert_eq!(place.run(&["evidence", "--since", "soon", "--out", "x.tar"]), 2);
+    let words = |more: &[&str]| {
+        let all = [&["bartizan", "evidence", "verify", out.as_str()], more].concat();
+        bartizan::cli::main(all.into_iter().map(OsString::from), None)
+    };
+    assert_eq!(words(&[]), 0);
+    let key = place.path("state/audit.jsonl.pub").display().to_string();
+    assert_eq!(words(&["--key", &key, "--json"]), 0);
+    assert_eq!(words(&["--key", "hunter2"]), 2);
+    assert_eq!(words(&["--key", &"0".repeat(64)]), 1);
+    let mut bytes = std::fs::read(&out).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&out, bytes).unwrap();
+    assert_ne!(words(&[]), 0);
 }

@@ -263,6 +263,41 @@ fn only_an_enrolled_operators_signature_about_this_freeze_ends_it() {
 }
 
 #[test]
+fn a_file_that_was_removed_or_put_back_from_before_ends_no_freeze_for_later_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
+    let state = folder.path().join("state");
+    let approvals = Approvals::open(&approvals::Config::default(), &state, clock.clone()).unwrap();
+    let alice = enrolled(&approvals, "alice");
+    let open = || Freeze::open(&state, approvals.clone(), clock.clone()).unwrap();
+    let (file, copy) = (state.join("freeze.json"), state.join("freeze.kept.json"));
+    open().freeze(Extent::Writes, "bob", None).unwrap();
+    clock.advance(Duration::from_secs(1));
+    open().lift(&alice).unwrap();
+    let lifted = std::fs::read(&file).unwrap();
+    assert_eq!(open().extent(), Extent::Nothing);
+    clock.advance(Duration::from_secs(1));
+    open().freeze(Extent::Writes, "bob", None).unwrap();
+    for path in [&file, &copy] {
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(open().extent(), Extent::Writes, "{} has gone", path.display());
+        assert!(path.exists(), "and is put back");
+        std::fs::write(path, &lifted).unwrap();
+        assert_eq!(open().extent(), Extent::Writes, "the end of an earlier freeze");
+        let whole = std::fs::read(if path == &file { &copy } else { &file }).unwrap();
+        std::fs::write(path, "{").unwrap();
+        assert_eq!(open().extent(), Extent::All, "where one of them cannot be read, nothing runs");
+        std::fs::write(path, &whole).unwrap();
+        assert_eq!(open().extent(), Extent::Writes);
+    }
+    open().lift(&alice).unwrap();
+    for path in [&file, &copy] {
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(open().extent(), Extent::Nothing, "what was lifted stays lifted");
+    }
+}
+
+#[test]
 fn instances_that_hear_the_same_in_any_order_agree() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::at(Duration::from_secs(1_800_000_000));

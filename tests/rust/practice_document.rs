@@ -73,6 +73,7 @@ fn operation(
         }),
         responses,
         effect: Effect::Write,
+        permissions: Vec::new(),
         deprecated: false,
     }
 }

@@ -691,6 +691,9 @@ impl Ward {
         let config = Config::load(&file).unwrap();
         let state = bartizan::state::StateDir::open(config.state_folder().unwrap()).unwrap();
         let (clock, redactor): (SharedClock, _) = (self.clock.clone(), redactor());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let reaches = bartizan::app::reaches(&config, false, (&redactor, &clock, &state));
+        let reaches = runtime.block_on(reaches).unwrap();
         let patient = bartizan::doctor::Patient {
             config: &config,
             file: Some(&file),
@@ -699,6 +702,7 @@ impl Ward {
             clock: &clock,
             folder: self.folder.path(),
             proxies: vec!["HTTPS_PROXY"],
+            reaches,
         };
         bartizan::doctor::examine(&patient, mend).unwrap()
     }

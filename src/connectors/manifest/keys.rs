@@ -20,6 +20,8 @@ const TOP: &[&str] = &[
     "headers",
     "only_listed",
     "prefix",
+    "health",
+    "permissions",
     "operation",
 ];
 const OPERATION: &[&str] = &[
@@ -35,6 +37,7 @@ const OPERATION: &[&str] = &[
     "idempotent",
     "output",
     "scopes",
+    "permissions",
     "dry_run",
 ];
 const PAGES: &[&str] =

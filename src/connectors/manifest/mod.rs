@@ -49,6 +49,12 @@ pub struct Manifest {
     pub only_listed: bool,
     /// Put before the name of every tool that has none of its own here.
     pub prefix: Option<String>,
+    /// An operation (`operationId`) that only reads and needs no argument: asked where somebody wants to know whether a
+    /// credential is accepted.
+    pub health: Option<String>,
+    /// What the credential has to be allowed upstream (scopes or roles), where neither the document nor the operation
+    /// below says it.
+    pub permissions: Vec<String>,
     /// Our opinion of single operations.
     #[serde(rename = "operation")]
     pub operations: Vec<Override>,
@@ -82,6 +88,8 @@ pub struct Override {
     pub output: bool,
     /// Scopes a principal needs beyond those of the effect.
     pub scopes: Vec<String>,
+    /// What the credential has to be allowed upstream for it, in place of what the document says.
+    pub permissions: Vec<String>,
     /// The argument that makes a dry run of it when it is true: what the API says to that is shown to whoever has to
     /// agree. Name it only where the API then changes nothing.
     pub dry_run: Option<String>,

@@ -103,6 +103,7 @@ fn operation<'a>(
     let id = line(text(spot.value, "operationId"), 200);
     let id = id.unwrap_or_else(|| names::made_up(&method, &path));
     let tags = spot.value.get("tags").and_then(Value::as_array);
+    let security = spot.value.get("security").or_else(|| reader.sources.root().get("security"));
     let operation = Operation {
         effect: effect(&method, &path, &id),
         id,
@@ -114,10 +115,25 @@ fn operation<'a>(
         body,
         responses,
         deprecated: spot.value.get("deprecated") == Some(&Value::Bool(true)),
+        permissions: permissions(security),
         method,
         path,
     };
     Ok((operation, notes))
+}
+
+/// The scopes and roles of each alternative; one that names none says nothing of what a token needs.
+fn permissions(security: Option<&Value>) -> Vec<Vec<String>> {
+    let alternatives = security.and_then(Value::as_array).into_iter().flatten().take(8);
+    let names = |one: &Value| -> Vec<String> {
+        let all = one.as_object().into_iter().flat_map(|schemes| schemes.values());
+        all.filter_map(Value::as_array)
+            .flatten()
+            .take(20)
+            .filter_map(|name| line(name.as_str()?, 120))
+            .collect()
+    };
+    alternatives.map(names).filter(|names| !names.is_empty()).collect()
 }
 
 /// Parameters that would make another method of the request than the one its effect was judged by are left out.

@@ -7,6 +7,7 @@
 
 mod glance;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use self::glance::Glance;
@@ -18,8 +19,8 @@ use super::pages::{At, Follow, Page, gather, infer};
 use super::request::{Base, Plan};
 use super::response;
 use super::shape::{Shape, definitions, measure};
-use crate::error::Result;
-use crate::http::{Client, HeaderName, HeaderValue, on_behalf};
+use crate::error::{Error, Kind, Result};
+use crate::http::{Client, HeaderName, HeaderValue, Request, on_behalf};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
     Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, offer,
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     pub(super) prefix: String,
     /// Whether a stand-in answers.
     pub(super) practice: bool,
+    /// What the credential has to be allowed, where nothing says it of the operation.
+    pub(super) permissions: Vec<String>,
 }
 
 /// An operation that can be called.
@@ -234,6 +237,7 @@ fn spec(
     spec.source.clone_from(&shared.source);
     spec.scopes = opinion.map(|it| it.scopes.iter().cloned().collect()).unwrap_or_default();
     spec.redact = opinion.map(|it| it.redact.clone()).unwrap_or_default();
+    spec.permissions = permissions(operation, opinion, shared);
     spec.target = Some(shared.base.target(&operation.method, &operation.path));
     spec.meta = shared.practice.then(super::practice_mark);
     let mut arguments = input(operation, budget);
@@ -251,6 +255,36 @@ fn spec(
         open_world_hint: Some(true),
     };
     spec
+}
+
+/// Our word of it, else the document's, else that of the whole connector.
+fn permissions(operation: &Operation, opinion: Option<&Override>, shared: &Shared) -> Vec<BTreeSet<String>> {
+    let set = |names: &Vec<String>| names.iter().cloned().collect::<BTreeSet<String>>();
+    match opinion.map(|it| &it.permissions).filter(|names| !names.is_empty()) {
+        Some(names) => vec![set(names)],
+        None if operation.permissions.is_empty() && !shared.permissions.is_empty() => {
+            vec![set(&shared.permissions)]
+        }
+        None => operation.permissions.iter().map(set).collect(),
+    }
+}
+
+/// The request of an operation that only reads and needs no argument: it tells whether a credential is accepted.
+pub(super) fn health(operation: &Operation, opinion: Option<&Override>, shared: &Shared) -> Result<Request> {
+    let effect = opinion.and_then(|it| it.effect).unwrap_or(operation.effect);
+    let needs = operation.parameters.iter().any(|it| it.required && it.fixed.is_none())
+        || operation.body.as_ref().is_some_and(|body| body.required);
+    if needs || effect != Effect::Read || !matches!(operation.method.as_str(), "GET" | "HEAD") {
+        return Err(Error::new(
+            Kind::BadConfig,
+            format!(
+                "{}: `health` has to name an operation that only reads (GET) and needs no argument.",
+                shared.name
+            ),
+        ));
+    }
+    let plan = Plan::new(Arc::new(operation.clone()), Arc::clone(&shared.base), shared.headers.clone())?;
+    plan.request(&Map::new())
 }
 
 fn prefixed(prefix: &str, tool: &str) -> String {
