@@ -222,6 +222,8 @@ pub struct ConnectorEntry {
 pub struct OpenApiEntry {
     /// The document: YAML or JSON.
     pub file: PathBuf,
+    /// OpenAPI overlays that are applied to it, in this order, before it is read.
+    pub overlays: Vec<PathBuf>,
     /// Name of the toolset; the file's name unless given.
     pub name: Option<String>,
     /// Where requests go. A document never chooses that.
@@ -231,6 +233,13 @@ pub struct OpenApiEntry {
     /// An operation (`operationId`) that only reads and needs no argument: `bartizan rotate --drill` asks it whether a
     /// credential is accepted.
     pub health: Option<String>,
+}
+
+impl OpenApiEntry {
+    /// The document and its overlays.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        std::iter::once(self.file.clone()).chain(self.overlays.iter().cloned())
+    }
 }
 
 impl Config {

@@ -25,7 +25,7 @@ mod upstreams;
 mod watch;
 mod witness;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -129,6 +129,8 @@ pub struct App {
     /// Ends with the server.
     _herald: Option<herald::Herald>,
     stands: ArcSwap<Vec<Arc<Stand>>>,
+    /// Toolsets that nobody asked for, and how many operations each has.
+    unasked: ArcSwap<BTreeMap<String, usize>>,
     reloading: tokio::sync::Mutex<reload::Former>,
     /// Held, since those it watches hold it weakly.
     _upstreams: Arc<dyn crate::http::Watch>,
@@ -180,13 +182,13 @@ impl App {
         let handles = Handles::new(state.key("handles.key")?);
         let logins = store::logins(shared.as_ref(), &state)?;
         let made = sources::open(&config, &own, &clock, handles.clone(), (&logins, &secrets)).await?;
-        let former = reload::Former::of(&config, &made.tools);
+        let former = reload::Former::of(&config, &made);
         let mut tools = made.tools;
         if config.diagnostics {
             tools.extend(crate::diagnostics::tools(&limiter));
         }
         let specs = tools.iter().chain(&extra.tools).map(|tool| tool.spec());
-        known_toolsets(&config, specs.clone())?;
+        known_toolsets(&config, specs.clone(), &made.toolsets)?;
         let finders = search::Handle::default();
         if search::needed(&config.offer, specs) {
             tools.extend(search::tools(&finders));
@@ -249,6 +251,7 @@ impl App {
             secrets: ArcSwap::from_pointee(secrets),
             approvals,
             _herald: herald,
+            unasked: ArcSwap::from_pointee(made.unasked),
             stands: ArcSwap::from_pointee(made.stands.into_iter().map(Arc::new).collect()),
             reloading: tokio::sync::Mutex::new(former),
             _upstreams: upstreams,
@@ -313,6 +316,11 @@ impl App {
     /// The stand-in upstreams that practice mode started.
     pub fn stands(&self) -> Arc<Vec<Arc<Stand>>> {
         self.stands.load_full()
+    }
+
+    /// Toolsets that are not offered unless named, and were not: how many operations each has.
+    pub fn unasked(&self) -> Arc<BTreeMap<String, usize>> {
+        self.unasked.load_full()
     }
 
     /// Who calls over standard input and output: the user who started this process.
@@ -468,12 +476,19 @@ fn fit(policy: &Policy, catalog: &Catalog) -> Result<()> {
 }
 
 /// A toolset that is asked for and that nothing belongs to is a mistake, not an empty list.
-fn known_toolsets<'a>(config: &Config, specs: impl Iterator<Item = &'a ToolSpec>) -> Result<()> {
-    let known: BTreeSet<&str> = specs.map(|spec| spec.toolset.as_str()).collect();
+fn known_toolsets<'a>(
+    config: &Config,
+    specs: impl Iterator<Item = &'a ToolSpec>,
+    described: &'a BTreeSet<String>,
+) -> Result<()> {
+    let known: BTreeSet<&str> =
+        specs.map(|spec| spec.toolset.as_str()).chain(described.iter().map(String::as_str)).collect();
     let mut asked = config.offer.toolsets.iter().flatten();
-    let Some(name) = asked.find(|name| !known.contains(name.as_str()) && *name != "diagnostics") else {
-        return Ok(());
+    let there = |name: &String| {
+        ["diagnostics", crate::policy::ALL].contains(&name.as_str())
+            || known.iter().any(|known| crate::policy::is_in(known, name))
     };
+    let Some(name) = asked.find(|name| !there(name)) else { return Ok(()) };
     let known: Vec<&str> = known.into_iter().collect();
     let there = if known.is_empty() { String::from("there are none") } else { known.join(", ") };
     Err(Error::new(

@@ -7,6 +7,7 @@
 //!
 //! Must not: change anything before all of it is known to be good.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,13 +54,20 @@ pub(super) struct Former {
     mark: String,
     /// What the configuration's own sources brought.
     tools: Vec<Arc<dyn Tool>>,
+    /// Every toolset that their manifests describe.
+    toolsets: BTreeSet<String>,
     /// Stand-ins that calls may still be talking to, and since when nobody new does.
     retired: Vec<(Duration, Arc<Stand>)>,
 }
 
 impl Former {
-    pub(super) fn of(config: &Config, tools: &[Arc<dyn Tool>]) -> Self {
-        Self { mark: sources::mark(config), tools: tools.to_vec(), retired: Vec::new() }
+    pub(super) fn of(config: &Config, made: &Sources) -> Self {
+        Self {
+            mark: sources::mark(config),
+            tools: made.tools.clone(),
+            toolsets: made.toolsets.clone(),
+            retired: Vec::new(),
+        }
     }
 
     /// Ends stand-ins that were retired before that time, or all.
@@ -123,7 +131,9 @@ impl App {
         if let Some(sources) = fresh.sources {
             former.mark = fresh.mark;
             former.tools = sources.tools;
+            former.toolsets = sources.toolsets;
             let stands = sources.stands.into_iter().map(Arc::new).collect();
+            self.unasked.store(Arc::new(sources.unasked));
             let old = self.stands.swap(Arc::new(stands));
             former.retired.extend(old.iter().map(|stand| (now, Arc::clone(stand))));
         }
@@ -173,11 +183,13 @@ impl App {
             finders.set(&self.catalog);
             tools.extend(search::tools(&finders));
         }
+        let described = made.as_ref().map_or(&former.toolsets, |made| &made.toolsets);
         let stay = || now.added().map(|entry| entry.tool().clone());
         let checked = Catalog::build(tools.iter().cloned().chain(stay()).collect()).and_then(|all| {
             fit(&policy, &all)?;
             let all = all.now();
-            known_toolsets(&config, List::ALL.iter().flat_map(|list| all.list(*list)).map(|one| one.spec()))
+            let specs = List::ALL.iter().flat_map(|list| all.list(*list)).map(|one| one.spec());
+            known_toolsets(&config, specs, described)
         });
         if let Err(error) = checked {
             for stand in made.iter().flat_map(|made| &made.stands) {

@@ -6,7 +6,7 @@
 //! Must not: resolve a real credential in practice mode, or let its exemption from the egress rules reach further than
 //! the stand-in's own address and port.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 use crate::config::{Config, ConnectorEntry, OpenApiEntry};
 use crate::connectors::document::{Document, Refusal};
 use crate::connectors::handles::Handles;
-use crate::connectors::manifest::{Access, Manifest, Way};
+use crate::connectors::manifest::{Access, Asked, Manifest, Way};
 use crate::connectors::{BUILT_IN, Connector, Instead, Surroundings, document_at, document_in, openapi};
 use crate::error::{Error, Kind, Result};
 use crate::http::credentials::{Basic, Header, Open};
@@ -36,6 +36,10 @@ pub struct Sources {
     pub tools: Vec<Arc<dyn Tool>>,
     /// The stand-ins that answer them in practice mode.
     pub stands: Vec<Stand>,
+    /// Toolsets that are not offered unless named, and were not: how many operations each has.
+    pub unasked: BTreeMap<String, usize>,
+    /// Every toolset that manifests describe.
+    pub toolsets: BTreeSet<String>,
 }
 
 /// A stand-in upstream.
@@ -88,20 +92,32 @@ pub(super) async fn open(
         secrets: secrets.clone(),
         logins: Some(logins.clone()),
     };
-    let mut sources = Sources { tools: Vec::new(), stands: Vec::new() };
+    let mut sources = Sources {
+        tools: Vec::new(),
+        stands: Vec::new(),
+        unasked: BTreeMap::new(),
+        toolsets: BTreeSet::new(),
+    };
+    let toolsets = Asked::of(config.offer.toolsets.as_ref());
     for entry in &config.connector {
+        if let Some(folder) = &entry.path {
+            sources.toolsets.extend(Manifest::read(folder)?.toolset_names());
+        }
         let connector = if config.practice {
             let document = match &entry.path {
-                Some(folder) => document_in(folder, Manifest::read(folder)?.document.as_deref())?,
+                Some(folder) => document_in(folder, &Manifest::read(folder)?)?,
                 None => openapi::load(built_in(&entry.name)?, None)?,
             };
             let name = if entry.name.is_empty() { "connector" } else { &entry.name };
             let (stand, around, instead) = stand(name, document, clock, &surroundings).await?;
             sources.stands.push(stand);
-            connector(entry, &around, instead)?
+            connector(entry, &around, Instead { toolsets: toolsets.clone(), ..instead })?
         } else {
-            real(entry, &surroundings)?
+            real(entry, &surroundings, &toolsets)?
         };
+        for (toolset, count) in connector.unasked() {
+            *sources.unasked.entry(toolset.clone()).or_default() += count;
+        }
         sources.tools.extend(connector.tools().iter().cloned());
     }
     for entry in &config.openapi {
@@ -129,7 +145,8 @@ pub(super) struct Opened {
 /// The connectors of a configuration as they are when no stand-in answers, for those who look at them.
 pub(super) fn connectors(config: &Config, surroundings: &Surroundings) -> Result<Vec<Opened>> {
     let signed = accesses(config)?.into_iter().map(|(_, access)| access);
-    let named = config.connector.iter().map(|entry| real(entry, surroundings));
+    let toolsets = Asked::of(config.offer.toolsets.as_ref());
+    let named = config.connector.iter().map(|entry| real(entry, surroundings, &toolsets));
     let documents = config.openapi.iter().map(|entry| real_document(entry, surroundings));
     let all = named.chain(documents).collect::<Result<Vec<_>>>()?;
     Ok(all.into_iter().zip(signed).map(|(connector, access)| Opened { connector, access }).collect())
@@ -153,10 +170,11 @@ pub fn inventory(config: &Config, redactor: &Redactor, clock: &SharedClock) -> R
     Ok(found)
 }
 
-fn real(entry: &ConnectorEntry, surroundings: &Surroundings) -> Result<Connector> {
+fn real(entry: &ConnectorEntry, surroundings: &Surroundings, toolsets: &Asked) -> Result<Connector> {
     let instead = Instead {
         base: entry.base.as_deref().map(address).transpose()?,
         access: entry.auth.as_deref().map(Access::parse).transpose()?,
+        toolsets: toolsets.clone(),
         ..Instead::default()
     };
     connector(entry, surroundings, instead)
@@ -169,7 +187,7 @@ fn real_document(entry: &OpenApiEntry, surroundings: &Surroundings) -> Result<Co
 }
 
 fn document_of(entry: &OpenApiEntry) -> Result<Document> {
-    let mut document = document_at(&entry.file)?;
+    let mut document = document_at(&entry.file, &entry.overlays)?;
     if let Some(name) = &entry.name {
         document.title.clone_from(name);
     }
@@ -197,9 +215,11 @@ pub fn references(way: &Way) -> Vec<Reference> {
 
 /// Names everything that tools are made of: the settings, and what is in the files they name.
 pub(super) fn mark(config: &Config) -> String {
-    let mut files: BTreeSet<PathBuf> = config.openapi.iter().map(|entry| entry.file.clone()).collect();
+    let mut files: BTreeSet<PathBuf> = config.openapi.iter().flat_map(OpenApiEntry::files).collect();
     files.extend(config.connector.iter().filter_map(|entry| entry.path.clone()));
-    let settings = json!([config.connector, config.openapi, config.egress, config.secrets, config.tokens]);
+    let asked = &config.offer.toolsets;
+    let settings =
+        json!([config.connector, config.openapi, config.egress, config.secrets, config.tokens, asked]);
     format!("{settings} {}", super::watch::describe(&files))
 }
 
@@ -304,11 +324,13 @@ fn letters(count: usize) -> String {
     (0..count).map(|_| char::from(ALPHABET[usize::from(rand::random::<u8>() % 32)])).collect()
 }
 
-/// The document of a built-in connector or a file, and the way its stand-in is asked.
-pub fn practice_document(named: &Path) -> Result<(Document, Auth)> {
+/// The document of a built-in connector, a connector's folder or a file (with overlays), and the way its stand-in is
+/// asked.
+pub fn practice_document(named: &Path, overlays: &[PathBuf]) -> Result<(Document, Auth)> {
     let document = match named.to_str().and_then(|name| built_in(name).ok()) {
         Some(bytes) => openapi::load(bytes, None)?,
-        None => document_at(named)?,
+        None if named.join("connector.toml").is_file() => document_in(named, &Manifest::read(named)?)?,
+        None => document_at(named, overlays)?,
     };
     Ok((document, Auth::client_credentials()))
 }
@@ -402,12 +424,12 @@ pub fn refusals(config: &Config) -> Result<Vec<(String, Vec<Refusal>)>> {
     for entry in &config.connector {
         if let Some(folder) = &entry.path {
             let manifest = Manifest::read(folder)?;
-            let document = document_in(folder, manifest.document.as_deref())?;
+            let document = document_in(folder, &manifest)?;
             found.push((manifest.name, document.refused));
         }
     }
     for entry in &config.openapi {
-        let document = document_at(&entry.file)?;
+        let document = document_at(&entry.file, &entry.overlays)?;
         found.push((document.title, document.refused));
     }
     Ok(found)

@@ -84,7 +84,7 @@ fn named(config: &Config) -> BTreeSet<PathBuf> {
     if set.extension().is_some_and(|ending| ending == "cedar") {
         files.insert(set.to_path_buf());
     }
-    files.extend(config.openapi.iter().map(|entry| entry.file.clone()));
+    files.extend(config.openapi.iter().flat_map(crate::config::OpenApiEntry::files));
     files.extend(config.connector.iter().filter_map(|entry| entry.path.clone()));
     files.extend(config.egress.ca_file.clone());
     files

@@ -13,6 +13,7 @@ use super::alerts::Alerts;
 use super::audit_args::Audit;
 use super::credential::Credential;
 use super::evidence::Evidence;
+pub(crate) use super::import_args::Import;
 use super::migrate::Migrate;
 use super::policy_args::Policy;
 use super::rotate::Rotate;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Serve an API document as a local, stateful stand-in upstream.
     Practice(Practice),
+    /// Make a connector of an API document, and say what in it looks dangerous or cannot be used.
+    Import(Import),
     /// Check configuration, policy, documents and secrets' references, without a network.
     Check(Box<Check>),
     /// Print the tools exactly as they would be served.
@@ -104,6 +107,9 @@ pub(crate) struct Source {
     /// Where the document's requests go; a document never chooses that itself.
     #[arg(long, value_name = "URL", requires = "openapi")]
     pub(crate) base_url: Option<String>,
+    /// OpenAPI overlay (1.0) to apply to the document before it is read; may be repeated, in this order.
+    #[arg(long = "overlay", value_name = "FILE", requires = "openapi")]
+    pub(crate) overlays: Vec<PathBuf>,
     /// Credential for the document's API: bearer:REF, basic:REF:REF, header:NAME:REF or none; REF is
     /// `env:NAME`, `file:PATH` or `keyring:NAME`.
     #[arg(long, value_name = "HOW", requires = "openapi")]
@@ -117,7 +123,8 @@ pub(crate) struct Source {
     /// Offer only what changes nothing, whatever the policy allows.
     #[arg(long)]
     pub(crate) read_only: bool,
-    /// Offer only these toolsets (a connector's name, `diagnostics`, or what a Python tool says).
+    /// Offer only these toolsets (a connector's name, one of its parts as NAME.PART, `diagnostics`, what a Python tool
+    /// says, or `all`).
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) toolsets: Vec<String>,
     /// Give clients three tools that find, describe and call all others: `auto` does where a list of all would be
@@ -150,9 +157,12 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Practice {
-    /// A built-in connector's name, or an API document.
+    /// A built-in connector's name, a connector's folder, or an API document.
     #[arg(value_name = "DOC")]
     pub(crate) document: String,
+    /// OpenAPI overlay (1.0) to apply to the document first; may be repeated, in this order.
+    #[arg(long = "overlay", value_name = "FILE")]
+    pub(crate) overlays: Vec<PathBuf>,
     /// Address to listen on; loopback only.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     pub(crate) listen: String,
@@ -169,6 +179,9 @@ pub(crate) struct Practice {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) source: Source,
+    /// Try each connector's `health` operation once, along the same guarded line. Needs the network unless --practice.
+    #[arg(long)]
+    pub(crate) health: bool,
     /// Print findings as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -476,6 +489,7 @@ impl Command {
             Self::Serve(_) | Self::Runbook | Self::Completions { .. } => false,
             Self::Demo(typed) => typed.json,
             Self::Practice(typed) => typed.json,
+            Self::Import(typed) => typed.json,
             Self::Check(typed) => typed.json,
             Self::Tools(typed) => typed.json,
             Self::Call(typed) => typed.json,

@@ -1,9 +1,9 @@
 //! `bartizan check`.
 //!
 //! Owns the findings. The idea: everything that a start would refuse, and everything it would only mention, without
-//! serving, and without a network but for the store that instances share.
+//! serving, and without a network but for the store that instances share, and for the health checks that were asked for.
 //!
-//! Must not: serve, or call an upstream.
+//! Must not: serve, or call an upstream unasked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use std::sync::Arc;
 use super::args::Check;
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::app::{Loader, accesses, references, refusals};
+use crate::app::{App, Loader, accesses, references, refusals};
 use crate::catalog::{Entry, List};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::connectors::manifest::{Access, Way};
-use crate::connectors::unchecked;
+use crate::connectors::{FAILURE, unchecked};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Certificates;
-use crate::json::{Value, json};
+use crate::json::{Map, Value, json};
+use crate::pipeline::{Outcome, Reply};
 use crate::redaction::Redactor;
 use crate::state::StateDir;
 use crate::vault::{Keeper, Reference};
@@ -61,7 +62,11 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
         }
     }
     findings.extend(paged(app.catalog().now().list(List::Tools)).into_iter().map(|what| (false, what)));
+    if typed.health {
+        findings.extend(health(&app).await);
+    }
     let listed = super::tools::list(&app).await;
+    let sets = super::tools::toolsets(&app);
     app.close().await?;
     let tools = listed?.len();
 
@@ -71,7 +76,7 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
             .iter()
             .map(|(fatal, text)| json!({"severity": if *fatal { "error" } else { "note" }, "message": text}))
             .collect();
-        screen.json(&json!({"ok": wrong == 0, "tools": tools, "findings": rows}));
+        screen.json(&json!({"ok": wrong == 0, "tools": tools, "toolsets": sets, "findings": rows}));
     } else {
         for (fatal, text) in &findings {
             let label =
@@ -80,6 +85,7 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
         }
         if wrong == 0 {
             screen.line(&screen.paint(Tone::Good, &format!("All is well: {tools} tools would be served.")));
+            super::tools::tell_toolsets(&sets, screen);
         }
     }
     if wrong == 0 {
@@ -125,6 +131,34 @@ fn standbys(config: &Config, secrets: &Keeper) -> Result<Vec<(bool, String)>> {
         }
     }
     Ok(found)
+}
+
+/// Tries the read that each connector names for it, and says what is wrong with the answer.
+async fn health(app: &Arc<App>) -> Vec<(bool, String)> {
+    let mut found = Vec::new();
+    let now = app.catalog().now();
+    for entry in now.list(List::Tools).iter().filter(|entry| entry.spec().probe) {
+        let spec = entry.spec();
+        let (wrong, told) = match app.call(&spec.name, Map::new(), &app.context()).await {
+            Ok(Outcome::Done(redacted)) => match redacted.into_reply() {
+                Reply::Tool(result) if result.is_error => {
+                    let meta = result.meta.as_ref().and_then(|meta| meta.get(FAILURE));
+                    let status = meta.and_then(|it| it["status"].as_u64());
+                    let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
+                    (true, format!("failed{status}; `bartizan call {}` shows what it said", spec.name))
+                }
+                _ => (false, String::from("answered")),
+            },
+            Ok(Outcome::Paused(_)) => (true, String::from("asks a person first")),
+            Err(error) => (true, format!("failed: {}", error.message().trim_end_matches('.'))),
+        };
+        found.push((wrong, format!("{}: its health check, {}, {told}.", spec.source, spec.name)));
+    }
+    if found.is_empty() {
+        let what = "No connector names a `health` operation that is offered, so none was tried.";
+        found.push((true, String::from(what)));
+    }
+    found
 }
 
 /// What keeps requests from being signed: the first way needs no more than the others, so one that is whole is enough.

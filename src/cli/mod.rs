@@ -20,6 +20,8 @@ mod evidence;
 mod factor;
 mod freeze;
 mod hushed;
+mod import;
+mod import_args;
 mod key;
 mod migrate;
 mod operator;
@@ -108,6 +110,7 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Serve(typed) => block_on(serve::run(&typed, loader, screen)),
         Command::Demo(typed) => block_on(unless_stopped(demo::run(&typed, command, screen))),
         Command::Practice(typed) => block_on(practice::run(&typed, screen)),
+        Command::Import(typed) => import::run(&typed, screen),
         Command::Check(typed) => block_on(unless_stopped(check::run(&typed, loader, screen))),
         Command::Tools(typed) => block_on(unless_stopped(tools::run(&typed, loader, screen))),
         Command::Call(typed) => block_on(call::run(&typed, loader, screen)),

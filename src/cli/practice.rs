@@ -16,7 +16,7 @@ use crate::json::json;
 use crate::practice::{Auth, Fault, Options, Rule, serve};
 
 pub(super) async fn run(typed: &Practice, screen: Screen) -> Result<()> {
-    let (document, auth) = practice_document(&PathBuf::from(&typed.document))?;
+    let (document, auth) = practice_document(&PathBuf::from(&typed.document), &typed.overlays)?;
     let listen = typed.listen.parse().map_err(|_| {
         Error::new(
             Kind::BadConfig,

@@ -51,6 +51,7 @@ pub(super) fn configuration_over(source: &Source, base: Option<Config>) -> Resul
         };
         config.openapi.push(OpenApiEntry {
             file: file.clone(),
+            overlays: source.overlays.clone(),
             name: None,
             base_url,
             auth: source.auth.clone(),

@@ -5,6 +5,7 @@
 //!
 //! Must not: make a list of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,8 @@ pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Scre
     let mut config = settings::configuration(&typed.source)?;
     if typed.full {
         config.policy = crate::policy::Config::of("admin");
-        config.offer = crate::policy::Filter::default();
+        let all = std::iter::once(String::from(crate::policy::ALL)).collect();
+        config.offer = Filter { toolsets: Some(all), ..Filter::default() };
     }
     // people want to see what there is
     let offer = std::mem::replace(&mut config.offer.search, Search::Off);
@@ -39,6 +41,7 @@ pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Scre
         }
     }
     let listed = with_client(&app, Arc::new(principal), async |client| client.list_tools().await).await;
+    let sets = toolsets(&app);
     app.close().await?;
     let tools = listed?;
     if typed.json {
@@ -58,6 +61,7 @@ pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Scre
         );
     } else {
         screen.note(&format!("{} tools", tools.len()));
+        tell_toolsets(&sets, screen);
         let now = app.catalog().now();
         if search::needed(&offer, now.list(List::Tools).iter().map(|entry| entry.spec())) {
             screen.note(
@@ -66,6 +70,46 @@ pub(super) async fn run(typed: &Tools, loader: Option<&dyn Loader>, screen: Scre
         }
     }
     Ok(())
+}
+
+/// A toolset, as commands show it.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct Shown {
+    name: String,
+    /// Tools that are loaded and that a caller's policy may still hide.
+    tools: usize,
+    /// Whether it is loaded; else `--toolsets` has to name it.
+    on: bool,
+}
+
+/// Every toolset that there is, loaded or not.
+pub(super) fn toolsets(app: &App) -> Vec<Shown> {
+    let now = app.catalog().now();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in now.list(List::Tools) {
+        let spec = entry.spec();
+        if (spec.source.as_str(), spec.toolset.as_str()) != ("builtin", "search") {
+            *counts.entry(spec.toolset.clone()).or_default() += 1;
+        }
+    }
+    let on = counts.into_iter().map(|(name, tools)| Shown { name, tools, on: true });
+    let unasked = app.unasked();
+    let off = unasked.iter().map(|(name, tools)| Shown { name: name.clone(), tools: *tools, on: false });
+    on.chain(off).collect()
+}
+
+/// Says which toolsets there are, where there is something to choose.
+pub(super) fn tell_toolsets(sets: &[Shown], screen: Screen) {
+    let list = |on: bool| {
+        let shown = sets.iter().filter(|set| set.on == on).map(|set| format!("{} ({})", set.name, set.tools));
+        shown.collect::<Vec<String>>().join(", ")
+    };
+    if sets.len() > 1 {
+        screen.note(&format!("toolsets: {}", list(true)));
+    }
+    if sets.iter().any(|set| !set.on) {
+        screen.note(&format!("not offered unless --toolsets names them: {}", list(false)));
+    }
 }
 
 fn mark(tool: &Value) -> &'static str {

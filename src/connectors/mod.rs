@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod document;
 pub mod flow;
 pub mod handles;
+pub mod import;
 pub mod manifest;
 pub mod openapi;
 mod operation;
@@ -18,7 +19,8 @@ mod response;
 mod shape;
 mod unchecked;
 
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use url::Url;
@@ -29,10 +31,11 @@ pub use shape::Shape;
 pub use unchecked::unchecked;
 
 use self::catalog::equinix;
-use self::document::{Document, Refusal};
+use self::document::{Document, Operation, Refusal};
 use self::flow::{Flow, Recipe, Upstream};
 use self::handles::Handles;
-use self::manifest::{Access, Manifest};
+use self::manifest::{Access, Asked, Manifest, Override};
+use self::openapi::Overlay;
 use self::operation::Shared;
 use self::request::Base;
 use crate::clock::SharedClock;
@@ -94,12 +97,16 @@ pub struct Instead {
     pub practice: bool,
     /// Another operation that tells whether a credential is accepted.
     pub health: Option<String>,
+    /// Which toolsets are wanted.
+    pub toolsets: Asked,
 }
 
 /// An upstream with its tools.
 pub struct Connector {
     name: String,
     tools: Vec<Arc<dyn Tool>>,
+    /// How many operations are left out with each toolset that nobody asked for.
+    unasked: BTreeMap<String, usize>,
     refused: Vec<Refusal>,
     client: Client,
     health: Option<Request>,
@@ -144,15 +151,7 @@ impl Connector {
             surroundings.redactor.clone(),
             Arc::clone(&surroundings.clock),
         )?;
-        for operation in &manifest.operations {
-            if !document.operations.iter().any(|known| known.id == operation.id) {
-                let message = format!(
-                    "{}: connector.toml names the operation {}, which its document does not have.",
-                    manifest.name, operation.id
-                );
-                return Err(Error::new(Kind::BadConfig, message));
-            }
-        }
+        agree(manifest, &document)?;
         let shared = Shared {
             name: manifest.name.clone(),
             source: source.to_owned(),
@@ -161,11 +160,11 @@ impl Connector {
             headers: headers(manifest)?,
             reserved: [access.headers(), manifest.credentials.headers()].concat(),
             prefix: manifest.prefix.clone().unwrap_or_default(),
+            health: instead.health.clone().or_else(|| manifest.health.clone()),
             practice: instead.practice,
             permissions: manifest.permissions.clone(),
         };
-        let health = instead.health.as_ref().or(manifest.health.as_ref());
-        let health = health.map(|id| match document.operations.iter().find(|known| known.id == *id) {
+        let health = shared.health.as_ref().map(|id| match document.operations.iter().find(|known| known.id == *id) {
             Some(known) => operation::health(known, manifest.about(id), &shared),
             None => Err(Error::new(
                 Kind::BadConfig,
@@ -174,10 +173,26 @@ impl Connector {
         });
         let health = health.transpose()?;
         let mut refused = document.refused.clone();
-        let about = |id: &str| manifest.about(id).cloned();
-        let (tools, more) = operation::tools(document, &about, manifest.only_listed, &shared);
+        let known: HashMap<&str, &Override> =
+            manifest.operations.iter().map(|it| (it.id.as_str(), it)).collect();
+        let unasked = std::cell::RefCell::new(BTreeMap::new());
+        let about = |operation: &Operation| {
+            let own = known.get(operation.id.as_str()).copied();
+            if own.map_or(manifest.only_listed, |own| own.hidden) {
+                return None;
+            }
+            let named = own.and_then(|own| own.toolset.as_deref());
+            let (toolset, wanted) = manifest.toolset_of(operation, named, &instead.toolsets);
+            if !wanted {
+                *unasked.borrow_mut().entry(toolset).or_insert(0) += 1;
+                return None;
+            }
+            Some(Override { toolset: Some(toolset), ..own.cloned().unwrap_or_default() })
+        };
+        let (tools, more) = operation::tools(document, &about, &shared);
         refused.extend(more);
-        Ok(Self { name: manifest.name.clone(), tools, refused, client, health })
+        let unasked = unasked.into_inner();
+        Ok(Self { name: manifest.name.clone(), tools, unasked, refused, client, health })
     }
 
     /// A built-in connector: the operations of its document, then its flows.
@@ -224,7 +239,7 @@ impl Connector {
     /// A user's connector: a folder with `connector.toml` and its document.
     pub fn from_folder(folder: &Path, surroundings: &Surroundings, instead: Instead) -> Result<Self> {
         let manifest = Manifest::read(folder)?;
-        let document = document_in(folder, manifest.document.as_deref())?;
+        let document = document_in(folder, &manifest)?;
         Self::new(&manifest, document, &manifest.name, surroundings, instead)
     }
 
@@ -236,6 +251,11 @@ impl Connector {
     /// Its operations as tools, in the document's order.
     pub fn tools(&self) -> &[Arc<dyn Tool>] {
         &self.tools
+    }
+
+    /// How many operations belong to each toolset that is not offered unless named, and was not.
+    pub fn unasked(&self) -> &BTreeMap<String, usize> {
+        &self.unasked
     }
 
     /// What of its document could not be used, and why.
@@ -254,32 +274,62 @@ impl Connector {
     }
 }
 
-/// Reads the document of a connector's folder: the one named, `openapi.yaml`, `openapi.yml` or `openapi.json`.
-pub fn document_in(folder: &Path, named: Option<&str>) -> Result<Document> {
+/// What a manifest says of operations, its document must have.
+fn agree(manifest: &Manifest, document: &Document) -> Result<()> {
+    let known: HashSet<&str> = document.operations.iter().map(|known| known.id.as_str()).collect();
+    let Some(lost) = manifest.operations.iter().find(|one| !known.contains(one.id.as_str())) else {
+        return Ok(());
+    };
+    Err(Error::new(
+        Kind::BadConfig,
+        format!(
+            "{}: connector.toml names the operation {}, which its document does not have.",
+            manifest.name, lost.id
+        ),
+    ))
+}
+
+/// The document of a connector's folder: the one named, `openapi.yaml`, `openapi.yml` or `openapi.json`.
+pub fn document_path(folder: &Path, manifest: &Manifest) -> Result<PathBuf> {
     let usual = ["openapi.yaml", "openapi.yml", "openapi.json"];
-    let path = match named {
+    let path = match &manifest.document {
         Some(named) => Some(folder.join(named)),
         None => usual.iter().map(|name| folder.join(name)).find(|path| path.is_file()),
     };
-    let path = path.ok_or_else(|| {
+    path.ok_or_else(|| {
         Error::new(
             Kind::BadConfig,
             format!("{} has no openapi.yaml, openapi.yml or openapi.json.", folder.display()),
         )
-    })?;
-    document_at(&path)
+    })
 }
 
-/// Reads a document from a file; references to files beneath its folder are followed.
-pub fn document_at(path: &Path) -> Result<Document> {
+/// Reads the document of a connector's folder, with its overlays.
+pub fn document_in(folder: &Path, manifest: &Manifest) -> Result<Document> {
+    let overlays: Vec<PathBuf> = manifest.overlays.iter().map(|name| folder.join(name)).collect();
+    document_at(&document_path(folder, manifest)?, &overlays)
+}
+
+/// Reads a document from a file, and applies overlays to it; references to files beneath its folder are followed.
+pub fn document_at(path: &Path, overlays: &[PathBuf]) -> Result<Document> {
+    read_with(path, overlays, openapi::load_overlaid)
+}
+
+/// Reads the files of a document and makes something of them.
+fn read_with<T>(
+    path: &Path,
+    overlays: &[PathBuf],
+    make: impl FnOnce(&[u8], Option<&Path>, &[Overlay]) -> Result<T>,
+) -> Result<T> {
     let unreadable = |cause: std::io::Error| {
         Error::new(Kind::BadConfig, format!("{} cannot be read; check the path.", path.display()))
             .with_source(cause)
     };
+    let overlays = overlays.iter().map(|path| Overlay::read(path)).collect::<Result<Vec<_>>>()?;
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let folder =
         path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    openapi::load(&bytes, folder).map_err(|error| {
+    make(&bytes, folder, &overlays).map_err(|error| {
         let message = format!("{}: {}", path.display(), error.message());
         Error::new(error.kind(), message).with_source(error)
     })

@@ -109,6 +109,8 @@ pub struct ToolSpec {
     pub page: Option<String>,
     /// What the upstream's credential has to be allowed: any one of these sets; empty where nobody says.
     pub permissions: Vec<BTreeSet<String>>,
+    /// Whether it is the read without arguments that shows whether its upstream can be reached.
+    pub probe: bool,
 }
 
 impl ToolSpec {
@@ -135,6 +137,7 @@ impl ToolSpec {
             redact: Vec::new(),
             page: None,
             permissions: Vec::new(),
+            probe: false,
         }
     }
 

@@ -13,6 +13,7 @@ use cedar_policy::{
 };
 
 use super::Resource;
+use super::filter::wholes;
 use crate::error::{Error, Kind, Result};
 use crate::principal::{Principal, PrincipalKind};
 
@@ -55,7 +56,7 @@ pub(super) struct Cast {
     /// Roles, and the tenant.
     groups: HashSet<EntityUid>,
     pub(super) tool: EntityUid,
-    /// The toolset and the connector.
+    /// The toolset, what it is part of, and the connector.
     sets: HashSet<EntityUid>,
 }
 
@@ -76,10 +77,11 @@ impl Names {
             principal: uid(&self.principal, &principal.id),
             groups: roles.chain(principal.tenant.iter().map(|tenant| uid(&self.tenant, tenant))).collect(),
             tool: uid(&self.tool, resource.name),
-            sets: HashSet::from([
-                uid(&self.toolset, resource.toolset),
-                uid(&self.connector, resource.source),
-            ]),
+            // a part is in the whole too, or a rule for the whole would lose what is parted
+            sets: wholes(resource.toolset)
+                .map(|name| uid(&self.toolset, name))
+                .chain([uid(&self.connector, resource.source)])
+                .collect(),
         }
     }
 

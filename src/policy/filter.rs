@@ -30,7 +30,8 @@ pub enum Search {
 pub struct Filter {
     /// Only what reads.
     pub read_only: bool,
-    /// Only these toolsets; none means all.
+    /// Only these toolsets; none means those that are offered unless named. A connector's name stands for all of its
+    /// toolsets (`NAME.PART`), `all` for every one.
     pub toolsets: Option<BTreeSet<String>>,
     /// Only these tools; none means all. A trailing `*` stands for any ending.
     pub tools: Option<BTreeSet<String>>,
@@ -70,10 +71,28 @@ impl Filter {
             return self.search != Search::Off;
         }
         (!self.read_only || resource.effect == Effect::Read)
-            && self.toolsets.as_ref().is_none_or(|sets| sets.contains(resource.toolset))
+            && self.toolsets.as_ref().is_none_or(|sets| switched_on(sets, resource.toolset))
             && self.tools.as_ref().is_none_or(|names| named(names, resource.name))
             && !named(&self.without, resource.name)
     }
+}
+
+/// What stands for every toolset.
+pub const ALL: &str = "all";
+
+/// Whether a toolset is among those that are named: by its own name, by the name of what it is part of, or as one of all.
+pub fn switched_on(named: &BTreeSet<String>, toolset: &str) -> bool {
+    named.contains(ALL) || wholes(toolset).any(|name| named.contains(name))
+}
+
+/// Whether a toolset is that one, or part of it.
+pub fn is_in(toolset: &str, whole: &str) -> bool {
+    wholes(toolset).any(|name| name == whole)
+}
+
+/// A toolset and what it is part of: `a.b.c`, then `a` and `a.b`.
+pub(super) fn wholes(toolset: &str) -> impl Iterator<Item = &str> {
+    std::iter::once(toolset).chain(toolset.match_indices('.').map(|(at, _)| &toolset[..at]))
 }
 
 fn named(names: &BTreeSet<String>, name: &str) -> bool {
@@ -113,6 +132,17 @@ mod tests {
         assert!(!passes(&reads, "ports_list", Effect::Write, "x"));
         let sets = Filter { toolsets: Some(set(&["fabric"])), ..Filter::default() };
         assert!(passes(&sets, "a", Effect::Read, "fabric") && !passes(&sets, "a", Effect::Read, "metal"));
+        for (sets, toolset, expected) in [
+            (&["fabric"][..], "fabric.ports", true),
+            (&["fabric.ports"], "fabric.ports", true),
+            (&["fabric.ports"], "fabric", false),
+            (&["fabric"], "fabrics.ports", false),
+            (&["fab"], "fabric", false),
+            (&["all"], "anything", true),
+        ] {
+            let filter = Filter { toolsets: Some(set(sets)), ..Filter::default() };
+            assert_eq!(passes(&filter, "a", Effect::Read, toolset), expected, "{sets:?} {toolset}");
+        }
         let names =
             Filter { tools: Some(set(&["ports_*"])), without: set(&["ports_list"]), ..Filter::default() };
         assert!(passes(&names, "ports_get", Effect::Read, "x"));

@@ -86,7 +86,7 @@ fn names(rule: &Rule, tool: &Resource<'_>) -> bool {
         let id: &str = uid.id().unescaped();
         match uid.type_name().basename() {
             "Tool" => id == tool.name,
-            "Toolset" => id == tool.toolset,
+            "Toolset" => super::is_in(tool.toolset, id),
             "Connector" => id == tool.source,
             _ => true,
         }

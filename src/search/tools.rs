@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, List, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply, Tool, ToolSpec, unknown};
-use crate::policy::Effect;
+use crate::policy::{Effect, is_in};
 use crate::protocol::types::{ToolAnnotations, ToolResult};
 use crate::schema::LazySchema;
 
@@ -190,7 +190,7 @@ fn find(now: &Snapshot, index: &Index, arguments: &Map<String, Value>, context: 
     let mut more = 0_usize;
     for hit in index.find(text(arguments, "query").unwrap_or_default()) {
         let Some(spec) = entries.get(hit.place).map(|entry| entry.spec()) else { continue };
-        let wanted = spec.toolset != TOOLSET && toolset.is_none_or(|toolset| toolset == spec.toolset);
+        let wanted = spec.toolset != TOOLSET && toolset.is_none_or(|toolset| is_in(&spec.toolset, toolset));
         if !wanted || !now.line().is_some_and(|line| line.visible(&context.principal, spec)) {
             continue;
         }

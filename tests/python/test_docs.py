@@ -29,7 +29,7 @@ BLOCKS = {
     "SECURITY.md": 0,
     "CHANGELOG.md": 0,
     "configuration.md": 7,
-    "connectors.md": 6,
+    "connectors.md": 10,
     "deploying.md": 7,
     "operations.md": 3,
     "python.md": 7,
@@ -174,11 +174,14 @@ def run_cedar(desk: Desk, block: Block) -> None:
 
 
 def run_yaml(desk: Desk, block: Block) -> None:
-    """Check an API document."""
+    """Check an API document, or an overlay of the document beside it."""
     assert block.title, f"{block.place}: a document needs a title"
     path = desk.write(block, "")
     name = str(path.relative_to(desk.folder))
-    desk.run(block, "bartizan", "check", "--openapi", name, "--base-url", "https://api.example.com/v1")
+    document = ["--openapi", name]
+    if block.code.startswith("overlay:"):
+        document = ["--openapi", f"{path.parent.name}/openapi.yaml", "--overlay", name]
+    desk.run(block, "bartizan", "check", *document, "--base-url", "https://api.example.com/v1")
 
 
 def run_text(desk: Desk, block: Block) -> None:

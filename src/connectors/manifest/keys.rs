@@ -14,16 +14,19 @@ const TOP: &[&str] = &[
     "base",
     "hosts",
     "document",
+    "overlays",
+    "health",
     "credentials",
     "quota",
     "timeout",
     "headers",
     "only_listed",
     "prefix",
-    "health",
     "permissions",
+    "toolset",
     "operation",
 ];
+const TOOLSET: &[&str] = &["name", "description", "tags", "paths", "default"];
 const OPERATION: &[&str] = &[
     "id",
     "tool",
@@ -62,6 +65,7 @@ pub(super) fn check(table: &Table, place: &str) -> Result<()> {
     known(table, TOP, place)?;
     each(table.get("quota"), QUOTA, &format!("{place}, [quota]"))?;
     each(table.get("credentials"), CREDENTIALS, &format!("{place}, [credentials]"))?;
+    each(table.get("toolset"), TOOLSET, &format!("{place}, [[toolset]]"))?;
     let there = format!("{place}, [[operation]]");
     each(table.get("operation"), OPERATION, &there)?;
     for operation in tables(table.get("operation")) {

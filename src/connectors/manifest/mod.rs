@@ -7,7 +7,9 @@
 
 mod credentials;
 mod keys;
+mod toolsets;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use credentials::{Access, Way};
+pub use toolsets::{Asked, Toolset};
 
 use crate::error::{Error, Kind, Result};
 use crate::http::Pace;
@@ -24,7 +27,7 @@ use crate::policy::Effect;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Manifest {
-    /// What the operator calls it; also its toolset.
+    /// What the operator calls it; also its toolset, and the beginning of those of its parts.
     pub name: String,
     /// Name for people.
     pub title: Option<String>,
@@ -36,6 +39,11 @@ pub struct Manifest {
     pub hosts: Vec<String>,
     /// The document beside the manifest; `openapi.yaml` or `openapi.json` if it is not said.
     pub document: Option<String>,
+    /// OpenAPI overlays beside the manifest, applied to the document in this order before it is read.
+    pub overlays: Vec<String>,
+    /// An operation (`operationId`) that only reads and needs no argument: asked where somebody wants to know whether the
+    /// API can be reached, or a credential is accepted.
+    pub health: Option<String>,
     /// How requests are signed: one way, or several of which the first whose secrets are there is used.
     #[serde(skip_serializing_if = "Access::is_none")]
     pub credentials: Access,
@@ -49,12 +57,12 @@ pub struct Manifest {
     pub only_listed: bool,
     /// Put before the name of every tool that has none of its own here.
     pub prefix: Option<String>,
-    /// An operation (`operationId`) that only reads and needs no argument: asked where somebody wants to know whether a
-    /// credential is accepted.
-    pub health: Option<String>,
     /// What the credential has to be allowed upstream (scopes or roles), where neither the document nor the operation
     /// below says it.
     pub permissions: Vec<String>,
+    /// Its parts.
+    #[serde(rename = "toolset")]
+    pub toolsets: Vec<Toolset>,
     /// Our opinion of single operations.
     #[serde(rename = "operation")]
     pub operations: Vec<Override>,
@@ -74,7 +82,7 @@ pub struct Override {
     pub description: Option<String>,
     /// What it does to the world.
     pub effect: Option<Effect>,
-    /// Toolset, if not the connector's.
+    /// Toolset, if not the one that its tags and path say: one of the manifest's, or any other name.
     pub toolset: Option<String>,
     /// How its pages follow each other.
     pub pages: Option<Pages>,
@@ -154,6 +162,18 @@ impl Default for Pages {
 }
 
 impl Pages {
+    /// The usual bounds, and nothing said.
+    pub(in crate::connectors) const fn plain() -> Self {
+        Self {
+            style: PageStyle::Token,
+            cursor: None,
+            send: None,
+            items: None,
+            limit: Self::limit(),
+            most: Self::most(),
+        }
+    }
+
     const fn limit() -> usize {
         200
     }
@@ -261,9 +281,14 @@ impl Manifest {
         if self.prefix.as_deref().is_some_and(|prefix| !legal(prefix, 20)) {
             return bad("`prefix` must be 1 to 20 of the characters A-Z a-z 0-9 _ - .");
         }
-        if self.document.as_deref().is_some_and(|name| name.contains(['/', '\\']) || name.starts_with('.')) {
+        let elsewhere = |name: &str| name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.');
+        if self.document.as_deref().is_some_and(elsewhere) {
             return bad("`document` must be the name of a file beside the manifest");
         }
+        if self.overlays.iter().any(|name| elsewhere(name)) {
+            return bad("`overlays` must be names of files beside the manifest");
+        }
+        self.check_toolsets().or_else(|what| bad(what))?;
         if let Some(base) = &self.base {
             if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
                 return bad("`base` must be an address that begins with https://");
@@ -290,11 +315,12 @@ impl Manifest {
                 return bad("`headers` must hold no credential; use [credentials]");
             }
         }
-        for (at, operation) in self.operations.iter().enumerate() {
+        let mut listed = HashSet::new();
+        for operation in &self.operations {
             if operation.id.is_empty() {
                 return bad("every [[operation]] needs an `id`");
             }
-            if self.operations[..at].iter().any(|other| other.id == operation.id) {
+            if !listed.insert(operation.id.as_str()) {
                 return bad("the same operation is listed twice");
             }
             if operation.tool.as_deref().is_some_and(|name| !legal(name, 64)) {

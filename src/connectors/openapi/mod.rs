@@ -9,8 +9,10 @@ mod bodies;
 mod convert;
 mod cycles;
 mod effect;
+mod facts;
 mod keywords;
 mod names;
+mod overlay;
 mod parameters;
 mod paths;
 mod read;
@@ -21,13 +23,15 @@ use std::path::Path;
 
 pub(super) use bodies::is_json;
 pub(super) use effect::words as words_of;
+pub(super) use facts::{Facts, Scheme, SchemeKind};
+pub use overlay::Overlay;
 
 use self::bodies::strings;
 use self::convert::Schemas;
 use self::parameters::{Reader, Version, text};
 use self::paths::Found;
 use self::refs::Sources;
-use super::document::{Document, Operation};
+use super::document::{Document, Operation, Refusal};
 use crate::error::{Error, Kind, Result};
 use crate::json::Value;
 
@@ -38,7 +42,33 @@ pub(super) const UNCHECKED_PATTERN: &str = "(The upstream also checks a pattern 
 ///
 /// What cannot be used is in [`Document::refused`]; the error is for what is no OpenAPI document at all.
 pub fn load(bytes: &[u8], folder: Option<&Path>) -> Result<Document> {
-    let value = read::read(bytes, "The API document")?;
+    load_overlaid(bytes, folder, &[])
+}
+
+/// The same, with overlays applied first, in their order.
+pub fn load_overlaid(bytes: &[u8], folder: Option<&Path>, overlays: &[Overlay]) -> Result<Document> {
+    let (sources, version, unapplied) = open(bytes, folder, overlays)?;
+    let mut document = document(&sources, version);
+    document.refused.splice(0..0, unapplied);
+    Ok(document)
+}
+
+/// The same, with what a connector's manifest is made of beside the operations.
+pub(super) fn survey(bytes: &[u8], folder: Option<&Path>, overlays: &[Overlay]) -> Result<(Document, Facts)> {
+    let (sources, version, unapplied) = open(bytes, folder, overlays)?;
+    let mut document = document(&sources, version);
+    document.refused.splice(0..0, unapplied);
+    let facts = Facts::of(&sources);
+    Ok((document, facts))
+}
+
+fn open(
+    bytes: &[u8],
+    folder: Option<&Path>,
+    overlays: &[Overlay],
+) -> Result<(Sources, Version, Vec<Refusal>)> {
+    let mut value = read::read(bytes, "The API document")?;
+    let unapplied = overlays.iter().flat_map(|overlay| overlay.apply(&mut value)).collect();
     let version = version(&value)?;
     if !value.get("paths").is_some_and(Value::is_object) {
         return Err(Error::new(
@@ -46,8 +76,17 @@ pub fn load(bytes: &[u8], folder: Option<&Path>) -> Result<Document> {
             "The API document has no paths, so there is nothing to call; give an OpenAPI document with operations.",
         ));
     }
-    let sources = Sources::gather(value, folder);
-    Ok(document(&sources, version))
+    Ok((Sources::gather(value, folder), version, unapplied))
+}
+
+/// Words of a document on one line, cleaned and shortened.
+pub(super) fn line(text: &str, limit: usize) -> Option<String> {
+    words::line(text, limit)
+}
+
+/// Whether a character shows nothing, or changes how others are shown.
+pub(super) fn is_hidden(character: char) -> bool {
+    words::is_hidden(character)
 }
 
 /// Text of a web page without its markup, shortened.

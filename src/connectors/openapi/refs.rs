@@ -88,6 +88,11 @@ impl Sources {
         &self.files[0].value
     }
 
+    /// The files beneath the folder that were read, relative to it.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().skip(1).map(|file| file.path.as_path())
+    }
+
     /// What one reference leads to.
     pub(super) fn target(&self, file: usize, reference: &str) -> Result<Target<'_>, Reason> {
         let (address, fragment) = reference.split_once('#').unwrap_or((reference, ""));

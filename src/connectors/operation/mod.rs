@@ -46,6 +46,8 @@ pub(super) struct Shared {
     /// Headers that signing sets, lower case: no argument.
     pub(super) reserved: Vec<String>,
     pub(super) prefix: String,
+    /// The operation that shows whether the upstream can be reached.
+    pub(super) health: Option<String>,
     /// Whether a stand-in answers.
     pub(super) practice: bool,
     /// What the credential has to be allowed, where nothing says it of the operation.
@@ -188,26 +190,21 @@ impl Tool for Call {
     }
 }
 
-/// Every operation as a tool, in the document's order; and why some are none.
+/// Every operation as a tool, in the document's order; and why some are none. Those without an opinion are left out.
 pub(super) fn tools(
     document: Document,
-    opinion: &dyn Fn(&str) -> Option<Override>,
-    only_listed: bool,
+    opinion: &dyn Fn(&Operation) -> Option<Override>,
     shared: &Shared,
 ) -> (Vec<Arc<dyn Tool>>, Vec<Refusal>) {
     let mut calls: Vec<Arc<Call>> = Vec::with_capacity(document.operations.len());
     let mut refused = Vec::new();
     let mut spent = 0;
     for operation in document.operations {
-        let opinion = opinion(&operation.id);
-        let hidden = opinion.as_ref().map_or(only_listed, |opinion| opinion.hidden);
-        if hidden {
-            continue;
-        }
+        let Some(opinion) = opinion(&operation) else { continue };
         let place = format!("{} {}", operation.method, operation.path);
         let budget = if spent < SCHEMAS { SCHEMA } else { LEAN };
-        let dry_run = opinion.as_ref().and_then(|opinion| opinion.dry_run.clone());
-        let made = Call::new(operation, opinion.as_ref(), shared, budget)
+        let dry_run = opinion.dry_run.clone();
+        let made = Call::new(operation, Some(&opinion), shared, budget)
             .and_then(|call| glance::rehearsed(Arc::new(call), dry_run.as_deref()));
         match made {
             Ok(call) => {
@@ -236,6 +233,7 @@ fn spec(
     spec.toolset = own(|it| it.toolset.as_ref()).unwrap_or_else(|| shared.name.clone());
     spec.source.clone_from(&shared.source);
     spec.scopes = opinion.map(|it| it.scopes.iter().cloned().collect()).unwrap_or_default();
+    spec.probe = spec.effect == Effect::Read && shared.health.as_ref() == Some(&operation.id);
     spec.redact = opinion.map(|it| it.redact.clone()).unwrap_or_default();
     spec.permissions = permissions(operation, opinion, shared);
     spec.target = Some(shared.base.target(&operation.method, &operation.path));

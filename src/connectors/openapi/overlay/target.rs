@@ -1,0 +1,141 @@
+//! What an action of an overlay changes: a JSONPath (RFC 9535).
+//!
+//! Owns [`Target`]. The idea: a query is looked at before it runs, so that what it can cost is known: at most one `..`,
+//! few alternatives, no look at the whole document from inside a filter, no pattern that would be compiled for every
+//! value.
+//!
+//! Must not: change anything.
+
+use serde_json_path::{JsonPath, PathElement};
+
+use super::Places;
+use crate::json::Value;
+
+/// Bytes of a query, brackets in brackets, and how often one value may be found.
+const LENGTH: usize = 1_000;
+const NESTED: usize = 16;
+const TIMES: usize = 64;
+/// Values of a document in which `..` is followed.
+const VALUES: usize = 1_000_000;
+
+/// Where something is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    Index(usize),
+    Name(String),
+}
+
+/// A query whose cost is bounded.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    path: JsonPath,
+    /// As it may be shown.
+    shown: String,
+    /// Whether it looks at every level.
+    descends: bool,
+}
+
+impl Target {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let descends = look(text)?;
+        let path = JsonPath::parse(text).map_err(|error| {
+            format!("has a `target` that is no JSONPath (RFC 9535), at character {}", error.position() + 1)
+        })?;
+        let plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
+        Ok(Self { path, shown: text.chars().filter(plain).take(160).collect(), descends })
+    }
+
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Every place in the document that it selects.
+    pub(super) fn find(&self, document: &Value) -> Result<Places, String> {
+        if self.descends && !fewer(document, &mut VALUES.clone()) {
+            return Err(format!("`..` is not followed in a document of more than {VALUES} values."));
+        }
+        let step = |element: &PathElement<'_>| match element {
+            PathElement::Name(name) => Step::Name((*name).to_owned()),
+            PathElement::Index(index) => Step::Index(*index),
+        };
+        let found = self.path.query_located(document);
+        Ok(found.locations().map(|place| place.iter().map(step).collect()).collect())
+    }
+}
+
+/// What is at a place.
+pub(super) fn at<'a>(document: &'a mut Value, place: &[Step]) -> Option<&'a mut Value> {
+    place.iter().try_fold(document, |value, step| match (value, step) {
+        (Value::Object(object), Step::Name(name)) => object.get_mut(name),
+        (Value::Array(list), Step::Index(index)) => list.get_mut(*index),
+        _ => None,
+    })
+}
+
+/// Whether a value holds no more than so many.
+fn fewer(value: &Value, left: &mut usize) -> bool {
+    *left = left.saturating_sub(1);
+    *left > 0
+        && match value {
+            Value::Array(items) => items.iter().all(|item| fewer(item, left)),
+            Value::Object(members) => members.values().all(|member| fewer(member, left)),
+            _ => true,
+        }
+}
+
+/// Refuses a query that could take long, and says whether it looks at every level.
+fn look(text: &str) -> Result<bool, String> {
+    if text.len() > LENGTH {
+        return Err(format!("has a `target` of more than {LENGTH} characters"));
+    }
+    let (mut descents, mut times) = (0_usize, 1_usize);
+    let mut alternatives: Vec<usize> = Vec::new();
+    let mut word = String::new();
+    let mut rest = text.char_indices().peekable();
+    while let Some((at, character)) = rest.next() {
+        match character {
+            '\'' | '"' => loop {
+                match rest.next() {
+                    Some((_, '\\')) => drop(rest.next()),
+                    Some((_, end)) if end == character => break,
+                    Some(_) => {}
+                    None => break,
+                }
+            },
+            '$' if at > 0 => {
+                return Err(String::from(
+                    "has a `target` whose filter looks at the whole document ($); look at what is filtered (@)",
+                ));
+            }
+            '.' if rest.next_if(|(_, next)| *next == '.').is_some() => descents += 1,
+            '[' | '(' => {
+                if character == '(' && matches!(word.as_str(), "match" | "search") {
+                    return Err(format!("has a `target` with {word}(), which is not supported"));
+                }
+                alternatives.push(1);
+            }
+            ']' | ')' => times = times.saturating_mul(alternatives.pop().unwrap_or(1)),
+            ',' => {
+                if let Some(count) = alternatives.last_mut() {
+                    *count += 1;
+                }
+            }
+            _ => {}
+        }
+        if alternatives.len() > NESTED {
+            return Err(format!("has a `target` nested deeper than {NESTED} levels"));
+        }
+        if character.is_ascii_alphanumeric() || character == '_' {
+            word.push(character);
+        } else {
+            word.clear();
+        }
+    }
+    if descents > 1 {
+        return Err(String::from("has a `target` with more than one `..`"));
+    }
+    if times > TIMES {
+        return Err(format!("has a `target` that could find the same value more than {TIMES} times"));
+    }
+    Ok(descents > 0)
+}
