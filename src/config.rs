@@ -277,6 +277,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new("."));
         for entry in &mut config.openapi {
             entry.file = folder.join(&entry.file);
+            entry.overlays.iter_mut().for_each(|overlay| *overlay = folder.join(&overlay));
         }
         for entry in &mut config.connector {
             entry.path = entry.path.take().map(|inner| folder.join(inner));

@@ -26,6 +26,9 @@ Try it without an account:
 Then for real (read-only until you say otherwise):
   EQUINIX_CLIENT_ID=... EQUINIX_CLIENT_SECRET=... bartizan serve --connector equinix
 
+Any other API, from its OpenAPI document:
+  bartizan import petstore.yaml                  writes ./petstore, and says what to look at
+
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused (policy, approval, quota, credentials),
 4 an upstream failed, 5 out of time.";
 

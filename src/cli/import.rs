@@ -204,9 +204,18 @@ fn fill(folder: &Path, import: &Import) -> std::io::Result<()> {
         if let Some(parent) = to.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        std::fs::write(&to, std::fs::read(from)?)?;
+        put(&to, &std::fs::read(from)?)?;
     }
-    let mut file = std::fs::File::create_new(folder.join("connector.toml"))?;
-    file.write_all(import.text.as_bytes())?;
+    put(&folder.join("connector.toml"), import.text.as_bytes())
+}
+
+/// A new file that nobody else can change, whatever the umask: what others can change is not served.
+fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
     file.sync_all()
 }

@@ -35,6 +35,7 @@ impl Place {
 fn every_command_explains_itself() {
     for words in [
         &["serve"][..],
+        &["import"],
         &["freeze"],
         &["unfreeze"],
         &["tokens"],

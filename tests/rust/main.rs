@@ -48,6 +48,7 @@ mod gates;
 mod hooks;
 mod http;
 mod http2;
+mod importing;
 mod issuer;
 mod limits;
 mod line;

@@ -45,6 +45,12 @@ fn proposal(variable: &str, scheme: &Scheme) -> Proposal {
             String::from("a user name and a password"),
             keys("basic", vec![("user", env("USER")), ("password", env("PASSWORD"))]),
         ),
+        SchemeKind::Header(header) if header.eq_ignore_ascii_case("authorization") => (
+            String::from(
+                "a whole Authorization header, such as `Token ...` (for a bearer token: kind = \"bearer\")",
+            ),
+            keys("header", vec![("name", header.clone()), ("from", env("AUTHORIZATION"))]),
+        ),
         SchemeKind::Header(header) => (
             String::from("a key in a header"),
             keys("header", vec![("name", header.clone()), ("from", env("KEY"))]),

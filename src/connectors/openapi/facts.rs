@@ -181,8 +181,6 @@ fn kind(value: &Value) -> SchemeKind {
         "apiKey" => {
             let name = word("name");
             match word("in").as_str() {
-                // A bearer token in another guise: the header that signing with one sets.
-                "header" if name.eq_ignore_ascii_case("authorization") => SchemeKind::Bearer,
                 "header" => SchemeKind::Header(name),
                 "query" => SchemeKind::Query(name),
                 _ => SchemeKind::Cookie(name),
@@ -252,7 +250,7 @@ mod tests {
         }}));
         assert_eq!(older.schemes[0].kind, SchemeKind::Basic);
         assert!(matches!(older.schemes[1].kind, SchemeKind::ClientCredentials { .. }));
-        assert_eq!(older.schemes[2].kind, SchemeKind::Bearer);
+        assert_eq!(older.schemes[2].kind, SchemeKind::Header("Authorization".into()));
     }
 
     #[test]

@@ -1,0 +1,308 @@
+//! `bartizan import`, overlays and toolsets, from outside: what is typed, what it leaves behind, what is then offered.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bartizan::app::{App, Extra};
+use bartizan::catalog::List;
+use bartizan::config::Config;
+use bartizan::connectors::manifest::Manifest;
+use bartizan::error::Kind;
+use bartizan::json::{Map, Value, json};
+use bartizan::pipeline::Outcome;
+
+use crate::connectors::documents::{contents, shared};
+
+/// A folder with a document and a configuration.
+struct Place(tempfile::TempDir);
+
+fn house() -> Value {
+    let answer =
+        json!({"200": {"description": "", "content": {"application/json": {"schema": {"type": "object"}}}}});
+    let mut paths = json!({
+        "/keys": {"get": {"operationId": "listKeys", "tags": ["API Keys"], "responses": answer}},
+        "/status": {"get": {"operationId": "getStatus", "tags": ["Meta"], "responses": answer}},
+        "/rooms/{id}": {"delete": {"operationId": "deleteRoom", "tags": ["Rooms"], "responses": {"204": {"description": ""}}}},
+    });
+    for at in 0..12 {
+        paths[format!("/doors/{at}")] =
+            json!({"get": {"operationId": format!("getDoor{at}"), "tags": ["Doors"], "responses": answer}});
+    }
+    json!({"openapi": "3.1.0", "info": {"title": "House", "version": "2"}, "paths": paths,
+        "servers": [{"url": "https://evil.example"}]})
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("house.json"), house().to_string()).unwrap();
+        let place = Self(folder);
+        place.write("bartizan.toml", "state_dir = 'state'\n");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Types a command whose words that begin with `@` are files here, and returns its exit code.
+    fn run(&self, words: &[&str]) -> u8 {
+        let word = |word: &&str| match word.strip_prefix('@') {
+            Some(name) => self.path(name).into_os_string(),
+            None => OsString::from(word),
+        };
+        bartizan::cli::main([OsString::from("bartizan")].into_iter().chain(words.iter().map(word)), None)
+    }
+
+    /// Everything that is in the folder.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    async fn app(&self, more: &str) -> bartizan::error::Result<Arc<App>> {
+        self.write("bartizan.toml", &format!("state_dir = 'state'\n{more}"));
+        Box::pin(App::build(Config::load(&self.path("bartizan.toml"))?, Extra::default())).await
+    }
+}
+
+fn tools(app: &App) -> Vec<String> {
+    let now = app.catalog().now();
+    now.list(List::Tools).iter().map(|entry| entry.spec().name.clone()).collect()
+}
+
+#[test]
+fn a_folder_is_written_whole_and_nothing_that_is_there_is_touched_unasked() {
+    let place = Place::new();
+    assert_eq!(place.run(&["import", "@house.json", "--into", "@made/house", "--json"]), 0);
+    let manifest = Manifest::read(&place.path("made/house")).unwrap();
+    assert_eq!((manifest.name.as_str(), manifest.base), ("house", None));
+    assert_eq!(std::fs::read(place.path("made/house/house.json")).unwrap(), house().to_string().into_bytes());
+    place.write("made/house/connector.toml", "name = 'mine'");
+    place.write("made/house/notes.txt", "keep");
+    assert_eq!(place.run(&["import", "@house.json", "--into", "@made/house"]), 2);
+    assert_eq!(std::fs::read_to_string(place.path("made/house/connector.toml")).unwrap(), "name = 'mine'");
+    let again = ["import", "@house.json", "--into", "@made/house", "--name", "home", "--force"];
+    assert_eq!(place.run(&again), 0);
+    assert_eq!(Manifest::read(&place.path("made/house")).unwrap().name, "home");
+    assert_eq!(std::fs::read_to_string(place.path("made/house/notes.txt")).unwrap(), "keep");
+    std::fs::create_dir(place.path("empty")).unwrap();
+    assert_eq!(place.run(&["import", "@house.json", "--into", "@empty"]), 0, "an empty folder holds nothing");
+
+    let before = place.names();
+    place.write("broken.json", "{");
+    place.write("none.json", &json!({"openapi": "3.1.0", "info": {}, "paths": {}}).to_string());
+    place.write("wrong.yaml", "overlay: 1.0.0");
+    for words in [
+        &["import", "@nowhere.json", "--into", "@x"][..],
+        &["import", "@broken.json", "--into", "@x"],
+        &["import", "@none.json", "--into", "@x"],
+        &["import", "https://a.example/x.json", "--into", "@x"],
+        &["import", "@house.json", "--into", "@x", "--base-url", "http://a.example"],
+        &["import", "@house.json", "--into", "@x", "--base-url", "nonsense"],
+        &["import", "@house.json", "--into", "@x", "--overlay", "@wrong.yaml"],
+        &["import", "@house.json", "--into", "@house.json"],
+    ] {
+        assert_eq!(place.run(words), 2, "{words:?}");
+    }
+    let after: Vec<String> = place.names().into_iter().filter(|name| !name.contains('.')).collect();
+    let before: Vec<String> = before.into_iter().filter(|name| !name.contains('.')).collect();
+    assert_eq!(after, before, "what failed leaves nothing behind");
+}
+
+#[test]
+fn what_was_imported_is_proven_without_a_network_and_tried_against_a_stand_in() {
+    let place = Place::new();
+    assert_eq!(place.run(&["import", "@house.json", "--into", "@house"]), 0);
+    let check = |more: &[&str]| {
+        place.run(&[&["check", "--connector", "@house", "--config", "@bartizan.toml"], more].concat())
+    };
+    assert_eq!(check(&[]), 2, "where requests go was not said, and the document does not say it");
+    assert_eq!(check(&["--practice", "--health"]), 0);
+    let base = ["import", "@house.json", "--into", "@house", "--force", "--base-url", "https://a.example/v1"];
+    assert_eq!(place.run(&base), 0);
+    assert_eq!(check(&[]), 0);
+    assert_eq!(
+        check(&["--practice", "--health", "--toolsets", "house.doors"]),
+        2,
+        "no health check is offered"
+    );
+    assert_eq!(place.run(&["tools", "--connector", "@house", "--config", "@bartizan.toml"]), 0);
+}
+
+#[tokio::test]
+async fn toolsets_part_a_connector_and_the_whole_stands_for_its_parts() {
+    let place = Place::new();
+    let base = ["import", "@house.json", "--into", "@house", "--base-url", "https://a.example"];
+    assert_eq!(place.run(&base), 0);
+    let connector = "[[connector]]\npath = 'house'\n";
+    let with = |sets: &str| format!("policy = 'admin'\n[offer]\ntoolsets = [{sets}]\n{connector}");
+    let app = place.app(connector).await.unwrap();
+    assert_eq!(tools(&app).len(), 14, "all but those of keys");
+    assert_eq!(app.unasked().iter().collect::<Vec<_>>(), [(&String::from("house.api-keys"), &1)]);
+    let now = app.catalog().now();
+    assert_eq!(now.tool("get_door0").unwrap().spec().toolset, "house.doors");
+    for (sets, expected) in [
+        ("'house.api-keys'", &["list_keys"][..]),
+        ("'house.api-keys', 'house.rooms'", &["list_keys", "delete_room"]),
+    ] {
+        let app = place.app(&with(sets)).await.unwrap();
+        let seen: Vec<String> = tools(&app)
+            .into_iter()
+            .filter(|name| {
+                let now = app.catalog().now();
+                app.line().visible(&app.process_principal(), now.tool(name).unwrap().spec())
+            })
+            .collect();
+        assert_eq!(seen, expected, "{sets}");
+    }
+    for whole in ["'house'", "'all'"] {
+        assert_eq!(tools(&*place.app(&with(whole)).await.unwrap()).len(), 15, "{whole}");
+    }
+    let refused = place.app(&with("'house.dors'")).await.err().unwrap();
+    assert!(refused.message().contains("house.doors") && refused.message().contains("house.api-keys"));
+
+    // a rule for the whole holds for its parts
+    place.write(
+        "ours.cedar",
+        "permit(principal, action, resource);\nforbid(principal, action, resource in Toolset::\"house\");",
+    );
+    let app = place.app(&format!("policy = 'ours.cedar'\n{connector}")).await.unwrap();
+    let refused = app.call("get_status", Map::new(), &app.context()).await.err().unwrap();
+    assert_eq!(refused.kind(), Kind::NoSuchTool, "{refused}");
+
+    // a reload builds what is asked for then
+    let app = place.app(&with("'house.rooms'")).await.unwrap();
+    place.write("bartizan.toml", &format!("state_dir = 'state'\n{}", with("'house.api-keys'")));
+    app.reload(Config::load(&place.path("bartizan.toml"))).await.unwrap();
+    assert!(tools(&app).contains(&String::from("list_keys")));
+    assert!(app.unasked().is_empty());
+}
+
+#[tokio::test]
+async fn overlays_are_applied_whenever_a_document_is_loaded_and_choose_nothing_that_it_may_not() {
+    let place = Place::new();
+    place.write(
+        "ours.yaml",
+        "overlay: 1.0.0\ninfo: {title: ours, version: 1}\nactions:\n\
+         - target: $.paths['/status'].get\n  update: {operationId: how, summary: How it is., x-effect: read}\n\
+         - target: $.paths['/rooms/{id}'].delete\n  update: {x-effect: read, operationId: readRoom}\n\
+         - target: $.paths['/keys']\n  remove: true\n\
+         - target: $.nothing.here\n  remove: true\n\
+         - target: $.servers\n  update: {url: 'https://evil.example/v2'}\n",
+    );
+    let document =
+        "[[openapi]]\nfile = 'house.json'\noverlays = ['ours.yaml']\nbase_url = 'https://a.example'\n";
+    let app = place.app(document).await.unwrap();
+    let names = tools(&app);
+    assert!(names.contains(&String::from("how")) && !names.contains(&String::from("list_keys")), "{names:?}");
+    let now = app.catalog().now();
+    let room = now.tool("read_room").unwrap().spec();
+    assert_eq!(room.effect, bartizan::policy::Effect::Destroy, "the method still decides");
+    assert_eq!(room.target.as_deref(), Some("DELETE https://a.example/rooms/{id}"));
+    let refused = bartizan::app::refusals(&app.config()).unwrap();
+    let said: Vec<String> = refused[0].1.iter().map(|one| format!("{}: {}", one.place, one.reason)).collect();
+    assert_eq!(said, ["overlay ours.yaml, action 4 ($.nothing.here): It matches nothing."]);
+
+    // an overlay that changes is read again
+    let overlay = std::fs::read_to_string(place.path("ours.yaml")).unwrap();
+    place.write("ours.yaml", &overlay.replace("operationId: how", "operationId: howIsIt"));
+    app.reload(Config::load(&place.path("bartizan.toml"))).await.unwrap();
+    assert!(tools(&app).contains(&String::from("how_is_it")));
+
+    // the same in a folder, which import fills
+    let words = [
+        "import",
+        "@house.json",
+        "--into",
+        "@house",
+        "--overlay",
+        "@ours.yaml",
+        "--base-url",
+        "https://a.example",
+    ];
+    assert_eq!(place.run(&words), 0);
+    std::fs::remove_file(place.path("ours.yaml")).unwrap();
+    let app = place.app("[[connector]]\npath = 'house'").await.unwrap();
+    assert!(tools(&app).contains(&String::from("how_is_it")));
+    assert_eq!(place.run(&["check", "--connector", "@house", "--config", "@bartizan.toml"]), 0);
+    place.write("house/ours.yaml", "overlay: 1.0.0");
+    assert_eq!(place.run(&["check", "--connector", "@house", "--config", "@bartizan.toml"]), 2);
+}
+
+#[tokio::test]
+async fn the_health_check_is_a_call_like_any_other() {
+    let place = Place::new();
+    let words = ["import", "@house.json", "--into", "@house", "--base-url", "https://a.example"];
+    assert_eq!(place.run(&words), 0);
+    let app = place.app("practice = true\n[[connector]]\npath = 'house'").await.unwrap();
+    let now = app.catalog().now();
+    let probes: Vec<&str> = now
+        .list(List::Tools)
+        .iter()
+        .filter(|entry| entry.spec().probe)
+        .map(|entry| entry.spec().name.as_str())
+        .collect();
+    assert_eq!(probes, ["get_status"]);
+    assert!(matches!(app.call(probes[0], Map::new(), &app.context()).await, Ok(Outcome::Done(_))));
+    app.close().await.unwrap();
+    let text = std::fs::read_to_string(place.path("house/connector.toml")).unwrap();
+    for wrong in ["deleteRoom", "nothing"] {
+        place.write("house/connector.toml", &text.replace("\"getStatus\"", &format!("\"{wrong}\"")));
+        let refused = place.app("[[connector]]\npath = 'house'").await.err().unwrap();
+        assert!(refused.message().contains("`health`"), "{refused}");
+    }
+}
+
+#[test]
+fn vendors_documents_become_connectors_that_hold() {
+    let Some(shared) = shared() else { return };
+    let place = Place::new();
+    for (file, least) in [
+        ("equinix/fabricv4.patched.yaml", 190),
+        ("equinix/accesstokenv1.fetched.yaml", 1),
+        ("akamai/edgeworkers-v1.json", 50),
+        ("akamai/identity-management-v3.json", 100),
+        ("msgraph/v1.0.deviceappmanagement.json.gz", 300),
+    ] {
+        let ending = if file.ends_with("yaml") { "yaml" } else { "json" };
+        let name = format!("vendor.{ending}");
+        std::fs::write(place.path(&name), contents(&shared.join("specs").join(file))).unwrap();
+        let words = [
+            "import",
+            &format!("@{name}"),
+            "--into",
+            "@vendor",
+            "--force",
+            "--base-url",
+            "https://a.example",
+        ];
+        assert_eq!(place.run(&words), 0, "{file}");
+        let manifest = Manifest::read(&place.path("vendor")).unwrap();
+        let document = bartizan::connectors::document_in(&place.path("vendor"), &manifest).unwrap();
+        assert!(document.operations.len() >= least, "{file}: {}", document.operations.len());
+        println!(
+            "{file}: {} operations, {} toolsets, {} opinions, {} with pages, {} with secrets, health {:?}",
+            document.operations.len(),
+            manifest.toolsets.len(),
+            manifest.operations.len(),
+            manifest.operations.iter().filter(|one| one.pages.is_some()).count(),
+            manifest.operations.iter().filter(|one| !one.redact.is_empty()).count(),
+            manifest.health,
+        );
+        assert!(manifest.toolsets.len() <= 31);
+        assert_eq!(
+            place.run(&["check", "--connector", "@vendor", "--config", "@bartizan.toml"]),
+            0,
+            "{file}"
+        );
+    }
+}
