@@ -103,7 +103,6 @@ fn tell(report: &Report, folder: &Path, screen: Screen) {
         "lists whose pages are followed",
         styles.iter().map(|(style, count)| format!("{count} by {style}")).collect(),
     );
-    part(screen, "pages not followed", report.unpaged.iter().map(unmapped).collect());
     let blanked = report.redacted.iter().map(|one| format!("{}: {}", one.operation, one.pointers.join(" ")));
     part(screen, "always blanked in results", blanked.collect());
     let named = report.named.iter().map(|host| format!("the document names {host}; only `base` counts"));

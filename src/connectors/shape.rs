@@ -137,6 +137,21 @@ impl<'a> Look<'a> {
         said || self.parts("anyOf").chain(self.parts("oneOf")).any(|part| part.is(kind))
     }
 
+    /// What its items are.
+    pub(super) fn items(self) -> Option<Self> {
+        self.value.get("items").map(|value| Look { value, ..self }.settled())
+    }
+
+    /// Whether a keyword is true.
+    pub(super) fn flag(self, key: &str) -> bool {
+        self.value.get(key) == Some(&Value::Bool(true))
+    }
+
+    /// The same for the same place in a document.
+    pub(super) fn identity(self) -> *const Value {
+        std::ptr::from_ref(self.value)
+    }
+
     /// A word about it, such as `format`.
     pub(super) fn word(self, key: &str) -> &'a str {
         self.value.get(key).and_then(Value::as_str).unwrap_or_default()

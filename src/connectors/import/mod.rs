@@ -11,7 +11,6 @@ mod dangers;
 mod groups;
 mod paging;
 mod report;
-mod schema;
 mod secrets;
 mod write;
 
@@ -30,9 +29,6 @@ use super::{name_of, read_with};
 use crate::error::{Error, Kind, Result};
 use crate::policy::Effect;
 use crate::redaction::{Config, Redactor};
-
-/// Bytes of one answer's schema that are looked at.
-const ANSWER: usize = 64 << 10;
 
 /// What the person who imports says.
 #[derive(Debug, Clone, Default)]
@@ -198,7 +194,7 @@ impl Draft<'_> {
     /// What is special about an operation, and what is said of that.
     fn opinion(&mut self, operation: &Operation, redactor: &Redactor) -> (Override, Vec<String>) {
         let mut own = Override { id: operation.id.clone(), ..Override::default() };
-        let mut lines = Vec::new();
+        let (mut lines, mut looks) = (Vec::new(), false);
         let line = format!("{} {}", operation.method, operation.path);
         let judged = dangers::judge(operation);
         let effect = judged.effect.unwrap_or(operation.effect);
@@ -206,8 +202,8 @@ impl Draft<'_> {
         if !judged.why.is_empty() {
             let says: Vec<&str> = judged.why.iter().map(|why| why.says()).collect();
             lines.push(format!("{line}: {}", says.join("; ")));
-            own.effect =
-                (effect != Effect::Read && !judged.why.contains(&Why::WordsSayLess)).then_some(effect);
+            looks = judged.why.contains(&Why::WordsSayLess);
+            own.effect = (effect != Effect::Read && !looks).then_some(effect);
             self.report.dangers.push(Danger {
                 operation: operation.id.clone(),
                 tool: operation.tool.clone(),
@@ -232,25 +228,17 @@ impl Draft<'_> {
             self.report.answers.unsaid += 1;
             return (own, lines);
         };
-        let answer = schema.value_within(ANSWER);
-        let lists = operation.effect == Effect::Read || own_words_look(&lines);
-        if lists {
-            let linked = self.facts.linked.contains(&(operation.method.clone(), operation.path.clone()));
-            match paging::pages(operation, &answer, linked) {
-                paging::Found::Pages(pages) => {
-                    let style = format!("{:?}", pages.style).to_ascii_lowercase();
-                    self.report.pages.push(Paged { operation: operation.id.clone(), style });
-                    own.pages = Some(*pages);
-                }
-                paging::Found::Unsure(why) => {
-                    let reason = format!("Its pages are not followed: {why}.");
-                    self.report.unpaged.push(Unmapped { place: line.clone(), reason });
-                    lines.push(format!("{line}: its pages are not followed, since {why}"));
-                }
-                paging::Found::Nothing => {}
-            }
+        let linked = self.facts.linked.contains(&(operation.method.clone(), operation.path.clone()));
+        let pages = paging::pages(operation, linked, looks).filter(|_| looks || effect == Effect::Read);
+        if let Some(pages) = pages.as_ref().filter(|_| looks) {
+            // what may change something is not asked again and again
+            lines.push(format!("and then also: pages = {}", write::inline(pages)));
+        } else if let Some(pages) = pages {
+            let style = write::style(pages.style).to_owned();
+            self.report.pages.push(Paged { operation: operation.id.clone(), style });
+            own.pages = Some(pages);
         }
-        own.redact = secrets::pointers(&answer, redactor);
+        own.redact = secrets::pointers(schema, redactor);
         if !own.redact.is_empty() {
             let pointers = own.redact.clone();
             self.report.redacted.push(Redacted { operation: operation.id.clone(), pointers });
@@ -307,10 +295,6 @@ impl Draft<'_> {
         }
         report.toolsets = groups;
     }
-}
-
-fn own_words_look(lines: &[String]) -> bool {
-    lines.iter().any(|line| line.contains(Why::WordsSayLess.says()))
 }
 
 /// Two files of one name would overwrite each other, and nothing may overwrite the manifest.

@@ -30,8 +30,6 @@ pub struct Report {
     pub dangers: Vec<Danger>,
     /// How the pages of lists follow each other.
     pub pages: Vec<Paged>,
-    /// Lists whose pages could not be made out, and why.
-    pub unpaged: Vec<Unmapped>,
     /// What is always blanked.
     pub redacted: Vec<Redacted>,
     /// How the document says requests are signed.

@@ -6,7 +6,8 @@
 //!
 //! Must not: believe that what is not named here is no secret.
 
-use super::schema::{View, step};
+use super::paging::step;
+use crate::connectors::shape::{Look, Shape};
 use crate::json::Value;
 use crate::redaction::Redactor;
 
@@ -16,10 +17,10 @@ const LOOKED: usize = 4_000;
 const MOST: usize = 24;
 
 /// The pointers of one answer.
-pub(super) fn pointers(answer: &Value, redactor: &Redactor) -> Vec<String> {
+pub(super) fn pointers(answer: &Shape, redactor: &Redactor) -> Vec<String> {
     let mut found = Vec::new();
     let mut search = Search { redactor, left: LOOKED, found: &mut found };
-    search.look(View::of(answer), "", &mut Vec::new());
+    search.look(answer.look(), "", &mut Vec::new());
     found
 }
 
@@ -30,7 +31,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn look(&mut self, view: View<'_>, place: &str, above: &mut Vec<*const Value>) {
+    fn look(&mut self, view: Look<'_>, place: &str, above: &mut Vec<*const Value>) {
         // A thing that holds things of its own kind has the same secrets on every level; one is enough.
         if above.contains(&view.identity()) || above.len() >= LEVELS {
             return;
@@ -39,7 +40,7 @@ impl Search<'_> {
         if let Some(items) = view.items() {
             self.look(items, &format!("{place}/*"), above);
         }
-        for (name, member) in view.members() {
+        for (name, member) in view.properties() {
             let Some(left) = self.left.checked_sub(1).filter(|_| self.found.len() < MOST) else { break };
             self.left = left;
             let pointer = format!("{place}{}", step(name));
@@ -58,8 +59,8 @@ impl Search<'_> {
         above.pop();
     }
 
-    fn is_secret(&self, name: &str, member: View<'_>) -> bool {
-        let marked = member.word("format") == "password" || member.value("writeOnly") == &Value::Bool(true);
+    fn is_secret(&self, name: &str, member: Look<'_>) -> bool {
+        let marked = member.word("format") == "password" || member.flag("writeOnly");
         let scalar = !member.is("object") && !member.is("array") && !member.is("boolean");
         marked || (scalar && self.redactor.names_a_secret(name))
     }
@@ -68,23 +69,25 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connectors::openapi;
     use crate::json::json;
     use crate::redaction::Config;
 
     #[test]
     fn passwords_what_is_only_written_and_what_is_named_like_a_secret_are_found() {
-        let schema = json!({
-            "$ref": "#/$defs/Page",
-            "$defs": {
-                "Page": {"properties": {"data": {"type": "array", "items": {"$ref": "#/$defs/User"}},
-                    "next_token": {"type": "string"}, "a/b": {"type": "string", "format": "password"}}},
-                "User": {"allOf": [{"properties": {"name": {"type": "string"}, "pin": {"writeOnly": true}}},
-                    {"properties": {"client_secret": {"type": "string"}, "boss": {"$ref": "#/$defs/User"},
-                        "password_set": {"type": "boolean"}}}]},
-            },
-        });
+        let document = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"},
+        "paths": {"/x": {"get": {"responses": {"200": {"description": "", "content": {"application/json":
+            {"schema": {"$ref": "#/components/schemas/Page"}}}}}}}},
+        "components": {"schemas": {
+            "Page": {"properties": {"data": {"type": "array", "items": {"$ref": "#/components/schemas/User"}},
+                "next_token": {"type": "string"}, "a/b": {"type": "string", "format": "password"}}},
+            "User": {"allOf": [{"properties": {"name": {"type": "string"}, "pin": {"writeOnly": true}}},
+                {"properties": {"client_secret": {"type": "string"}, "boss": {"$ref": "#/components/schemas/User"},
+                    "password_set": {"type": "boolean"}}}]},
+        }}});
+        let document = openapi::load(document.to_string().as_bytes(), None).unwrap();
         let redactor = Redactor::new(&Config::default()).unwrap();
-        let mut found = pointers(&schema, &redactor);
+        let mut found = pointers(document.operations[0].responses["200"].schema.as_ref().unwrap(), &redactor);
         found.sort();
         assert_eq!(found, ["/a~1b", "/data/*/client_secret", "/data/*/pin"]);
     }

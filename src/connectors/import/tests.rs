@@ -1,3 +1,5 @@
+//! What a document becomes, and what its words cannot do.
+
 use std::path::Path;
 
 use proptest::prelude::*;

@@ -164,17 +164,39 @@ fn about(out: &mut String, operation: &Override, remarks: &[String]) {
     }
 }
 
-fn inline(pages: &Pages) -> String {
-    let style = match pages.style {
+/// What a style is called.
+pub(super) const fn style(style: PageStyle) -> &'static str {
+    match style {
         PageStyle::Token => "token",
         PageStyle::Link => "link",
+        PageStyle::LinkHeader => "link_header",
         PageStyle::Offset => "offset",
         PageStyle::Page => "page",
-    };
-    let mut keys = vec![format!("style = {}", quoted(style))];
-    for (key, value) in [("cursor", &pages.cursor), ("send", &pages.send), ("items", &pages.items)] {
-        keys.extend(value.as_deref().map(|value| format!("{key} = {}", quoted(value))));
+        PageStyle::Last => "last",
+        PageStyle::None => "none",
     }
+}
+
+/// A table on one line.
+pub(super) fn inline(pages: &Pages) -> String {
+    let Pages { style: own, cursor, send, header, more, total, id, first, items, limit, most } = pages;
+    let mut keys = vec![format!("style = {}", quoted(style(*own)))];
+    let texts = [
+        ("cursor", cursor),
+        ("send", send),
+        ("header", header),
+        ("more", more),
+        ("total", total),
+        ("id", id),
+        ("items", items),
+    ];
+    keys.extend(
+        texts.into_iter().filter_map(|(key, text)| Some(format!("{key} = {}", quoted(text.as_deref()?)))),
+    );
+    keys.extend(first.map(|first| format!("first = {first}")));
+    let usual = Pages::default();
+    keys.extend((*limit != usual.limit).then(|| format!("limit = {limit}")));
+    keys.extend((*most != usual.most).then(|| format!("most = {most}")));
     format!("{{ {} }}", keys.join(", "))
 }
 

@@ -162,18 +162,6 @@ impl Default for Pages {
 }
 
 impl Pages {
-    /// The usual bounds, and nothing said.
-    pub(in crate::connectors) const fn plain() -> Self {
-        Self {
-            style: PageStyle::Token,
-            cursor: None,
-            send: None,
-            items: None,
-            limit: Self::limit(),
-            most: Self::most(),
-        }
-    }
-
     const fn limit() -> usize {
         200
     }

@@ -1,3 +1,5 @@
+//! What an overlay changes, and what it cannot.
+
 use super::*;
 use crate::json::json;
 
