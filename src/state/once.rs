@@ -38,8 +38,6 @@ pub struct Remembered {
 /// Up to when something was accepted that is dated ahead, as the disk knows it.
 struct Mark {
     state: StateDir,
-    /// By how much something may be dated ahead.
-    ahead: Duration,
     /// In seconds.
     kept: AtomicU64,
 }
@@ -48,17 +46,19 @@ struct Mark {
 const MARK: &str = "proofs.mark";
 
 impl Mark {
-    /// What the disk knows; a file that cannot be read as one says as much as it may.
-    fn read(state: &StateDir, latest: Duration) -> Result<u64> {
+    /// Seconds beyond what was accepted, so that a clock that is ahead does not make a write of each request.
+    const ROOM: u64 = 5;
+
+    /// What the disk knows; a file that cannot be read as one says `unclear`.
+    fn read(state: &StateDir, unclear: u64) -> Result<u64> {
         let Some(bytes) = state.read(MARK)? else { return Ok(0) };
-        let seconds = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
-        Ok(seconds.unwrap_or_else(|| whole(latest)))
+        Ok(std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(unclear))
     }
 
     /// Writes down that something up to `until` may have been accepted. Blocks.
     fn write(state: &StateDir, until: u64) -> Result<u64> {
         let _turn = state.lock(MARK)?;
-        let known = Self::read(state, Duration::from_secs(until))?;
+        let known = Self::read(state, 0)?;
         if known < until {
             state.write(MARK, until.to_string().as_bytes())?;
         }
@@ -114,20 +114,20 @@ impl Remembered {
     pub fn lasting(most: usize, clock: SharedClock, state: &StateDir, ahead: Duration) -> Result<Self> {
         let mut remembered = Self::new(most, clock);
         let begun = &mut remembered.begun.0;
-        let kept = Mark::read(state, *begun + ahead)?;
+        // one that is unclear says as much as it may
+        let kept = Mark::read(state, whole(*begun + ahead))?;
         *begun = (*begun).max(Duration::from_secs(kept));
-        remembered.mark = Some(Mark { state: state.clone(), ahead, kept: AtomicU64::new(kept) });
+        remembered.mark = Some(Mark { state: state.clone(), kept: AtomicU64::new(kept) });
         Ok(remembered)
     }
 
     /// Sees to it that the next process knows up to when something was accepted.
     async fn note(&self, made: Duration) -> Result<()> {
         let Some(mark) = &self.mark else { return Ok(()) };
-        let now = self.clock.wall();
-        if made <= now || whole(made) <= mark.kept.load(Ordering::Acquire) {
+        if made <= self.clock.wall() || whole(made) <= mark.kept.load(Ordering::Acquire) {
             return Ok(());
         }
-        let (state, until) = (mark.state.clone(), whole(now + mark.ahead).max(whole(made)));
+        let (state, until) = (mark.state.clone(), whole(made).saturating_add(Mark::ROOM));
         let written = tokio::task::spawn_blocking(move || Mark::write(&state, until)).await;
         let failed = |_| Error::new(Kind::Internal, "What was accepted could not be written down.");
         mark.kept.fetch_max(written.map_err(failed)??, Ordering::Release);
@@ -251,16 +251,17 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         let three = start();
         assert!(show(&three, 3, 1030).await.is_err(), "the same one");
-        assert!(show(&three, 4, 1040).await.is_err(), "it may have been used as well");
+        assert!(show(&three, 4, 1035).await.is_err(), "it may have been used as well");
+        assert!(show(&three, 5, 1036).await.unwrap(), "nobody waits longer than that");
         clock.advance(minute);
-        assert!(show(&three, 5, 1065).await.unwrap());
+        assert!(show(&three, 6, 1064).await.unwrap());
         assert!(show(&three, 3, 1030).await.is_err());
         clock.advance(ttl);
         state.write(MARK, b"what is this").unwrap();
         let four = start();
-        assert!(show(&four, 6, 1427).await.is_err(), "a mark that cannot be read says as much as it may");
+        assert!(show(&four, 7, 1427).await.is_err(), "a mark that cannot be read says as much as it may");
         clock.advance(Duration::from_secs(62));
-        assert!(show(&four, 7, 1488).await.unwrap());
+        assert!(show(&four, 8, 1488).await.unwrap());
     }
 
     #[test]

@@ -47,7 +47,10 @@ DOCUMENT = {
 
 def receive(handler: BaseHTTPRequestHandler) -> None:
     """Answer as a receiver does: with an empty message of the right kind."""
-    answers = {"/v1/traces": ExportTraceServiceResponse(), "/v1/metrics": ExportMetricsServiceResponse()}
+    answers: dict[str, Any] = {
+        "/v1/traces": ExportTraceServiceResponse(),
+        "/v1/metrics": ExportMetricsServiceResponse(),
+    }
     answer = answers.get(handler.path)
     if answer is None:
         reply(handler, 404, "")
@@ -82,10 +85,11 @@ class Received:
             else:
                 assert asked.path == "/v1/metrics", asked.path
                 metrics = ExportMetricsServiceRequest.FromString(asked.body)
-                for group in metrics.resource_metrics:
-                    self.resources.append(attributes(group.resource.attributes))
+                for measured in metrics.resource_metrics:
+                    self.resources.append(attributes(measured.resource.attributes))
                     # the last one sent is the newest
-                    self.metrics.update({one.name: one for scope in group.scope_metrics for one in scope.metrics})
+                    named = {one.name: one for scope in measured.scope_metrics for one in scope.metrics}
+                    self.metrics.update(named)
 
     def requests(self, name: str) -> list[Any]:
         """Return the spans of requests of that name."""
