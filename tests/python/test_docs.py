@@ -30,7 +30,7 @@ BLOCKS = {
     "CHANGELOG.md": 0,
     "configuration.md": 7,
     "connectors.md": 10,
-    "deploying.md": 7,
+    "deploying.md": 8,
     "operations.md": 3,
     "python.md": 7,
     "sign-in.md": 3,
