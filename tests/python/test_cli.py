@@ -441,6 +441,19 @@ def test_check_says_what_only_the_upstream_checks(tmp_path: Path) -> None:
     assert "linear time: 1" in finding["message"]
 
 
+def test_check_says_which_lists_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "things.json"
+    things = {"value": {"type": "array", "items": {"type": "object"}}, "@odata.nextLink": {"type": "string"}}
+    content = {"application/json": {"schema": {"type": "object", "properties": things}}}
+    operation = {"operationId": "list", "responses": {"200": {"description": "ok", "content": content}}}
+    document = {"openapi": "3.1.0", "info": {"title": "Acme", "version": "1"}, "paths": {"/things": {"get": operation}}}
+    path.write_text(json.dumps(document))
+    done = run("check", "--openapi", path, "--base-url", "https://api.example.com", "--json")
+    assert done.code == 0, done
+    said = [finding["message"] for finding in done.json["findings"]]
+    assert said == ["acme: lists that go on page by page (link): list."]
+
+
 def test_the_full_list_shows_what_nobody_here_may_call(tmp_path: Path) -> None:
     path = tmp_path / "scoped.py"
     path.write_text(

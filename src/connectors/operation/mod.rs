@@ -10,6 +10,8 @@ mod glance;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use tokio::time::Instant;
+
 use self::glance::Glance;
 
 use super::document::{Document, Operation, Parameter, Place, Refusal};
@@ -26,7 +28,7 @@ use crate::pipeline::{
     Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, offer,
 };
 use crate::policy::Effect;
-use crate::protocol::types::{ToolAnnotations, ToolResult};
+use crate::protocol::types::{Content, ToolAnnotations, ToolResult};
 use crate::schema::{LazySchema, Schema};
 
 /// `$defs` of one tool, in bytes: a list of tools must stay something a client can read.
@@ -79,8 +81,11 @@ impl Call {
             it.place == Place::Header && shared.reserved.contains(&it.name.to_ascii_lowercase())
         };
         operation.parameters.retain(|it| !reserved(it));
-        let follow = follow(&operation, opinion)?;
+        let mut follow = follow(&operation, opinion)?;
         let spec = spec(&operation, opinion, shared, (budget, follow.is_some()));
+        if let Some(follow) = &mut follow {
+            follow.whole = spec.output.is_some();
+        }
         let success = operation.responses.iter().find(|(status, _)| status.starts_with('2'));
         let expects_json =
             success.and_then(|(_, response)| response.media_type.as_deref()).is_none_or(is_json);
@@ -117,7 +122,7 @@ impl Call {
         if let Some(tag) = tag {
             glance::condition(&mut request, tag);
         }
-        let first = request.clone();
+        let (began, first) = (Instant::now(), request.clone());
         let response = match self.client.send(request).await {
             Ok(response) => response,
             Err(error) => return Ok((response::unsent(error, self.client.name())?, None)),
@@ -129,10 +134,14 @@ impl Call {
             return Ok((result, None));
         };
         let page = Page { value: std::mem::take(value), headers: response.headers };
-        let gathered = gather((&self.client, &self.plan, follow), arguments, at, (first, page)).await;
-        let said = result.content.drain(..).skip(1).chain(gathered.said).collect::<Vec<_>>();
-        let mut result = ToolResult::structured(gathered.value);
-        result.content.extend(said);
+        let gathered = gather((&self.client, &self.plan, follow), arguments, at, (began, first, page)).await;
+        if gathered.changed
+            && let Some(text) = result.content.first_mut()
+        {
+            *text = Content::text(gathered.value.to_string());
+        }
+        result.structured_content = Some(gathered.value);
+        result.content.extend(gathered.said);
         Ok((result, gathered.trail))
     }
 }

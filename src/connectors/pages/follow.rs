@@ -1,118 +1,24 @@
 //! What leads from one page to the next.
 //!
-//! Owns [`Follow`] and [`At`]. The idea: a manifest's [`Pages`] settled against the operation they are for; from one
-//! answer it says where the next begins: another query on the same address, or another value of one argument. Where a
-//! list goes on is all that a handle holds, so a list that runs in circles has to be seen from there: each place carries
-//! the count of pages and one earlier mark, which is set anew at each power of two (Brent).
+//! Owns [`Follow`]. The idea: a manifest's [`Pages`] settled against the operation they are for; from one answer it says
+//! where the next begins: another query on the same address, or another value of one argument.
 //!
 //! Must not: change an argument of the caller that is not about paging.
 
-use serde::{Deserialize, Serialize};
-
-use super::link;
+use super::at::{At, print};
+use super::{address, link};
 use crate::connectors::document::{Operation, Place};
 use crate::connectors::manifest::{PageStyle, Pages};
-use crate::connectors::openapi::words_of;
 use crate::connectors::request::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::http::{HeaderMap, HeaderName, Request};
-use crate::json::{Digest, Map, Value, json};
+use crate::json::{Map, Value, json};
 
 /// Bytes of a token or query that is remembered.
 const LONGEST: usize = 4_096;
 /// Names that the list of an answer has, if it has several.
 const LISTS: &[&str] =
     &["items", "data", "results", "value", "values", "entries", "records", "list", "resources", "objects"];
-/// Words in the names of parameters that are about paging: what a next address says of them counts.
-const PAGING: &[&str] = &[
-    "page",
-    "pages",
-    "cursor",
-    "token",
-    "offset",
-    "skip",
-    "start",
-    "after",
-    "before",
-    "limit",
-    "top",
-    "count",
-    "size",
-    "marker",
-    "next",
-    "continue",
-    "continuation",
-    "position",
-    "index",
-    "from",
-    "since",
-    "perpage",
-    "pagesize",
-    "pagenumber",
-    "pagetoken",
-    "skiptoken",
-    "nexttoken",
-    "maxresults",
-    "startat",
-    "starting",
-];
-
-/// Where a page begins.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(in crate::connectors) struct At {
-    /// What is sent in the argument that says where to go on.
-    #[serde(rename = "s", skip_serializing_if = "Option::is_none")]
-    send: Option<Value>,
-    /// The query of the next address.
-    #[serde(rename = "q", skip_serializing_if = "Option::is_none")]
-    query: Option<String>,
-    /// Items of the page that were shown already.
-    #[serde(rename = "k", skip_serializing_if = "is_zero")]
-    pub(super) skip: usize,
-    /// Pages before it.
-    #[serde(rename = "n", skip_serializing_if = "is_zero")]
-    pages: usize,
-    /// Items before it.
-    #[serde(rename = "c", skip_serializing_if = "is_zero")]
-    items: usize,
-    /// What stands for an earlier page.
-    #[serde(rename = "m", skip_serializing_if = "Option::is_none")]
-    mark: Option<String>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-impl At {
-    /// From what a handle holds; nothing for the beginning.
-    pub(in crate::connectors) fn read(value: Option<&Value>) -> Result<Self> {
-        let Some(value) = value else { return Ok(Self::default()) };
-        serde_json::from_value(value.clone()).map_err(|cause| {
-            let message =
-                "The handle is of an earlier version of this server; make the call again without it.";
-            Error::new(Kind::BadArguments, message).with_source(cause)
-        })
-    }
-
-    /// What tells it from other places.
-    pub(super) fn key(&self) -> String {
-        print(&json!([self.send, self.query]))
-    }
-
-    /// The same place, so many of its items later.
-    pub(super) fn past(&self, items: usize) -> Self {
-        Self { skip: self.skip + items, ..self.clone() }
-    }
-
-    /// For a handle; null for the beginning.
-    pub(super) fn into_value(self) -> Value {
-        if self == Self::default() { Value::Null } else { serde_json::to_value(self).unwrap_or_default() }
-    }
-}
-
 /// What comes after a page.
 pub(super) enum Next {
     /// Nothing.
@@ -150,6 +56,8 @@ pub(in crate::connectors) struct Follow {
     first: u64,
     pub(super) limit: usize,
     pub(super) most: usize,
+    /// Whether an answer has to keep the upstream's own word for the next page: its schema may ask for it.
+    pub(in crate::connectors) whole: bool,
 }
 
 impl Follow {
@@ -167,6 +75,7 @@ impl Follow {
             first: 0,
             limit: usize::MAX / 2,
             most: 1,
+            whole: false,
         }
     }
 
@@ -209,6 +118,7 @@ impl Follow {
             first: pages.first.unwrap_or(u64::from(numbered)),
             limit: pages.limit,
             most: pages.most,
+            whole: false,
         })
     }
 
@@ -282,7 +192,9 @@ impl Follow {
                         .map(str::to_owned),
                 };
                 let Some(address) = address.filter(|address| !address.is_empty()) else { return Next::End };
-                let Some(query) = query(plan, request, &address, arguments) else { return Next::Elsewhere };
+                let Some(query) = address::query(plan, request, &address, arguments) else {
+                    return Next::Elsewhere;
+                };
                 if request.url.query().unwrap_or_default() == query {
                     return Next::Again;
                 }
@@ -342,7 +254,7 @@ impl Follow {
             return None;
         }
         // An upstream that does not listen answers the same again and again.
-        let print = print(&json!(items));
+        let print = print(&json!([items.first(), items.last(), count]));
         if at.mark.as_ref() == Some(&print) {
             return Some(Next::Same);
         }
@@ -373,13 +285,12 @@ impl Follow {
         Next::At(At { pages, items: at.items + count, mark, ..onto })
     }
 
-    /// Takes out of an answer the upstream's own word for the next page.
-    pub(super) fn conceal(&self, value: &mut Value) {
-        let Some(place) = self.own() else { return };
-        let Some((parent, name)) = place.rsplit_once('/') else { return };
-        if let Some(Value::Object(members)) = value.pointer_mut(parent) {
-            members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
-        }
+    /// Takes out of an answer the upstream's own word for the next page, and says whether it was there.
+    pub(super) fn conceal(&self, value: &mut Value) -> bool {
+        let Some(place) = self.own().filter(|_| !self.whole) else { return false };
+        let Some((parent, name)) = place.rsplit_once('/') else { return false };
+        let Some(Value::Object(members)) = value.pointer_mut(parent) else { return false };
+        members.shift_remove(&name.replace("~1", "/").replace("~0", "~")).is_some()
     }
 
     /// Where an answer names the next page.
@@ -443,65 +354,8 @@ fn sent(name: &str, operation: &Operation) -> Result<Send> {
     })
 }
 
-/// The query of a next address, if it leads to the same operation: of the address nothing else is used. What the caller
-/// asked for beside paging stays as it was asked.
-fn query(plan: &Plan, request: &Request, next: &str, arguments: &Map<String, Value>) -> Option<String> {
-    let url = request.url.join(next).ok()?;
-    let own = &request.url;
-    let secured = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.port().is_none();
-    let origin = url.host() == own.host()
-        && url.username().is_empty()
-        && url.password().is_none()
-        && ((url.scheme() == own.scheme() && url.port_or_known_default() == own.port_or_known_default())
-            || (secured(&url) && secured(own)));
-    let path = |url: &url::Url| {
-        let decoded = percent_encoding::percent_decode_str(url.path()).decode_utf8_lossy().into_owned();
-        decoded.trim_end_matches('/').to_owned()
-    };
-    if !origin || path(&url) != path(own) {
-        return None;
-    }
-    let asked = plan.request(arguments).ok()?;
-    let mut kept: Vec<(String, Vec<&str>)> = Vec::new();
-    for (name, pair) in pairs(asked.url.query().unwrap_or_default()) {
-        if words_of(&name).iter().any(|word| PAGING.contains(&word.as_str())) {
-            continue;
-        }
-        match kept.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, all)) => all.push(pair),
-            None => kept.push((name, vec![pair])),
-        }
-    }
-    let mut out: Vec<&str> = Vec::new();
-    let mut done: Vec<String> = Vec::new();
-    for (name, pair) in pairs(url.query().unwrap_or_default()) {
-        match kept.iter().find(|(known, _)| *known == name) {
-            None => out.push(pair),
-            Some(_) if done.contains(&name) => {}
-            Some((_, all)) => {
-                out.extend(all);
-                done.push(name);
-            }
-        }
-    }
-    Some(out.join("&"))
-}
-
-/// The parameters of a query, each with its decoded name.
-fn pairs(query: &str) -> impl Iterator<Item = (String, &str)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name).replace('+', " ");
-        (percent_encoding::percent_decode_str(&name).decode_utf8_lossy().into_owned(), pair)
-    })
-}
-
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
-}
-
-/// Stands for a value.
-fn print(value: &Value) -> String {
-    Digest::of(value.to_string().as_bytes()).hex()[..12].to_owned()
 }
 
 /// A JSON Pointer, or a name at the top level.
@@ -533,10 +387,7 @@ pub(super) mod words {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::connectors::request::Base;
 
     fn follow(pages: Value) -> Follow {
         let pages: Pages = serde_json::from_value(pages).unwrap();
@@ -561,49 +412,6 @@ mod tests {
         send("/pagination/offset").set(&mut arguments, json!(20)).unwrap();
         assert_eq!(arguments["body"], json!({"pagination": {"offset": 20}}));
         assert!(send("/pagination/offset/deeper").set(&mut arguments, json!(1)).is_none());
-    }
-
-    #[test]
-    fn a_place_is_short_in_a_handle_and_comes_back_whole() {
-        let at = At { send: Some(json!("abc")), pages: 3, mark: Some(String::from("x")), ..At::default() };
-        let value = at.clone().into_value();
-        assert_eq!(value.to_string(), r#"{"s":"abc","n":3,"m":"x"}"#);
-        assert_eq!(At::read(Some(&value)).unwrap(), at);
-        assert_eq!(At::default().into_value(), Value::Null);
-        assert!(At::read(Some(&json!({"s": 1, "k": "x"}))).is_err());
-    }
-
-    #[test]
-    fn the_next_page_is_on_the_same_path_or_nowhere() {
-        let operation =
-            Operation { method: String::from("GET"), path: String::from("/x"), ..Operation::default() };
-        let base = Base::new(&url::Url::parse("https://api.example").unwrap(), "/doc").unwrap();
-        let plan = Plan::new(Arc::new(operation), Arc::new(base), Vec::new()).unwrap();
-        let request = plan.request(&Map::new()).unwrap();
-        let next = |next: &str| query(&plan, &request, next, &Map::new());
-        for same in [
-            "/doc/x?offset=2",
-            "https://api.example/doc/x?offset=2",
-            "?offset=2",
-            "/doc/x/?offset=2",
-            "/doc/%78?offset=2",
-            // nothing of it is used but the query
-            "http://api.example/doc/x?offset=2",
-        ] {
-            assert_eq!(next(same).as_deref(), Some("offset=2"), "{same}");
-        }
-        for elsewhere in [
-            "https://evil.example/doc/x?a=1",
-            "//evil.example/doc/x?a",
-            "/doc/y?a",
-            "https://u@api.example/doc/x?a",
-            "https://api.example:8443/doc/x?a",
-            "http://api.example:443/doc/x?a",
-            "/doc/x/../y?a",
-            "data:x",
-        ] {
-            assert_eq!(next(elsewhere), None, "{elsewhere}");
-        }
     }
 
     #[test]

@@ -68,9 +68,9 @@ pub fn infer(operation: &Operation) -> Option<Pages> {
     let root = answer(operation)?;
     let members = root.properties();
     let items = list(root, &members)?;
-    let found = link(&members).or_else(|| token(operation, &members));
-    let found = found.or_else(|| last(operation, root, &members));
-    let mut found = found.or_else(|| offset(operation, &members)).or_else(|| number(operation, &members))?;
+    let found = named(&members).or_else(|| token(operation, &members));
+    let found = found.or_else(|| last(operation, root, &members)).or_else(|| offset(operation, &members));
+    let mut found = found.or_else(|| next(&members)).or_else(|| number(operation, &members))?;
     (found.items, found.most, found.limit) = (items, 1, 10_000);
     Some(found)
 }
@@ -118,25 +118,30 @@ fn list(root: Look<'_>, members: &[(&str, Look<'_>)]) -> Option<Option<String>> 
     }
 }
 
-fn link(members: &[(&str, Look<'_>)]) -> Option<Pages> {
-    let styled = |cursor: String| Pages { style: PageStyle::Link, cursor: Some(cursor), ..Pages::default() };
-    if let Some((name, _)) = members.iter().find(|(name, member)| LINKS.contains(name) && member.is("string"))
-    {
-        return Some(styled(place("", name)));
-    }
-    let next = |members: &[(&str, Look<'_>)], within: &str| {
+fn link(cursor: String) -> Pages {
+    Pages { style: PageStyle::Link, cursor: Some(cursor), ..Pages::default() }
+}
+
+/// A member whose name says that it is the address of the next page.
+fn named(members: &[(&str, Look<'_>)]) -> Option<Pages> {
+    let (name, _) = members.iter().find(|(name, member)| LINKS.contains(name) && member.is("string"))?;
+    Some(link(place("", name)))
+}
+
+/// A member `next` that holds an address, at the top or beside other words about the page.
+fn next(members: &[(&str, Look<'_>)]) -> Option<Pages> {
+    let among = |members: &[(&str, Look<'_>)], within: &str| {
         let (_, next) = members.iter().find(|(name, _)| *name == "next")?;
         let bare = next.is("string") && is_address(*next);
         let holder =
-            next.properties().into_iter().find(|(name, member)| *name == "href" && member.is("string"));
+            next.properties().into_iter().any(|(name, member)| name == "href" && member.is("string"));
         // the address of a link object is looked for in the object itself
-        (bare || holder.is_some()).then(|| styled(format!("{within}/next")))
+        (bare || holder).then(|| link(format!("{within}/next")))
     };
-    next(members, "").or_else(|| {
-        let inside = members
-            .iter()
-            .filter(|(name, _)| INSIDE.contains(&plain(name).as_str()) || INSIDE.contains(name));
-        inside.into_iter().find_map(|(name, member)| next(&member.properties(), &place("", name)))
+    among(members, "").or_else(|| {
+        let inside = |name: &str| INSIDE.contains(&plain(name).as_str()) || INSIDE.contains(&name);
+        let inside = members.iter().filter(|(name, _)| inside(name));
+        inside.into_iter().find_map(|(name, member)| among(&member.properties(), &place("", name)))
     })
 }
 
@@ -202,8 +207,32 @@ fn number(operation: &Operation, members: &[(&str, Look<'_>)]) -> Option<Pages> 
         (Some(first @ 0..=1), _) => first,
         (None, Some(1)) => 1,
         (None, Some(0)) => 0,
-        (None, None) if says(&["zero-based", "0-based", "0-indexed", "starts at 0", "starting at 0"]) => 0,
-        (None, None) if says(&["one-based", "1-based", "1-indexed", "starts at 1", "starting at 1"]) => 1,
+        (None, None)
+            if says(&[
+                "zero-based",
+                "first page is 0",
+                "first page is page 0",
+                "0-based",
+                "0-indexed",
+                "starts at 0",
+                "starting at 0",
+            ]) =>
+        {
+            0
+        }
+        (None, None)
+            if says(&[
+                "one-based",
+                "first page is 1",
+                "first page is page 1",
+                "1-based",
+                "1-indexed",
+                "starts at 1",
+                "starting at 1",
+            ]) =>
+        {
+            1
+        }
         // where the first page begins has to be known, or one would be lost
         _ => return None,
     };

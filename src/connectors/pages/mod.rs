@@ -8,12 +8,16 @@
 //! Must not: leave the path of the operation, whatever an answer says comes next; lose what was had when a later page
 //! fails.
 
+mod address;
+mod at;
 mod follow;
 pub(super) mod infer;
 mod link;
 
 use std::collections::HashSet;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::request::Plan;
 use super::response::{json_body, result, unsent};
@@ -23,10 +27,11 @@ use crate::json::{Map, Value};
 use crate::pipeline::Trail;
 use crate::protocol::types::Content;
 
-pub(super) use follow::{At, Follow};
+pub(super) use at::At;
+pub(super) use follow::Follow;
 use follow::{Next, words};
 
-/// What the pages after the first may take together: a call that gathers must not be stopped with nothing to show.
+/// How long pages are asked for, the first one included: a call that gathers must not be stopped with nothing to show.
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Answers of several pages as one.
@@ -36,6 +41,8 @@ pub(super) struct Gathered {
     pub(super) trail: Option<Trail>,
     /// What has to be said beside it.
     pub(super) said: Vec<Content>,
+    /// Whether the value is another one than the first answer's.
+    pub(super) changed: bool,
 }
 
 /// One answer.
@@ -49,11 +56,11 @@ pub(super) async fn gather(
     (client, plan, follow): (&Client, &Plan, &Follow),
     arguments: &Map<String, Value>,
     at: At,
-    first: (Request, Page),
+    (began, request, page): (Instant, Request, Page),
 ) -> Gathered {
-    let (request, Page { mut value, headers }) = first;
+    let Page { mut value, headers } = page;
     let Some(place) = follow.items(&value) else {
-        return Gathered { value, trail: None, said: Vec::new() };
+        return Gathered { value, trail: None, said: Vec::new(), changed: false };
     };
     let step = |value: &Value, headers: &HeaderMap, request: &Request, at: &At| {
         let items = value.pointer(&place).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -62,13 +69,14 @@ pub(super) async fn gather(
     let mut next = step(&value, &headers, &request, &at);
     let mut been = HashSet::from([at.key()]);
     let mut marks = vec![(0, at.clone())];
+    let mut changed = false;
     if let Some(items) = value.pointer_mut(&place).and_then(Value::as_array_mut) {
         let shown = if matches!(next, Next::Same) { items.len() } else { at.skip.min(items.len()) };
         items.drain(..shown);
+        changed = shown > 0;
     }
     let mut longest = list(&value, &place);
     let (mut seen, mut end, mut said) = (1, None, Vec::new());
-    let began = tokio::time::Instant::now();
     loop {
         let count = list(&value, &place);
         if count > follow.limit
@@ -121,11 +129,12 @@ pub(super) async fn gather(
         follow.carry(&mut value, &page);
     }
     if end.is_some() || !said.is_empty() {
-        follow.conceal(&mut value);
+        changed |= follow.conceal(&mut value);
     }
+    changed |= seen > 1 || list(&value, &place) < longest;
     let marks = marks.into_iter().map(|(after, at)| (after, at.into_value())).collect();
     let trail = Trail { items: place, marks, end: end.map(At::into_value) };
-    Gathered { value, trail: Some(trail), said }
+    Gathered { value, trail: Some(trail), said, changed }
 }
 
 fn list(value: &Value, place: &str) -> usize {

@@ -1,5 +1,7 @@
 //! Every way in which an upstream leads on: each is played by an upstream that knows nothing of ours.
 
+use bartizan::connectors::manifest::PageStyle;
+use bartizan::connectors::{infer_pages, openapi};
 use bartizan::json::{Value, json};
 use bartizan::protocol::types::ToolResult;
 
@@ -424,5 +426,35 @@ async fn a_bare_document_is_enough_where_it_shows_its_pages() {
         let calls = walk(&rig, kind, arguments).await;
         assert_eq!(calls.concat(), (0..ALL).collect::<Vec<_>>(), "{tool}");
         assert!(calls.iter().all(|call| call.len() <= PAGE), "one page a call");
+    }
+}
+
+#[tokio::test]
+async fn vendors_documents_show_how_their_lists_go_on() {
+    let Some(shared) = super::documents::shared() else { return };
+    for (file, id, style, send, cursor) in [
+        ("equinix/fabricv4.patched.yaml", "GET /fabric/v4/agents", PageStyle::Offset, Some("offset"), None),
+        ("msgraph/v1.0.groups.json.gz", "GET /groups", PageStyle::Link, None, Some("/@odata.nextLink")),
+        ("akamai/config-dns-v2.json", "GET /zones", PageStyle::Page, Some("page"), None),
+    ] {
+        let bytes = super::documents::contents(&shared.join("specs").join(file));
+        let document = openapi::load(&bytes, None).unwrap();
+        let mut found = std::collections::BTreeMap::new();
+        for operation in &document.operations {
+            if let Some(pages) = infer_pages(operation) {
+                *found.entry(format!("{:?}", pages.style)).or_insert(0) += 1;
+                assert_eq!(operation.method, "GET");
+            }
+        }
+        println!("{file}: {found:?} of {}", document.operations.len());
+        let place =
+            |it: &&bartizan::connectors::document::Operation| format!("{} {}", it.method, it.path) == id;
+        let operation = document.operations.iter().find(place).expect(id);
+        let pages = infer_pages(operation).expect(id);
+        assert_eq!(
+            (pages.style, pages.send.as_deref(), pages.cursor.as_deref()),
+            (style, send, cursor),
+            "{id}"
+        );
     }
 }

@@ -194,3 +194,55 @@ async fn policy_and_audit_see_what_a_handle_stands_for() {
     let error = strict.call("list", json!({"next_page": next})).await.unwrap_err();
     assert_eq!(error.kind(), bartizan::error::Kind::Forbidden);
 }
+
+#[tokio::test]
+async fn a_handle_works_through_search_and_after_a_restart_with_the_same_key() {
+    use bartizan::app::{App, Extra};
+    use bartizan::config::Config;
+    use bartizan::pipeline::{Outcome, Reply};
+
+    let upstream = crate::loopback::Upstream::start(|seen, _| {
+        let at = number(seen, "from");
+        let act = answer(200, json!({"data": [{"id": at}]}));
+        crate::loopback::with_header(act, "Link", &format!("</things?from={}>; rel=next", at + 1))
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("acme.json"), document().to_string()).unwrap();
+    let text = format!(
+        "state_dir = 'state'\n[offer]\nsearch = 'on'\n[egress]\nallow_private = ['{}']\n\
+         [[openapi]]\nfile = 'acme.json'\nname = 'acme'\nbase_url = '{}'\n",
+        upstream.address,
+        upstream.base()
+    );
+    let path = folder.path().join("bartizan.toml");
+    std::fs::write(&path, text).unwrap();
+    let app = async || App::build(Config::load(&path).unwrap(), Extra::default()).await.unwrap();
+    let call = async |app: &App, arguments: Value| {
+        let arguments = json!({"name": "list", "arguments": arguments}).as_object().unwrap().clone();
+        match app.call("call_tool", arguments, &app.context()).await? {
+            Outcome::Done(done) => match done.into_reply() {
+                Reply::Tool(result) => Ok::<_, bartizan::error::Error>(result),
+                other => panic!("a tool's result, not {other:?}"),
+            },
+            Outcome::Paused(_) => panic!("nothing asks here"),
+        }
+    };
+    let first = app().await;
+    let next = handle(&call(&first, json!({"q": "x"})).await.unwrap());
+    first.close().await.unwrap();
+    let second = app().await;
+    let result = call(&second, json!({"next_page": next})).await.unwrap();
+    assert_eq!(result.structured_content.unwrap()["data"], json!([{"id": 1}]));
+    second.close().await.unwrap();
+    for entry in std::fs::read_dir(folder.path().join("state")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() == "sealing.key" {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let third = app().await;
+    let error = call(&third, json!({"next_page": next})).await.unwrap_err();
+    assert!(error.message().contains("none that was given to you"), "{}", error.message());
+    third.close().await.unwrap();
+}

@@ -224,3 +224,35 @@ async fn every_kind_of_paging_is_played_and_walked_to_the_end() {
         practice.shutdown().await;
     }
 }
+
+#[tokio::test]
+async fn a_search_whose_body_takes_the_token_is_played_too() {
+    let mut document = listed(&[], "things", &json!({}));
+    let words = json!({"type": "string"});
+    let thing = json!({"type": "object", "required": ["id"], "properties": {"id": words, "name": words}});
+    let asked = json!({"type": "object", "properties": {"cursor": words, "limit": {"type": "integer"}}});
+    let answer_of = json!({"type": "object", "required": ["data"], "properties": {
+        "data": {"type": "array", "items": thing}, "next_cursor": words}});
+    document["paths"]["/things/search"] = json!({"post": {"operationId": "search",
+        "requestBody": {"required": true, "content": {"application/json": {"schema": asked}}},
+        "responses": {"200": {"description": "ok", "content": {"application/json": {"schema": answer_of}}}}}});
+    let document = load(document.to_string().as_bytes(), None).unwrap();
+    let options = Options { auth: Auth::Open, seeds: 5, ..Options::default() };
+    let practice = serve(document.clone(), options).await.unwrap();
+    let silent = Upstream::start(|_, _| answer(500, "nobody asks here")).await;
+    let manifest = "[[operation]]\nid = 'search'\neffect = 'read'\n\
+                    pages = { cursor = 'next_cursor', send = '/cursor', limit = 4 }";
+    let rig = Rig::at(document, manifest, silent, url::Url::parse(&practice.url()).unwrap());
+    let first = rig.call("search", json!({"body": {"limit": 2}})).await.unwrap();
+    let had = first.structured_content.as_ref().unwrap()["data"].as_array().unwrap().clone();
+    let next = first.structured_content.unwrap()["next_page"].clone();
+    let rest = rig.call("search", json!({"page": next})).await.unwrap().structured_content.unwrap();
+    let ids: std::collections::BTreeSet<String> = had
+        .iter()
+        .chain(rest["data"].as_array().unwrap())
+        .map(|it| it["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((had.len(), ids.len()), (4, 5));
+    assert!(rest.get("next_page").is_none());
+    practice.shutdown().await;
+}

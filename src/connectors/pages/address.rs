@@ -1,0 +1,144 @@
+//! The next address that an answer names.
+//!
+//! Owns [`query`]. The idea: it may lead on the operation's own host and path, and then nothing but its query is used;
+//! of that, only what is about paging, or was not asked for by the caller.
+//!
+//! Must not: send anything.
+
+use crate::connectors::openapi::words_of;
+use crate::connectors::request::Plan;
+use crate::http::Request;
+use crate::json::{Map, Value};
+
+/// Words in the names of parameters that are about paging: what a next address says of them counts.
+const PAGING: &[&str] = &[
+    "page",
+    "pages",
+    "cursor",
+    "token",
+    "offset",
+    "skip",
+    "start",
+    "after",
+    "before",
+    "limit",
+    "top",
+    "count",
+    "size",
+    "marker",
+    "next",
+    "continue",
+    "continuation",
+    "position",
+    "index",
+    "from",
+    "since",
+    "perpage",
+    "pagesize",
+    "pagenumber",
+    "pagetoken",
+    "skiptoken",
+    "nexttoken",
+    "maxresults",
+    "startat",
+    "starting",
+];
+
+/// The query of a next address, if it leads to the same operation: of the address nothing else is used. What the caller
+/// asked for beside paging stays as it was asked.
+pub(super) fn query(
+    plan: &Plan,
+    request: &Request,
+    next: &str,
+    arguments: &Map<String, Value>,
+) -> Option<String> {
+    let url = request.url.join(next).ok()?;
+    let own = &request.url;
+    let secured = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.port().is_none();
+    let origin = url.host() == own.host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && ((url.scheme() == own.scheme() && url.port_or_known_default() == own.port_or_known_default())
+            || (secured(&url) && secured(own)));
+    let path = |url: &url::Url| {
+        let decoded = percent_encoding::percent_decode_str(url.path()).decode_utf8_lossy().into_owned();
+        decoded.trim_end_matches('/').to_owned()
+    };
+    if !origin || path(&url) != path(own) {
+        return None;
+    }
+    let asked = plan.request(arguments).ok()?;
+    let mut kept: Vec<(String, Vec<&str>)> = Vec::new();
+    for (name, pair) in pairs(asked.url.query().unwrap_or_default()) {
+        if words_of(&name).iter().any(|word| PAGING.contains(&word.as_str())) {
+            continue;
+        }
+        match kept.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, all)) => all.push(pair),
+            None => kept.push((name, vec![pair])),
+        }
+    }
+    let mut out: Vec<&str> = Vec::new();
+    let mut done: Vec<String> = Vec::new();
+    for (name, pair) in pairs(url.query().unwrap_or_default()) {
+        match kept.iter().find(|(known, _)| *known == name) {
+            None => out.push(pair),
+            Some(_) if done.contains(&name) => {}
+            Some((_, all)) => {
+                out.extend(all);
+                done.push(name);
+            }
+        }
+    }
+    Some(out.join("&"))
+}
+
+/// The parameters of a query, each with its decoded name.
+fn pairs(query: &str) -> impl Iterator<Item = (String, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name).replace('+', " ");
+        (percent_encoding::percent_decode_str(&name).decode_utf8_lossy().into_owned(), pair)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::connectors::document::Operation;
+    use crate::connectors::request::Base;
+
+    #[test]
+    fn the_next_page_is_on_the_same_path_or_nowhere() {
+        let operation =
+            Operation { method: String::from("GET"), path: String::from("/x"), ..Operation::default() };
+        let base = Base::new(&url::Url::parse("https://api.example").unwrap(), "/doc").unwrap();
+        let plan = Plan::new(Arc::new(operation), Arc::new(base), Vec::new()).unwrap();
+        let request = plan.request(&Map::new()).unwrap();
+        let next = |next: &str| query(&plan, &request, next, &Map::new());
+        for same in [
+            "/doc/x?offset=2",
+            "https://api.example/doc/x?offset=2",
+            "?offset=2",
+            "/doc/x/?offset=2",
+            "/doc/%78?offset=2",
+            // nothing of it is used but the query
+            "http://api.example/doc/x?offset=2",
+        ] {
+            assert_eq!(next(same).as_deref(), Some("offset=2"), "{same}");
+        }
+        for elsewhere in [
+            "https://evil.example/doc/x?a=1",
+            "//evil.example/doc/x?a",
+            "/doc/y?a",
+            "https://u@api.example/doc/x?a",
+            "https://api.example:8443/doc/x?a",
+            "http://api.example:443/doc/x?a",
+            "/doc/x/../y?a",
+            "data:x",
+        ] {
+            assert_eq!(next(elsewhere), None, "{elsewhere}");
+        }
+    }
+}
