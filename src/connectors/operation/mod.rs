@@ -153,11 +153,13 @@ fn follow(operation: &Operation, opinion: Option<&Override>) -> Result<Option<Fo
     if let Some(pages) = opinion.and_then(|opinion| opinion.pages.as_ref()) {
         return Follow::new(pages, operation).map(Some);
     }
-    if effect != Effect::Read || !infer::may_go_on(operation) {
+    if effect != Effect::Read {
         return Ok(None);
     }
-    let found = infer::infer(operation).map(|pages| Follow::new(&pages, operation)).transpose()?;
-    Ok(Some(found.unwrap_or_else(Follow::header)))
+    if let Some(pages) = infer::infer(operation) {
+        return Follow::new(&pages, operation).map(Some);
+    }
+    Ok(infer::may_go_on(operation).then(Follow::header))
 }
 
 impl Tool for Call {

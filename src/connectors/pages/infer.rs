@@ -77,23 +77,23 @@ pub fn infer(operation: &Operation) -> Option<Pages> {
 
 /// Whether an answer may be a list that is too long for one result.
 pub(in crate::connectors) fn may_go_on(operation: &Operation) -> bool {
-    // where nothing is said, what has a name of its own is one thing
-    let unsaid = !operation.path.ends_with('}');
+    // what has a name of its own is one thing, unless it is a list itself
+    let several = !operation.path.ends_with('}');
     let Some((_, response)) = operation.responses.iter().find(|(status, _)| status.starts_with('2')) else {
-        return unsaid;
+        return several;
     };
     if response.media_type.as_deref().is_some_and(|media| !is_json(media)) {
         return false;
     }
-    let Some(schema) = &response.schema else { return unsaid };
+    let Some(schema) = &response.schema else { return several };
     let root = schema.look();
     if root.is_open() {
-        return unsaid;
+        return several;
     }
     let holds = |look: Look<'_>| look.properties().into_iter().any(|(_, member)| member.is("array"));
     root.is("array")
-        || holds(root)
-        || root.properties().into_iter().any(|(_, member)| member.is("object") && holds(member))
+        || (several && holds(root))
+        || (several && root.properties().into_iter().any(|(_, member)| member.is("object") && holds(member)))
 }
 
 fn answer(operation: &Operation) -> Option<Look<'_>> {
