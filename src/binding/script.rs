@@ -103,7 +103,7 @@ impl Connection {
                 "name": spec.name,
                 "description": spec.description,
                 "effect": spec.effect.name(),
-                "inputSchema": **spec.input.source(),
+                "inputSchema": *spec.input.once(),
             })
         });
         PyList::new(py, list.iter().map(|tool| convert::to_python(py, tool)).collect::<PyResult<Vec<_>>>()?)

@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
 use crate::pipeline::{Family, Line, Tool, ToolSpec};
 use crate::protocol::Revision;
-use crate::schema::Schema;
+use crate::schema::{LazySchema, Schema};
 
 /// One of the protocol's four lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,8 +179,11 @@ impl Snapshot {
     fn take(&mut self, entry: Arc<Entry>) -> Result<()> {
         let spec = entry.spec();
         let list = List::of(&spec.family);
+        // tools and prompts are known by their names; what is known by its address has a name besides
         let taken = |other: &Arc<Entry>| other.spec().name == spec.name;
-        if self.names[list as usize].contains_key(key(spec)) || self.list(list).iter().any(taken) {
+        let addressed = matches!(list, List::Resources | List::Templates);
+        let known = self.names[list as usize].contains_key(key(spec));
+        if known || (addressed && self.list(list).iter().any(taken)) {
             return Err(bad(spec, "is there twice; give each its own name and address"));
         }
         self.names[list as usize].insert(key(spec).into(), Arc::clone(&entry));
@@ -347,20 +350,23 @@ fn check(spec: &ToolSpec) -> Result<(Vec<Mirror>, Option<Template>)> {
             return Err(bad(spec, "has an icon whose address is neither https nor data"));
         }
     }
-    let input = spec.input.source();
-    if input.get("type").and_then(Value::as_str) != Some("object") {
+    let input = spec.input.given();
+    if input.is_some_and(|input| input.get("type").and_then(Value::as_str) != Some("object")) {
         return Err(bad(spec, "needs an input schema of type object"));
     }
     let named = |error: Error| {
         let message = format!("{} (schema of `{}`)", error.message(), spec.name);
         Error::new(Kind::BadConfig, message)
     };
-    Schema::vet(input).map_err(named)?;
-    if let Some(output) = &spec.output {
-        Schema::vet(output.source()).map_err(named)?;
+    for given in input.into_iter().chain(spec.output.as_ref().and_then(LazySchema::given)) {
+        Schema::vet(given).map_err(named)?;
     }
     match &spec.family {
-        Family::Tool => Ok((mirror::collect(input).map_err(|what| bad(spec, what))?, None)),
+        Family::Tool => {
+            // what is made of a document repeats nothing in headers
+            let mirrors = input.map_or(Ok(Vec::new()), |input| mirror::collect(input));
+            Ok((mirrors.map_err(|what| bad(spec, what))?, None))
+        }
         Family::Prompt { .. } => Ok((Vec::new(), None)),
         Family::Resource { uri, .. } if template::is_uri(uri) => Ok((Vec::new(), None)),
         Family::Resource { .. } => Err(bad(spec, "needs an address with a scheme, such as `notes://today`")),
@@ -376,7 +382,6 @@ mod tests {
     use super::*;
     use crate::json::json;
     use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply};
-    use crate::schema::LazySchema;
 
     struct Fake(ToolSpec);
 

@@ -138,7 +138,7 @@ impl Flow {
         let dry = rehearses(&spec).then(|| {
             let spec = ToolSpec {
                 effect: Effect::Read,
-                input: LazySchema::new(spec.input.source().as_ref().clone()),
+                input: spec.input.clone(),
                 toolset: spec.toolset.clone(),
                 source: spec.source.clone(),
                 target: spec.target.clone(),

@@ -164,13 +164,17 @@ impl Connector {
             practice: instead.practice,
             permissions: manifest.permissions.clone(),
         };
-        let health = shared.health.as_ref().map(|id| match document.operations.iter().find(|known| known.id == *id) {
-            Some(known) => operation::health(known, manifest.about(id), &shared),
-            None => Err(Error::new(
-                Kind::BadConfig,
-                format!("{}: `health` names an operation that its document does not have.", manifest.name),
-            )),
-        });
+        let health =
+            shared.health.as_ref().map(|id| match document.operations.iter().find(|known| known.id == *id) {
+                Some(known) => operation::health(known, manifest.about(id), &shared),
+                None => Err(Error::new(
+                    Kind::BadConfig,
+                    format!(
+                        "{}: `health` names an operation that its document does not have.",
+                        manifest.name
+                    ),
+                )),
+            });
         let health = health.transpose()?;
         let mut refused = document.refused.clone();
         let known: HashMap<&str, &Override> =

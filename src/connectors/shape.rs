@@ -6,7 +6,7 @@
 //!
 //! Must not: know what a schema says.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -19,6 +19,8 @@ pub(super) const DEFS: &str = "#/$defs/";
 const LEVELS: usize = 3_000;
 /// Levels of references from the root.
 const HOPS: usize = 20;
+/// Levels that are packed: `serde_json` reads back no more than 128.
+const READABLE: usize = 100;
 
 /// One schema of a document.
 #[derive(Clone)]
@@ -30,7 +32,10 @@ pub struct Shape {
 /// A converted schema and the parts it refers to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Part {
+    /// Nothing once it is packed.
     pub(super) value: Value,
+    /// The schema, packed: thousands are kept and few are looked at, and as text they need a tenth of the room.
+    text: Option<Box<str>>,
     /// Parts it refers to, by index.
     pub(super) refs: Vec<u32>,
     /// Those among them that apply to the same value (`$ref`, `allOf`, `anyOf`…, not properties or items).
@@ -52,6 +57,26 @@ pub(super) struct Table {
     pub(super) parts: OnceLock<Vec<Named>>,
 }
 
+impl Part {
+    /// The schema.
+    fn whole(&self) -> Value {
+        match &self.text {
+            // our own text, once a value
+            Some(text) => serde_json::from_str(text).unwrap_or_else(|_| json!({})),
+            None => self.value.clone(),
+        }
+    }
+
+    fn packed(&self) -> Self {
+        if self.text.is_some() || self.depth > READABLE {
+            return self.clone();
+        }
+        let text = Some(self.value.to_string().into_boxed_str());
+        let (refs, in_place) = (self.refs.as_slice().to_vec(), Vec::new());
+        Self { value: Value::Null, text, refs, in_place, size: self.size, depth: self.depth }
+    }
+}
+
 impl Shape {
     /// A schema that is self-contained already.
     pub fn of(value: Value) -> Self {
@@ -71,7 +96,7 @@ impl Shape {
     /// The schema, with `$defs` of together at most about `budget` bytes.
     pub fn value_within(&self, budget: usize) -> Value {
         let defs = definitions(std::iter::once(self), budget);
-        let mut value = self.root.value.clone();
+        let mut value = self.whole();
         if !defs.is_empty() {
             match &mut value {
                 Value::Object(object) => {
@@ -88,12 +113,17 @@ impl Shape {
         &self.root.value
     }
 
+    /// The same, packed or not.
+    pub(super) fn whole(&self) -> Value {
+        self.root.whole()
+    }
+
     /// What it refers to.
     pub(super) fn part(&self) -> &Part {
         &self.root
     }
 
-    /// A look at it, without putting it together.
+    /// A look at it, without putting it together; before it is packed.
     pub(super) fn look(&self) -> Look<'_> {
         Look { value: &self.root.value, part: &self.root, table: &self.table }.settled()
     }
@@ -188,12 +218,32 @@ impl<'a> Look<'a> {
 
 impl fmt::Debug for Shape {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", self.root.value)
+        write!(out, "{}", self.whole())
     }
 }
 
 /// The `$defs` that several shapes of one document need together, nearest first, within a budget in bytes.
 pub(super) fn definitions<'a>(shapes: impl Iterator<Item = &'a Shape>, budget: usize) -> Map<String, Value> {
+    let mut defs = Map::new();
+    gather(shapes, budget, |named, fits| {
+        defs.insert(named.name.clone(), if fits { named.part.whole() } else { json!({}) });
+    });
+    defs
+}
+
+/// About how many bytes several shapes of one document have together with the `$defs` that they need.
+pub(super) fn weight<'a>(shapes: impl Iterator<Item = &'a Shape>, budget: usize) -> usize {
+    let mut names = 0;
+    let size = gather(shapes, budget, |named, _| names += named.name.len() + 4);
+    size + names
+}
+
+/// Walks over the parts that several shapes need, nearest first, and says of each whether the budget has room for it.
+fn gather<'a>(
+    shapes: impl Iterator<Item = &'a Shape>,
+    budget: usize,
+    mut take: impl FnMut(&'a Named, bool),
+) -> usize {
     let mut queue: VecDeque<(u32, usize)> = VecDeque::new();
     let mut seen: HashSet<u32> = HashSet::new();
     let mut table: Option<&'a Arc<Table>> = None;
@@ -206,8 +256,7 @@ pub(super) fn definitions<'a>(shapes: impl Iterator<Item = &'a Shape>, budget: u
         }
         queue.extend(shape.root.refs.iter().filter(|id| seen.insert(**id)).map(|id| (*id, 1)));
     }
-    let mut defs = Map::new();
-    let Some(parts) = table.and_then(|table| table.parts.get()) else { return defs };
+    let Some(parts) = table.and_then(|table| table.parts.get()) else { return size };
     while let Some((id, hops)) = queue.pop_front() {
         let Some(named) = parts.get(id as usize) else { continue };
         let part = &named.part;
@@ -216,13 +265,43 @@ pub(super) fn definitions<'a>(shapes: impl Iterator<Item = &'a Shape>, budget: u
             size += part.size;
             levels += part.depth;
             queue.extend(part.refs.iter().filter(|id| seen.insert(**id)).map(|id| (*id, hops + 1)));
-            defs.insert(named.name.clone(), part.value.clone());
         } else {
             size += 2;
-            defs.insert(named.name.clone(), json!({}));
+        }
+        take(named, fits);
+    }
+    size
+}
+
+/// Packs shapes of one document when nobody looks at them before a call. What they do not lead to is not kept for their
+/// sake, and what thousands of them say alike is kept once.
+pub(super) fn pack(mut shapes: Vec<&mut Shape>) {
+    let known = shapes.iter().find(|shape| !shape.root.refs.is_empty()).map(|shape| Arc::clone(&shape.table));
+    let parts = known.as_ref().and_then(|table| table.parts.get()).map(Vec::as_slice).unwrap_or_default();
+    let mut needed = vec![false; parts.len()];
+    let mut next: Vec<u32> = shapes.iter().flat_map(|shape| shape.root.refs.iter().copied()).collect();
+    while let Some(id) = next.pop() {
+        if let Some(needed) = needed.get_mut(id as usize).filter(|needed| !**needed) {
+            *needed = true;
+            next.extend(&parts[id as usize].part.refs);
         }
     }
-    defs
+    let packed = parts.iter().zip(needed).map(|(named, needed)| match needed {
+        true => Named { name: named.name.clone(), part: named.part.packed() },
+        false => Named::default(),
+    });
+    let table = Arc::new(Table { parts: OnceLock::from(packed.collect::<Vec<_>>()) });
+    let mut alike: HashMap<(Box<str>, Vec<u32>), Arc<Part>> = HashMap::new();
+    for shape in &mut shapes {
+        let part = shape.root.packed();
+        shape.table = Arc::clone(&table);
+        shape.root = match part.text.clone() {
+            Some(text) => {
+                Arc::clone(alike.entry((text, part.refs.clone())).or_insert_with(|| Arc::new(part)))
+            }
+            None => Arc::new(part),
+        };
+    }
 }
 
 /// Bytes as JSON, roughly, and levels.
@@ -250,7 +329,7 @@ mod tests {
         let table = Arc::new(Table::default());
         let named = parts.into_iter().enumerate().map(|(index, (value, refs))| {
             let (size, depth) = measure(&value);
-            Named { name: format!("P{index}"), part: Part { value, refs, in_place: Vec::new(), size, depth } }
+            Named { name: format!("P{index}"), part: Part { value, refs, size, depth, ..Part::default() } }
         });
         table.parts.set(named.collect()).unwrap();
         Shape::new(Part { value: root, refs, ..Part::default() }, table)
@@ -277,6 +356,32 @@ mod tests {
         let value = shape(parts, json!({"$ref": "#/$defs/P0"}), vec![0]).value_within(200);
         assert_eq!(value["$defs"]["P1"], json!({}));
         assert!(value["$defs"]["P0"].to_string().len() > 10);
+    }
+
+    #[test]
+    fn what_is_packed_is_what_it_was() {
+        let parts = vec![
+            (json!({"enum": ["x".repeat(500)]}), vec![2]),
+            (json!({"title": "nobody refers to it"}), vec![]),
+            (json!({"title": "y"}), vec![]),
+        ];
+        let mut first =
+            shape(parts, json!({"allOf": [{"$ref": "#/$defs/P0"}, {"$ref": "#/$defs/P2"}]}), vec![0, 2]);
+        let mut again = first.clone();
+        let mut deep = json!({"type": "string"});
+        for _ in 0..300 {
+            deep = json!({"items": deep});
+        }
+        let mut far = Shape::of(deep.clone());
+        let before = first.value();
+        pack(vec![&mut first, &mut far, &mut again]);
+        assert_eq!(first.value(), before);
+        assert!(far.value() == deep, "too deep to be read back");
+        assert!(Arc::ptr_eq(&first.root, &again.root) && first.root.text.is_some());
+        let kept = first.table.parts.get().unwrap();
+        assert_eq!(kept[1].part.size + kept[1].name.len(), 0, "nobody needs it");
+        let (real, weight) = (before.to_string().len(), weight(std::iter::once(&first), 10_000));
+        assert!(real.abs_diff(weight) < 60, "{real} {weight}");
     }
 
     #[test]

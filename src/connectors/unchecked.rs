@@ -27,7 +27,7 @@ const MOST: usize = 8;
 
 /// A sentence about what a tool accepts unchecked; none if everything is checked.
 pub fn unchecked(spec: &ToolSpec) -> Option<String> {
-    let input = spec.input.source();
+    let input = &*spec.input.once();
     let open = |key: &str| -> Vec<String> {
         let members = input.get(key).and_then(Value::as_object).into_iter().flatten();
         members.filter(|(_, schema)| accepts_anything(schema)).map(|(name, _)| format!("`{name}`")).collect()

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::approvals::Destination;
 use crate::json::{Digest, Map, Value, digest, json};
-use crate::policy::{Effect, Resource};
+use crate::policy::{Effect, Input, Resource};
 use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations};
 use crate::schema::LazySchema;
 
@@ -151,7 +151,7 @@ impl ToolSpec {
             source: &self.source,
             target: self.target.as_deref(),
             scopes: &self.scopes,
-            input: self.input.source(),
+            input: &self.input,
         }
     }
 
@@ -165,11 +165,21 @@ impl ToolSpec {
         };
         digest(&json!({
             "name": self.name, "family": self.family.name(), "address": address, "arguments": arguments,
-            "description": self.description, "input": **self.input.source(),
-            "output": self.output.as_ref().map(|schema| Value::clone(schema.source())), "effect": self.effect,
+            "description": self.description, "input": *self.input.once(),
+            "output": self.output.as_ref().map(|schema| Value::clone(&schema.once())), "effect": self.effect,
             "toolset": self.toolset, "source": self.source, "scopes": self.scopes, "target": self.target,
             "redact": self.redact
         }))
+    }
+}
+
+impl Input for LazySchema {
+    fn kept(&self) -> &Value {
+        self.source()
+    }
+
+    fn once(&self) -> Arc<Value> {
+        Self::once(self)
     }
 }
 

@@ -117,7 +117,7 @@ impl Policy {
             if !Names::acts(&rule.policy, uid) {
                 return Holds::OtherAction;
             }
-            let Ok(record) = arguments::record(&rule.reads, arguments, resource.input) else {
+            let Ok(record) = arguments::record(&rule.reads, arguments, resource.input.kept()) else {
                 return Holds::Arguments;
             };
             let (Some(context), Ok(entities)) = (self.context(Some(record)), &entities) else {
@@ -146,7 +146,7 @@ impl Policy {
         let mut troubles = Vec::new();
         for index in known.readers.iter() {
             let rule = &rules[*index];
-            for (path, kind, absent) in arguments::troubles(&rule.reads, arguments, resource.input) {
+            for (path, kind, absent) in arguments::troubles(&rule.reads, arguments, resource.input.kept()) {
                 troubles.push(Trouble {
                     argument: path.join("."),
                     wanted: kind.name(),

@@ -6,6 +6,7 @@
 //!
 //! Must not: decide a call.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use cedar_policy::ResourceConstraint;
@@ -41,7 +42,14 @@ impl fmt::Display for Finding {
 /// A tool's names and the arguments it takes.
 struct Taker<'a> {
     resource: Resource<'a>,
-    members: Members,
+    members: OnceCell<Members>,
+}
+
+impl Taker<'_> {
+    /// What it takes, found when a policy reads any of it.
+    fn members(&self) -> &Members {
+        self.members.get_or_init(|| Members::of(&self.resource.input.once()))
+    }
 }
 
 /// What of the policies does not fit these tools.
@@ -52,8 +60,7 @@ pub(super) fn check<'a>(loaded: &Loaded, tools: impl Iterator<Item = Resource<'a
     if !loaded.rules.iter().any(|rule| constrained(&rule)) {
         return Vec::new();
     }
-    let takers: Vec<Taker<'a>> =
-        tools.map(|resource| Taker { resource, members: Members::of(resource.input) }).collect();
+    let takers: Vec<Taker<'a>> = tools.map(|resource| Taker { resource, members: OnceCell::new() }).collect();
     let mut found = Vec::new();
     for rule in loaded.rules.iter().filter(constrained) {
         let mut say = |fatal: bool, what: String| {
@@ -124,7 +131,7 @@ fn argument(path: &[String], kind: &Kind, own: &[&Taker<'_>]) -> Option<(bool, S
     let mut unfit: Option<(&str, &'static str)> = None;
     let mut fits = false;
     for taker in own {
-        match taker.members.at(path) {
+        match taker.members().at(path) {
             At::Unknown => return None,
             At::Is(shape) if shape.fits(kind) => fits = true,
             At::Is(shape) => unfit = Some((taker.resource.name, shape.name())),

@@ -235,7 +235,7 @@ impl Policy {
                 return Judgement::deny("error");
             }
         }
-        let Ok(record) = arguments::record(&needed, arguments, resource.input) else {
+        let Ok(record) = arguments::record(&needed, arguments, resource.input.kept()) else {
             return Judgement::deny("arguments");
         };
         let Some(context) = self.context(Some(record)) else { return Judgement::deny("arguments") };

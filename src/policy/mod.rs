@@ -169,6 +169,25 @@ impl<'de> Deserialize<'de> for Config {
     }
 }
 
+/// The schema of a tool's arguments, for those policies that read any: it may have to be made first.
+pub trait Input: std::fmt::Debug + Sync {
+    /// The schema, kept from now on.
+    fn kept(&self) -> &Value;
+
+    /// The schema, for those who look at it once.
+    fn once(&self) -> Arc<Value>;
+}
+
+impl Input for Value {
+    fn kept(&self) -> &Value {
+        self
+    }
+
+    fn once(&self) -> Arc<Value> {
+        Arc::new(self.clone())
+    }
+}
+
 /// What is called, as policies see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Resource<'a> {
@@ -187,7 +206,7 @@ pub struct Resource<'a> {
     /// Scopes beyond those of the effect.
     pub scopes: &'a BTreeSet<String>,
     /// The schema of the arguments.
-    pub input: &'a Value,
+    pub input: &'a dyn Input,
 }
 
 /// The ids of the policies that decided, in order.

@@ -78,7 +78,7 @@ pub(super) fn cedar<'a>(reads: &Reads, tools: impl Iterator<Item = Resource<'a>>
     let mut all = Members::default();
     let mut types = Map::new();
     for tool in tools {
-        let members = Members::of(tool.input);
+        let members = Members::of(&tool.input.once());
         let mut own = members.cedar(true, &mut Vec::new(), &|_| None);
         own["annotations"] = json!({"doc": format!("{} {} of toolset {}, effect {}", tool.family, tool.name, tool.toolset, tool.effect.name())});
         types.insert(identifier(tool.name), own);

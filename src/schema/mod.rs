@@ -1,19 +1,21 @@
 //! JSON Schema: check a value and never repeat it; compile once.
 //!
-//! Owns [`Schema`], [`LazySchema`] and [`Remotes`]. The idea: what a schema may ask of us is settled when it is
+//! Owns [`Schema`] and [`Remotes`]; [`LazySchema`] is in `lazy.rs`. The idea: what a schema may ask of us is settled when it is
 //! registered (`vet.rs`: dialect, references, linear-time patterns, bounds); checking is then a yes or no, and only a
 //! no pays for sentences (`problems.rs`), which are made of the schema's words and never of the value's.
 //!
 //! Must not: fetch anything, or put a value or a name chosen by the caller into a message.
 
 mod coerce;
+mod lazy;
 mod problems;
 mod vet;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jsonschema::{Draft, PatternOptions, Registry, Validator};
 
+pub use lazy::{LazySchema, Maker};
 pub use problems::Problem;
 
 use crate::error::{Error, Kind, Result};
@@ -139,39 +141,5 @@ impl Schema {
     /// What is wrong with a value, at most five problems, and whether there are more.
     pub fn problems(&self, value: &Value) -> (Vec<Problem>, bool) {
         problems::problems(&self.validator, &self.source, value, MOST_PROBLEMS)
-    }
-}
-
-/// A schema that is compiled when it is first needed, once.
-#[derive(Debug, Clone)]
-pub struct LazySchema {
-    source: Arc<Value>,
-    compiled: Arc<OnceLock<Result<Schema, String>>>,
-}
-
-impl LazySchema {
-    /// Keeps the source; nothing is compiled yet.
-    pub fn new(source: impl Into<Arc<Value>>) -> Self {
-        Self { source: source.into(), compiled: Arc::new(OnceLock::new()) }
-    }
-
-    /// An object without properties that refuses any.
-    pub fn empty_object() -> Self {
-        Self::new(json!({"type": "object", "properties": {}, "additionalProperties": false}))
-    }
-
-    /// The schema as JSON.
-    pub fn source(&self) -> &Arc<Value> {
-        &self.source
-    }
-
-    /// The compiled schema, or (each time) the `BadConfig` error that compiling it gave.
-    pub fn compiled(&self) -> Result<&Schema> {
-        let build =
-            || Schema::build(Arc::clone(&self.source), None).map_err(|error| error.message().to_owned());
-        self.compiled
-            .get_or_init(build)
-            .as_ref()
-            .map_err(|message| Error::new(Kind::BadConfig, message.clone()))
     }
 }

@@ -137,21 +137,11 @@ fn references(value: &Value, seen: &mut HashSet<String>, queue: &mut VecDeque<St
 }
 
 /// The arguments of a tool in one line: required ones first, optional ones with a question mark.
-pub(super) fn arguments(schema: &Value) -> Value {
-    let empty = Map::new();
-    let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    let required: HashSet<&str> = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let (needed, rest): (Vec<&String>, Vec<&String>) =
-        properties.keys().partition(|name| required.contains(name.as_str()));
-    let mut names: Vec<String> = needed.into_iter().cloned().collect();
+pub(super) fn arguments(arguments: &[(String, bool)]) -> Value {
+    let (needed, rest): (Vec<_>, Vec<_>) = arguments.iter().partition(|(_, needed)| *needed);
+    let mut names: Vec<String> = needed.into_iter().map(|(name, _)| name.clone()).collect();
     let more = rest.len().saturating_sub(8);
-    names.extend(rest.into_iter().take(8).map(|name| format!("{name}?")));
+    names.extend(rest.into_iter().take(8).map(|(name, _)| format!("{name}?")));
     if more > 0 {
         names.push(format!("and {more} more"));
     }
@@ -161,6 +151,7 @@ pub(super) fn arguments(schema: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::LazySchema;
 
     #[test]
     fn sizes_are_about_right_and_counting_ends() {
@@ -193,7 +184,7 @@ mod tests {
         let first = omitted.first().map(String::as_str).unwrap_or_default();
         assert!(part(&schema, first, 1_500).is_some_and(|(part, _)| part["properties"]["x"].is_object()));
         assert!(part(&schema, "nowhere", 1_500).is_none());
-        assert_eq!(arguments(&schema), json!("body, note?"));
+        assert_eq!(arguments(&LazySchema::new(schema).arguments()), json!("body, note?"));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use super::words::{act, others, stem, words};
 use crate::catalog::Entry;
-use crate::json::Value;
 use crate::pipeline::ToolSpec;
 use crate::policy::Effect;
 
@@ -89,8 +88,14 @@ impl Index {
     /// Reads the tools.
     pub fn of(specs: &[&ToolSpec]) -> Self {
         let mut index = Self::default();
-        let read: Vec<[Vec<String>; 5]> =
-            specs.iter().map(|spec| fields(spec).map(|text| words(&text))).collect();
+        let read: Vec<[Vec<u32>; 5]> = specs
+            .iter()
+            .map(|spec| fields(spec).map(|text| words(&text).iter().map(|word| index.term(word)).collect()))
+            .collect();
+        let mut acting = vec![false; index.postings.len()];
+        for (word, term) in &index.terms {
+            acting[*term as usize] = act(word).is_some();
+        }
         let mut means = [1.0_f32; 5];
         for (at, mean) in means.iter_mut().enumerate() {
             let all: usize = read.iter().map(|fields| fields[at].len()).sum();
@@ -102,12 +107,11 @@ impl Index {
             for (at, (found, Field { weight, shrink })) in fields.iter().zip(FIELDS).enumerate() {
                 let length = 1.0 - shrink + shrink * number(found.len()) / means[at];
                 let mut counts: HashMap<u32, u8> = HashMap::new();
-                for word in found {
-                    let term = index.term(word);
+                for term in found.iter().copied() {
                     // what a name says three times it does not mean more
                     let count = counts.entry(term).or_default();
                     *count = (*count + 1).min(2);
-                    if act(word).is_none() {
+                    if !acting[term as usize] {
                         match at {
                             0 | 2 => about.named.push(term),
                             1 => about.said.push(term),
@@ -308,8 +312,7 @@ fn fields(spec: &ToolSpec) -> [String; 5] {
     let text = &description[..end];
     let first = text.find(['\n', '.']).map_or(text.len(), |end| end + 1);
     let head = format!("{} {}", spec.title.as_deref().unwrap_or_default(), &text[..first]);
-    let arguments = spec.input.source().get("properties").and_then(Value::as_object);
-    let names: Vec<&str> = arguments.into_iter().flatten().take(40).map(|(name, _)| name.as_str()).collect();
+    let names: Vec<String> = spec.input.arguments().into_iter().take(40).map(|(name, _)| name).collect();
     let path = spec.target.as_deref().map(path).unwrap_or_default();
     [spec.name.clone(), head, path, text[first..].to_owned(), names.join(" ")]
 }

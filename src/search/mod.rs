@@ -71,9 +71,9 @@ fn longer<'a>(tools: impl Iterator<Item = &'a ToolSpec> + Clone, above: usize) -
     }
     let mut left = above;
     tools.into_iter().any(|spec| {
-        let output = spec.output.as_ref().map_or(0, |output| brief::size(output.source(), left));
+        let output = spec.output.as_ref().map_or(0, |output| brief::size(&output.once(), left));
         let words = spec.description.as_ref().map_or(0, String::len);
-        let size = LEAST + words + output + brief::size(spec.input.source(), left);
+        let size = LEAST + words + output + brief::size(&spec.input.once(), left);
         let fits = left.checked_sub(size);
         left = fits.unwrap_or(0);
         fits.is_none()

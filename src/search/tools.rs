@@ -205,7 +205,7 @@ fn find(now: &Snapshot, index: &Index, arguments: &Map<String, Value>, context: 
             "name": spec.name,
             "does": line(spec),
             "effect": spec.effect.name(),
-            "arguments": brief::arguments(spec.input.source()),
+            "arguments": brief::arguments(&spec.input.arguments()),
         }));
     }
     if shown.is_empty() {
@@ -260,7 +260,7 @@ fn describe(now: &Snapshot, arguments: &Map<String, Value>, context: &Context) -
         .map(|entry| entry.spec())
         .filter(|spec| visible(spec))
         .ok_or_else(|| unknown("tools/call"))?;
-    let schema = spec.input.source();
+    let schema = &*spec.input.once();
     let (schema, omitted) = match text(arguments, "part") {
         None => brief::brief(schema, SCHEMA),
         Some(part) => {

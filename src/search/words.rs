@@ -5,6 +5,9 @@
 //!
 //! Must not: know a tool.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
 /// What people say -> what the names of tools say. The first word of a row stands for the row.
 const ACTS: &[&[&str]] = &[
     &[
@@ -248,7 +251,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
     if !word.is_empty() {
         found.push(word);
     }
-    found.retain(|word| !SILENT.contains(&word.as_str()));
+    found.retain(|word| !KNOWN.silent.contains(word.as_str()));
     found.into_iter().map(|word| stem(&word)).collect()
 }
 
@@ -290,27 +293,53 @@ pub(super) fn stem(word: &str) -> String {
     word
 }
 
-/// What else people say for a word: each with how much it counts.
-pub(super) fn others(word: &str) -> Vec<(String, f32)> {
-    let mut found: Vec<(String, f32)> = Vec::new();
-    for (table, weight) in [(ACTS, 0.3), (THINGS, 0.4)] {
-        for row in table {
-            let stems = || row.iter().map(|other| stem(other));
-            if stems().any(|other| other == word) {
-                for other in stems().filter(|other| other != word) {
-                    if !found.iter().any(|(known, _)| *known == other) {
-                        found.push((other, weight));
+/// The tables by the stems of their words: thousands of words are looked up for every document.
+static KNOWN: LazyLock<Known> = LazyLock::new(Known::new);
+
+struct Known {
+    silent: HashSet<&'static str>,
+    acts: HashMap<String, usize>,
+    others: HashMap<String, Vec<(String, f32)>>,
+}
+
+impl Known {
+    fn new() -> Self {
+        let (mut acts, mut others) = (HashMap::new(), HashMap::<String, Vec<(String, f32)>>::new());
+        for (number, row) in ACTS.iter().take(4).enumerate() {
+            for word in *row {
+                acts.entry(stem(word)).or_insert(number);
+            }
+        }
+        for (table, weight) in [(ACTS, 0.3), (THINGS, 0.4)] {
+            for row in table {
+                let mut stems: Vec<String> = Vec::new();
+                for word in row.iter().map(|word| stem(word)) {
+                    if !stems.contains(&word) {
+                        stems.push(word);
+                    }
+                }
+                for word in &stems {
+                    let known = others.entry(word.clone()).or_default();
+                    for other in stems.iter().filter(|other| *other != word) {
+                        if !known.iter().any(|(known, _)| known == other) {
+                            known.push((other.clone(), weight));
+                        }
                     }
                 }
             }
         }
+        Self { silent: SILENT.iter().copied().collect(), acts, others }
     }
-    found
+}
+
+/// What else people say for a word: each with how much it counts.
+pub(super) fn others(word: &str) -> &'static [(String, f32)] {
+    KNOWN.others.get(word).map_or(&[], Vec::as_slice)
 }
 
 /// What an act does, as far as its word says.
 pub(super) fn act(word: &str) -> Option<usize> {
-    ACTS.iter().take(4).position(|row| row.iter().any(|other| stem(other) == word))
+    KNOWN.acts.get(word).copied()
 }
 
 #[cfg(test)]

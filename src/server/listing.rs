@@ -27,6 +27,7 @@ use crate::protocol::message;
 use crate::protocol::meta::ResultMeta;
 use crate::protocol::shape;
 use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations};
+use crate::schema::LazySchema;
 use crate::search;
 
 /// Pages that are kept ready; beyond that they are made again.
@@ -314,6 +315,8 @@ enum Hints<'a> {
 
 /// How an entry looks in a list of that revision.
 fn shown(spec: &ToolSpec, revision: Revision) -> String {
+    // of a tool that is listed only its text is kept
+    let (input, output) = (spec.input.once(), spec.output.as_ref().map(LazySchema::once));
     let mut shown = Shown {
         name: &spec.name,
         title: spec.title.as_deref().filter(|_| revision.titles()),
@@ -335,9 +338,8 @@ fn shown(spec: &ToolSpec, revision: Revision) -> String {
     };
     match &spec.family {
         Family::Tool => {
-            shown.input_schema = Some(shape::input_schema(revision, spec.input.source()));
-            let output = spec.output.as_ref();
-            shown.output_schema = output.and_then(|schema| shape::output_schema(revision, schema.source()));
+            shown.input_schema = Some(shape::input_schema(revision, &input));
+            shown.output_schema = output.as_ref().and_then(|schema| shape::output_schema(revision, schema));
             let hints = &spec.annotations;
             let any = revision.tool_annotations() && *hints != ToolAnnotations::default();
             shown.annotations = any.then_some(Hints::Tool(hints));

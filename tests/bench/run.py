@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,38 @@ class Bench:
         )
         base = statistics.median(floor)
         self.report("HTTP echo / axum floor", mine, base, "calls/s", ">= 0.5", reached=mine >= base / 2)
+
+    def gate(self) -> None:
+        """Compare the echo with key, Cedar, limits, redaction and audit on with the same server without them."""
+        port, plain_port = 8116, 8117
+        ours, plain, rmcp = [], [], []
+        path = self.scratch / "plain.toml"
+        allow = self.scratch / "allow.cedar"
+        allow.write_text('@id("all")\npermit (principal, action, resource);\n')
+        off = "enabled = false" if self.audit_can_be_off() else f'path = "{self.scratch / "plain-audit.jsonl"}"'
+        path.write_text(
+            f'profile = "development"\ndiagnostics = true\n[limits]\nread = {UNLIMITED}\nwrite = {UNLIMITED}\n'
+            f'[policy]\nset = "{allow}"\n[audit]\n{off}\n'
+        )
+        program = shutil.which("bartizan") or "bartizan"
+        bare = [program, "serve", "--config", str(path), "--http", f"127.0.0.1:{plain_port}"]
+        with (
+            self.running(self.bartizan("--http", f"127.0.0.1:{port}"), port),
+            self.running(bare, plain_port),
+            self.running([self.rust_peer("rmcp_http")], 8101),
+        ):
+            for _ in range(self.rounds):
+                ours.append(self.wrk(port, key=self.key())["rate"])
+                plain.append(self.wrk(plain_port, key=self.key())["rate"])
+                rmcp.append(self.wrk(8101)["rate"])
+        mine, without, peer = (statistics.median(rates) for rates in (ours, plain, rmcp))
+        self.report("HTTP echo / without gate", mine, without, "calls/s", ">= 0.8", reached=mine >= 0.8 * without)
+        self.report("HTTP echo, gated / rmcp", mine, peer, "calls/s", "> 1", reached=mine > peer)
+
+    def audit_can_be_off(self) -> bool:
+        """Say whether the audit can be switched off, which only development may."""
+        text = (HERE.parent.parent / "docs" / "configuration.md").read_text()
+        return "enabled" in text.split("[audit]", 1)[-1].split("\n[", 1)[0]
 
     def http_python(self) -> None:
         """Compare a sync Python echo over HTTP with FastMCP and the Python SDK."""
@@ -371,7 +403,22 @@ class Bench:
         self.report("p99 at half the peak / p50", slow, usual, "ms", "< 5", reached=slow < 5 * usual)
 
 
-def main() -> int:
+    def parts(self) -> dict[str, Callable[[], None]]:
+        """Return the rows by name."""
+        return {
+            "http-echo": self.http_echo,
+            "gate": self.gate,
+            "http-python": self.http_python,
+            "stdio": self.stdio_calls,
+            "start": self.start,
+            "memory": self.memory,
+            "document": self.document,
+            "imports": self.imports,
+            "tail": self.tail,
+        }
+
+
+def main(kind: type[Bench] = Bench) -> int:
     """Run what was asked for and return 0 only if every figure was reached."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("peers", type=Path)
@@ -380,17 +427,8 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    bench = Bench(arguments.peers.resolve(), arguments.rounds, arguments.seconds)
-    parts = {
-        "http-echo": bench.http_echo,
-        "http-python": bench.http_python,
-        "stdio": bench.stdio_calls,
-        "start": bench.start,
-        "memory": bench.memory,
-        "document": bench.document,
-        "imports": bench.imports,
-        "tail": bench.tail,
-    }
+    bench = kind(arguments.peers.resolve(), arguments.rounds, arguments.seconds)
+    parts = bench.parts()
     wanted = [name for name in arguments.only.split(",") if name] or list(parts)
     for name in wanted:
         parts[name]()

@@ -18,7 +18,6 @@ use crate::json::{Map, Value, json};
 use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply, Sight, Tool, ToolSpec};
 use crate::policy::Effect;
 use crate::protocol::types::ToolResult;
-use crate::schema::LazySchema;
 
 /// Which read shows what an operation would change, and how its arguments come from that operation's.
 pub(super) struct Glance {
@@ -104,7 +103,7 @@ pub(super) fn rehearsed(call: Arc<Call>, argument: Option<&str>) -> Result<Arc<C
     }
     let spec = ToolSpec {
         effect: Effect::Read,
-        input: LazySchema::new(call.spec.input.source().as_ref().clone()),
+        input: call.spec.input.clone(),
         source: call.spec.source.clone(),
         toolset: call.spec.toolset.clone(),
         target: call.spec.target.clone(),

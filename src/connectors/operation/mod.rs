@@ -6,6 +6,7 @@
 //! Must not: sign, retry or pace (`http/` does), or redact (the line does).
 
 mod glance;
+mod takes;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -20,7 +21,7 @@ use super::openapi::is_json;
 use super::pages::{At, Follow, Page, gather, infer};
 use super::request::{Base, Plan};
 use super::response;
-use super::shape::{Shape, definitions, measure};
+use super::shape::{pack, weight};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, HeaderName, HeaderValue, Request, on_behalf};
 use crate::json::{Map, Value, json};
@@ -70,7 +71,20 @@ pub(super) struct Call {
     dry_run: OnceLock<(String, Arc<dyn Tool>)>,
 }
 
-impl Call {
+/// An operation on its way to become a tool: what the document's schemas are needed for has been found.
+struct Prepared {
+    operation: Operation,
+    spec: ToolSpec,
+    /// What its arguments are called, with those that we add.
+    sketch: Value,
+    budget: usize,
+    follow: Option<Follow>,
+    expects_json: bool,
+    idempotent: Option<bool>,
+    dry_run: Option<String>,
+}
+
+impl Prepared {
     fn new(
         mut operation: Operation,
         opinion: Option<&Override>,
@@ -82,32 +96,36 @@ impl Call {
         };
         operation.parameters.retain(|it| !reserved(it));
         let mut follow = follow(&operation, opinion)?;
-        let spec = spec(&operation, opinion, shared, (budget, follow.is_some()));
+        let (spec, sketch) = spec(&operation, opinion, shared, follow.is_some());
         if let Some(follow) = &mut follow {
             follow.whole = spec.output.is_some();
         }
         let success = operation.responses.iter().find(|(status, _)| status.starts_with('2'));
         let expects_json =
             success.and_then(|(_, response)| response.media_type.as_deref()).is_none_or(is_json);
-        // Answers are not needed any more: without them the document's schemas can be dropped.
+        // Answers and words are not needed any more.
         for response in operation.responses.values_mut() {
-            response.schema = None;
-            response.example = None;
+            (response.schema, response.example, response.description) = (None, None, None);
         }
-        if let Some(body) = &mut operation.body {
-            body.schema = Shape::of(Value::Null);
-        }
-        for parameter in &mut operation.parameters {
-            parameter.schema = Shape::of(Value::Null);
-        }
-        let mut plan = Plan::new(Arc::new(operation), Arc::clone(&shared.base), shared.headers.clone())?;
-        plan.idempotent = opinion
-            .and_then(|opinion| opinion.idempotent)
-            .unwrap_or(plan.idempotent || spec.effect == Effect::Read);
-        let (glance, dry_run) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { spec, plan, client: shared.client.clone(), follow, expects_json, glance, dry_run })
+        (operation.summary, operation.description, operation.tags) = (None, None, Vec::new());
+        let idempotent = opinion.and_then(|opinion| opinion.idempotent);
+        let dry_run = opinion.and_then(|opinion| opinion.dry_run.clone());
+        Ok(Self { operation, spec, sketch, budget, follow, expects_json, idempotent, dry_run })
     }
 
+    fn call(self, shared: &Shared) -> Result<Arc<Call>> {
+        let Self { operation, mut spec, sketch, budget, follow, expects_json, idempotent, dry_run } = self;
+        let operation = Arc::new(operation);
+        spec.input = takes::input(Arc::clone(&operation), budget, sketch);
+        let mut plan = Plan::new(operation, Arc::clone(&shared.base), shared.headers.clone())?;
+        plan.idempotent = idempotent.unwrap_or(plan.idempotent || spec.effect == Effect::Read);
+        let (client, glance, rehearsal) = (shared.client.clone(), OnceLock::new(), OnceLock::new());
+        let call = Call { spec, plan, client, follow, expects_json, glance, dry_run: rehearsal };
+        glance::rehearsed(Arc::new(call), dry_run.as_deref())
+    }
+}
+
+impl Call {
     async fn run(
         &self,
         arguments: &Map<String, Value>,
@@ -207,21 +225,28 @@ pub(super) fn tools(
     opinion: &dyn Fn(&Operation) -> Option<Override>,
     shared: &Shared,
 ) -> (Vec<Arc<dyn Tool>>, Vec<Refusal>) {
-    let mut calls: Vec<Arc<Call>> = Vec::with_capacity(document.operations.len());
+    let mut prepared: Vec<Prepared> = Vec::with_capacity(document.operations.len());
     let mut refused = Vec::new();
     let mut spent = 0;
+    let place = |operation: &Operation| format!("{} {}", operation.method, operation.path);
     for operation in document.operations {
         let Some(opinion) = opinion(&operation) else { continue };
-        let place = format!("{} {}", operation.method, operation.path);
+        let place = place(&operation);
         let budget = if spent < SCHEMAS { SCHEMA } else { LEAN };
-        let dry_run = opinion.dry_run.clone();
-        let made = Call::new(operation, Some(&opinion), shared, budget)
-            .and_then(|call| glance::rehearsed(Arc::new(call), dry_run.as_deref()));
-        match made {
-            Ok(call) => {
-                spent += measure(call.spec.input.source()).0;
-                calls.push(call);
+        match Prepared::new(operation, Some(&opinion), shared, budget) {
+            Ok(one) => {
+                spent += weight(takes::shapes(&one.operation), budget);
+                prepared.push(one);
             }
+            Err(error) => refused.push(Refusal { place, reason: error.message().to_owned() }),
+        }
+    }
+    pack(prepared.iter_mut().flat_map(|one| takes::shapes_mut(&mut one.operation)).collect());
+    let mut calls: Vec<Arc<Call>> = Vec::with_capacity(prepared.len());
+    for one in prepared {
+        let place = place(&one.operation);
+        match one.call(shared) {
+            Ok(call) => calls.push(call),
             Err(error) => refused.push(Refusal { place, reason: error.message().to_owned() }),
         }
     }
@@ -229,12 +254,13 @@ pub(super) fn tools(
     (calls.into_iter().map(|call| call as Arc<dyn Tool>).collect(), refused)
 }
 
+/// What is known of the tool, but for its arguments; of those there is a sketch.
 fn spec(
     operation: &Operation,
     opinion: Option<&Override>,
     shared: &Shared,
-    (budget, goes_on): (usize, bool),
-) -> ToolSpec {
+    goes_on: bool,
+) -> (ToolSpec, Value) {
     let own = |text: fn(&Override) -> Option<&String>| opinion.and_then(text).cloned();
     let name = own(|it| it.tool.as_ref()).unwrap_or_else(|| prefixed(&shared.prefix, &operation.tool));
     let mut spec = ToolSpec::new(name);
@@ -249,9 +275,8 @@ fn spec(
     spec.permissions = permissions(operation, opinion, shared);
     spec.target = Some(shared.base.target(&operation.method, &operation.path));
     spec.meta = shared.practice.then(super::practice_mark);
-    let mut arguments = input(operation, budget);
+    let mut arguments = takes::sketch(operation);
     spec.page = goes_on.then(|| offer(&mut arguments)).flatten();
-    spec.input = LazySchema::new(arguments);
     if opinion.is_some_and(|it| it.output) {
         spec.output = output(operation);
     }
@@ -263,7 +288,7 @@ fn spec(
         idempotent_hint: Some(opinion.and_then(|it| it.idempotent).unwrap_or(idempotent)),
         open_world_hint: Some(true),
     };
-    spec
+    (spec, arguments)
 }
 
 /// Our word of it, else the document's, else that of the whole connector.
@@ -328,61 +353,6 @@ fn description(operation: &Operation) -> String {
         text.truncate(text.floor_char_boundary(DESCRIPTION));
     }
     text
-}
-
-/// The schema of the arguments: parameters in order, then the body.
-fn input(operation: &Operation, budget: usize) -> Value {
-    let strict = assemble(operation, &|shape: &Shape| shape.root().clone(), budget);
-    if Schema::vet(&strict).is_ok() {
-        return strict;
-    }
-    // A part that cannot be checked here is the upstream's to check (and `unchecked` says so); the rest is checked.
-    let usable = |shape: &Shape| Schema::vet(&shape.value_within(budget)).is_ok();
-    let partly = assemble(
-        operation,
-        &|shape: &Shape| if usable(shape) { shape.root().clone() } else { json!({}) },
-        budget,
-    );
-    if Schema::vet(&partly).is_ok() { partly } else { assemble(operation, &|_| json!({}), 0) }
-}
-
-fn assemble(operation: &Operation, root: &dyn Fn(&Shape) -> Value, budget: usize) -> Value {
-    let mut properties = Map::new();
-    let mut required: Vec<&str> = Vec::new();
-    for parameter in operation.parameters.iter().filter(|it| it.fixed.is_none()) {
-        let property = described(root(&parameter.schema), parameter.description.as_deref());
-        properties.insert(parameter.argument.clone(), property);
-        if parameter.required {
-            required.push(&parameter.argument);
-        }
-    }
-    if let Some(body) = &operation.body {
-        let bytes = body.binary.then_some("The bytes, as base64.");
-        let text = body.description.as_deref().or(bytes);
-        properties.insert(body.argument.clone(), described(root(&body.schema), text));
-        if body.required {
-            required.push(&body.argument);
-        }
-    }
-    let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
-    if !required.is_empty() {
-        schema["required"] = json!(required);
-    }
-    let shapes =
-        operation.parameters.iter().map(|it| &it.schema).chain(operation.body.iter().map(|it| &it.schema));
-    let defs = definitions(shapes, budget);
-    if budget > 0 && !defs.is_empty() {
-        schema["$defs"] = Value::Object(defs);
-    }
-    schema
-}
-
-/// The schema with a description, if it has none of its own.
-fn described(mut schema: Value, text: Option<&str>) -> Value {
-    if let (Value::Object(object), Some(text)) = (&mut schema, text) {
-        object.insert(String::from("description"), json!(text));
-    }
-    schema
 }
 
 fn output(operation: &Operation) -> Option<LazySchema> {
