@@ -166,7 +166,7 @@ class Api(Bench):
         name = f"memory with five documents, {size:.0f} MB"
         for when, values in (("loaded", idle), ("used", used)):
             most = statistics.median(values)
-            self.report(f"{name}, {when}", most, 200, "MB", "< 200 MB", reached=most < 200)  # noqa: PLR2004
+            self.report(f"{name}, {when}", most, 200, "MB", "< 200 MB", reached=most < 200)
 
     def finding(self) -> None:
         """Time `find_tools` over 5,000 tools, HTTP included, and the first of all, which reads them."""
@@ -185,7 +185,7 @@ class Api(Bench):
                     if not found["structuredContent"]["tools"]:
                         sys.exit(f"nothing was found for {thing}")
         half = statistics.median(times) * 1e3
-        self.report("find_tools over 5,000 tools", half, 2, "ms", "< 2 ms", reached=half < 2)  # noqa: PLR2004
+        self.report("find_tools over 5,000 tools", half, 2, "ms", "< 2 ms", reached=half < 2)
         self.report("the first of all", first * 1e3, 1000, "ms", "< 1 s", reached=first < 1)
 
     def pages(self) -> None:
@@ -193,7 +193,8 @@ class Api(Bench):
         more = '[offer]\nsearch = "off"\n[server]\npage_size = 50\n'
         with self.serving(self.document("many.json"), more=more) as (_, port):
             ask = self.talk(port)
-            bodies, cursor, bytes_ = [], None, 0
+            bodies: list[str] = []
+            cursor, bytes_ = None, 0
             while len(bodies) < MOST_PAGES:
                 params: dict[str, object] = {"cursor": cursor} if cursor else {}
                 bodies.append(body("tools/list", params))
@@ -216,7 +217,7 @@ class Api(Bench):
                 rates.append(float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)))  # type: ignore[union-attr]
         rate = statistics.median(rates)
         name = f"tools/list, pages of 50 of 5,000, {bytes_ / len(bodies) / 1e3:.0f} kB each"
-        self.report(name, rate, 5000, "pages/s", ">= 5,000", reached=rate >= 5000)  # noqa: PLR2004
+        self.report(name, rate, 5000, "pages/s", ">= 5,000", reached=rate >= 5000)
 
     def adding(self) -> None:
         """Compare a read call through a connector with bare reqwest, against an upstream that takes 5 ms."""

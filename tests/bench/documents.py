@@ -38,7 +38,13 @@ WORDS = (
     "required", "returned", "unless", "specified", "only", "applies", "changes", "existing", "current", "configured",
     "given", "within", "account", "organization", "caller", "permission", "limit", "result", "results", "page",
 )  # fmt: skip
-FORMATS = ({}, {"format": "date-time"}, {"format": "uuid"}, {"pattern": "^[a-z][a-z0-9-]{0,62}$"}, {"maxLength": 255})
+FORMATS: tuple[dict[str, Any], ...] = (
+    {},
+    {"format": "date-time"},
+    {"format": "uuid"},
+    {"pattern": "^[a-z][a-z0-9-]{0,62}$"},
+    {"maxLength": 255},
+)
 METHODS = ("get", "post", "get", "put", "patch", "delete")
 
 Json = dict[str, Any]
@@ -71,12 +77,13 @@ class Writer:
         """Return the schema of one property."""
         described: Json = {"description": self.words(self.wordy)} if self.wordy else {}
         kind = self.dice.random()
-        if kind < 0.45:
-            return {"type": "string", **described, **self.dice.choice(FORMATS)}
-        if kind < 0.6:
-            return {"type": "integer", "format": "int64", "minimum": 0, **described}
         if kind < 0.68:
-            return {"type": "boolean", "default": False, **described}
+            plain = (
+                {"type": "string", **self.dice.choice(FORMATS)},
+                {"type": "integer", "format": "int64", "minimum": 0},
+                {"type": "boolean", "default": False},
+            )
+            return {**plain[(kind > 0.45) + (kind > 0.6)], **described}
         if kind < 0.78:
             return {"type": "string", "enum": self.dice.sample(ACTIONS, 5), **described}
         if kind < 0.88:

@@ -402,7 +402,6 @@ class Bench:
         slow, usual = (statistics.median(spread[name] for spread in spreads) * 1e3 for name in ("p99", "p50"))
         self.report("p99 at half the peak / p50", slow, usual, "ms", "< 5", reached=slow < 5 * usual)
 
-
     def parts(self) -> dict[str, Callable[[], None]]:
         """Return the rows by name."""
         return {

@@ -1,10 +1,10 @@
-"""Count the tokens of `tools/list` in its three modes, for every document under ../shared/specs, with a public tokenizer.
+"""Count the tokens of `tools/list` in its modes, for every document under ../shared/specs, with a public tokenizer.
 
 usage: run.py SPECS_FOLDER [--json]
 
-full is everything that a document has; toolset is its largest toolset alone, as `bartizan import` makes toolsets of tags
-and paths; search is the three tools that stand for all. The exit code is 1 if search mode needs 1,500 tokens or more for
-any of them, or for all together. The tokenizer (o200k_base) is installed once into target/tokens.
+full is everything that a document has; toolset is its largest toolset alone, as `bartizan import` makes toolsets of
+tags and paths; search is the three tools that stand for all. The exit code is 1 if search mode needs 1,500 tokens or
+more for any of them, or for all together. The tokenizer (o200k_base) is installed once into target/tokens.
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ def main() -> int:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
     else:
         for row in rows:
-            sys.stdout.write(f"{row['document']:<44} {row['mode']:<8} {row['tools']:>5} tools {row['tokens']:>9,} tokens\n")
+            sys.stdout.write(
+                f"{row['document']:<44} {row['mode']:<8} {row['tools']:>5} tools {row['tokens']:>9,} tokens\n"
+            )
     shutil.rmtree(scratch, ignore_errors=True)
     beyond = [row for row in rows if row["mode"] == "search" and int(str(row["tokens"])) >= MOST]
     for row in beyond:
