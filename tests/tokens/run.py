@@ -2,9 +2,9 @@
 
 usage: run.py SPECS_FOLDER [--json]
 
-full is everything that a document has; toolset is its largest toolset alone, as `bartizan import` makes toolsets of
-tags and paths; search is the three tools that stand for all. The exit code is 1 if search mode needs 1,500 tokens or
-more for any of them, or for all together. The tokenizer (o200k_base) is installed once into target/tokens.
+full is everything that a document has; toolsets is what is on by default of the toolsets that `bartizan import` makes
+of tags and paths; search is the three tools that stand for all. The exit code is 1 if search mode needs 1,500 tokens
+or more for any of them, or for all together. The tokenizer (o200k_base) is installed once into target/tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +90,14 @@ def openapi(files: list[Path]) -> str:
     )
 
 
-def largest_toolset(program: str, scratch: Path, file: Path) -> tuple[str, str] | None:
-    """Import a document and return the configuration for it, and the name of its largest toolset."""
+def imported(program: str, scratch: Path, file: Path) -> str:
+    """Import a document and return the configuration for it."""
     folder = scratch / f"{file.stem}-connector"
-    command = [program, "import", str(file), "--to", str(folder), "--base-url", BASE]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        return None
-    sets = Counter(re.findall(r'^toolset = "([^"]+)"', (folder / "connector.toml").read_text(), re.MULTILINE))
-    if not sets:
-        return None
-    return f'[[connector]]\npath = "{folder}"\n', sets.most_common(1)[0][0]
+    command = [program, "import", str(file), "--into", str(folder), "--base-url", BASE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{file.name} cannot be imported: {done.stderr}")
+    return f'[[connector]]\npath = "{folder}"\n'
 
 
 def count(files: list[Path]) -> list[int]:
@@ -132,8 +129,7 @@ def main() -> int:
 
     for file in files:
         keep(file.name, "full", listed(program, scratch, openapi([file]), "--search", "off"))
-        if found := largest_toolset(program, scratch, file):
-            keep(file.name, "toolset", listed(program, scratch, found[0], "--search", "off", "--toolsets", found[1]))
+        keep(file.name, "toolsets", listed(program, scratch, imported(program, scratch, file), "--search", "off"))
         keep(file.name, "search", listed(program, scratch, openapi([file]), "--search", "on"))
     keep("all of them", "search", listed(program, scratch, openapi(files)))
     rows = [
@@ -145,7 +141,7 @@ def main() -> int:
     else:
         for row in rows:
             sys.stdout.write(
-                f"{row['document']:<44} {row['mode']:<8} {row['tools']:>5} tools {row['tokens']:>9,} tokens\n"
+                f"{row['document']:<44} {row['mode']:<9} {row['tools']:>5} tools {row['tokens']:>9,} tokens\n"
             )
     shutil.rmtree(scratch, ignore_errors=True)
     beyond = [row for row in rows if row["mode"] == "search" and int(str(row["tokens"])) >= MOST]
