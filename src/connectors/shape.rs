@@ -35,7 +35,7 @@ pub(super) struct Part {
     /// Nothing once it is packed.
     pub(super) value: Value,
     /// The schema, packed: thousands are kept and few are looked at, and as text they need a tenth of the room.
-    text: Option<Box<str>>,
+    pub(super) text: Option<Box<str>>,
     /// Parts it refers to, by index.
     pub(super) refs: Vec<u32>,
     /// Those among them that apply to the same value (`$ref`, `allOf`, `anyOf`…, not properties or items).
