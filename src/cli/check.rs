@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::args::Check;
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::app::{App, Loader, accesses, references, refusals};
+use crate::app::{App, Loader, accesses, place, references, refusals};
 use crate::catalog::{Entry, List};
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -22,7 +22,6 @@ use crate::identity::Certificates;
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Outcome, Reply};
 use crate::redaction::Redactor;
-use crate::state::StateDir;
 use crate::vault::{Keeper, Reference};
 
 /// Tools that are named in one sentence.
@@ -40,7 +39,8 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
         let (redactor, clock) = (Redactor::new(&config.redaction)?, SystemClock::shared());
         let secrets = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?;
         findings.extend(standbys(&config, &secrets)?);
-        let secrets = secrets.standing_by(&StateDir::open(config.state_folder()?)?)?;
+        let (state, _held) = place(&config)?;
+        let secrets = secrets.standing_by(&state)?;
         for (source, access) in accesses(&config)? {
             findings.extend(missing(&access, &secrets).map(|what| (true, format!("{source}: {what}"))));
         }
