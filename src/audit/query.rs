@@ -132,6 +132,16 @@ pub(super) fn each_raw(path: &Path, mut show: impl FnMut(&[u8]) -> bool) -> Resu
 }
 
 pub(super) fn unreadable(path: &Path, cause: std::io::Error) -> Error {
-    Error::new(Kind::BadConfig, format!("The audit file {} cannot be read.", path.display()))
-        .with_source(cause)
+    let shown = path.display();
+    let said = match cause.kind() {
+        std::io::ErrorKind::NotFound => format!(
+            "There is no file {shown}. If that is the audit, nothing has happened here yet, or it is elsewhere: name it \
+             with --file, or the configuration with --config."
+        ),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{shown} may not be read by this user; the audit is its owner's alone.")
+        }
+        _ => format!("{shown} cannot be read."),
+    };
+    Error::new(Kind::BadConfig, said).with_source(cause)
 }

@@ -157,7 +157,7 @@ impl Bundle {
         }
         // the audit may be long: it lies beside the bundle until its length is known
         let mut name = path.as_os_str().to_owned();
-        name.push(".part");
+        name.push(format!(".{:08x}.part", rand::random::<u32>()));
         let scratch = Scratch::new(PathBuf::from(name)).map_err(failed)?;
         let mut counted = Counted { out: BufWriter::new(&scratch.file), sum: Sha256::new(), bytes: 0 };
         let period = (self.since.as_deref(), None);
