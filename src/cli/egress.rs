@@ -30,6 +30,11 @@ pub(super) fn run(typed: &Egress, screen: Screen) -> Result<()> {
         "kubernetes" => screen.line(kubernetes(&all).trim_end()),
         _ => screen.line(nftables(&all).trim_end()),
     }
+    if all.is_empty() {
+        screen.note(
+            "Nothing is configured that would be reached: name sources with --config FILE or --connector NAME.",
+        );
+    }
     Ok(())
 }
 

@@ -276,7 +276,9 @@ async fn check(
             screen.line(&format!("{label} {text}"));
         }
         if wrong == 0 {
-            let text = format!("All is well: {count} policies, checked against {tools} tools.");
+            let (policies, s) =
+                (if count == 1 { "policy" } else { "policies" }, if tools == 1 { "" } else { "s" });
+            let text = format!("All is well: {count} {policies}, checked against {tools} tool{s}.");
             screen.line(&screen.paint(Tone::Good, &text));
         }
     }

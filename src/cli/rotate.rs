@@ -99,8 +99,12 @@ fn pair(text: &str) -> Result<(Reference, Reference)> {
 
 fn show(done: &Rehearsal, screen: Screen) {
     for one in &done.sources {
-        let (tone, word) =
-            if one.passed { (Tone::Good, "would work") } else { (Tone::Bad, "would not work") };
+        let untried = one.steps.iter().any(|step| step.outcome == DrillOutcome::Unknown);
+        let (tone, word) = match (one.passed, untried) {
+            (true, false) => (Tone::Good, "would work"),
+            (true, true) => (Tone::Note, "nothing stands in the way, as far as it could be tried"),
+            (false, _) => (Tone::Bad, "would not work"),
+        };
         screen.line(&format!("{}  {}", screen.paint(Tone::Strong, &one.source), screen.paint(tone, word)));
         for step in &one.steps {
             let (tone, word) = match step.outcome {

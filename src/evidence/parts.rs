@@ -184,6 +184,8 @@ fn files(case: &Case<'_>) -> Value {
         named.push(("policy", set.to_path_buf()));
     }
     named.extend(config.openapi.iter().map(|entry| ("document", entry.file.clone())));
+    let overlays = config.openapi.iter().flat_map(|entry| &entry.overlays);
+    named.extend(overlays.map(|file| ("overlay", file.clone())));
     for folder in config.connector.iter().filter_map(|entry| entry.path.as_ref()) {
         let inside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut inside: Vec<PathBuf> = inside.filter(|path| path.is_file()).collect();
