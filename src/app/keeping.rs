@@ -8,6 +8,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::App;
 use crate::audit::{Audit, Event};
 use crate::clock::SharedClock;
@@ -82,19 +84,21 @@ pub(super) fn keeper(
     }))
 }
 
-/// Uses the credential that an operator chooses, for as long as there is an app.
+/// Uses the credential that an operator chooses, for as long as there is an app. Nothing of the app is held meanwhile:
+/// whoever drops it last must not be a task.
 pub(super) fn follow(app: &Arc<App>) {
-    tokio::spawn(look(Arc::downgrade(app)));
+    tokio::spawn(look(Arc::downgrade(&app.secrets), Arc::downgrade(&app.audit)));
 }
 
-async fn look(app: Weak<App>) {
+async fn look(secrets: Weak<ArcSwap<Keeper>>, audit: Weak<Audit>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let Some(app) = app.upgrade() else { return };
-        let keeper = app.secrets.load_full();
+        let Some(keeper) = secrets.upgrade().map(|secrets| secrets.load_full()) else { return };
         if keeper.heed() {
             tracing::warn!("an operator has put another credential into use; it is read from now on");
-            app.audit.note("credential switched here", &json!({"standby": keeper.standbys()}));
+            if let Some(audit) = audit.upgrade() {
+                audit.note("credential switched here", &json!({"standby": keeper.standbys()}));
+            }
         }
     }
 }

@@ -124,7 +124,7 @@ pub struct App {
     server: Arc<Server>,
     handles: Handles,
     freeze: Arc<Freeze>,
-    secrets: ArcSwap<Keeper>,
+    secrets: Arc<ArcSwap<Keeper>>,
     approvals: Arc<Approvals>,
     /// Ends with the server.
     _herald: Option<herald::Herald>,
@@ -248,7 +248,7 @@ impl App {
             server,
             handles,
             freeze,
-            secrets: ArcSwap::from_pointee(secrets),
+            secrets: Arc::new(ArcSwap::from_pointee(secrets)),
             approvals,
             _herald: herald,
             unasked: ArcSwap::from_pointee(made.unasked),
