@@ -99,7 +99,7 @@ pub async fn rehearse(
         standbys.chain(given.iter().map(|(first, second)| (first, second))).collect();
     let open = || Keeper::open(&config.secrets, &config.egress, redactor, clock);
     let (now, then) = (open()?, open()?.rehearsing(pairs.iter().copied()));
-    pairs.iter().map(|(_, second)| then.check(second)).collect::<Result<()>>()?;
+    pairs.iter().try_for_each(|(_, second)| then.check(second))?;
     let pairs: Pairs = pairs.iter().map(|(first, second)| (first.to_string(), (*second).clone())).collect();
     let old = sources::connectors(config, &surroundings(config, redactor, clock, now.clone()))?;
     let new = sources::connectors(config, &surroundings(config, redactor, clock, then))?;
@@ -144,12 +144,12 @@ async fn source(
         let print = redactor.fingerprint(secret.expose());
         print.map_or(String::new(), |print| format!(" (fingerprint {print})"))
     };
-    let ways: Vec<(&Way, Result<Vec<(Reference, Secret)>>)> =
-        tokio::task::block_in_place(|| old.access.ways().iter().map(|way| (way, read(way, now))).collect());
-    let present = ways.iter().find_map(|(_, found)| found.as_ref().ok());
+    let ways: Vec<Result<Vec<(Reference, Secret)>>> =
+        tokio::task::block_in_place(|| old.access.ways().iter().map(|way| read(way, now)).collect());
+    let present = ways.iter().find_map(|found| found.as_ref().ok());
     let Some(present) = present else {
         let why: Vec<&str> =
-            ways.iter().filter_map(|(_, found)| found.as_ref().err()).map(|error| error.message()).collect();
+            ways.iter().filter_map(|found| found.as_ref().err()).map(Error::message).collect();
         done.step("present", Outcome::Failed, format!("cannot be read: {}", why.join("; or else: ")));
         return done;
     };

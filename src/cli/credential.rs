@@ -121,7 +121,7 @@ impl Desk {
                 .collect();
             rows.push(json!({
                 "name": name, "in_use": if turned.is_some() { "second" } else { "first" },
-                "since": turned.map(|turned| since(turned)), "by": turned.map(|turned| visible(&turned.by)),
+                "since": turned.map(since), "by": turned.map(|turned| visible(&turned.by)),
                 "replace": pairs,
             }));
         }
@@ -179,7 +179,8 @@ impl Desk {
         let switch = Switch::new(&self.state);
         let to = if back { "first" } else { "second" };
         if switch.on()?.contains_key(name) != back {
-            return self.said(name, to, false);
+            self.said(name, to, false);
+            return Ok(());
         }
         let mut prints = Vec::new();
         for (first, second) in &standby.replace {
@@ -203,10 +204,11 @@ impl Desk {
         detail["by"] = json!(by);
         let turned = (!back).then(|| Turned { since: self.clock.wall().as_secs(), by });
         log.act(Event::CredentialSwitched.name(), &detail, || switch.turn(name, turned))?;
-        self.said(name, to, true)
+        self.said(name, to, true);
+        Ok(())
     }
 
-    fn said(&self, name: &str, to: &str, switched: bool) -> Result<()> {
+    fn said(&self, name: &str, to: &str, switched: bool) {
         if self.as_json {
             self.screen.json(&json!({"name": name, "in_use": to, "switched": switched}));
         } else if switched {
@@ -218,7 +220,6 @@ impl Desk {
         } else {
             self.screen.line(&format!("The {to} credential of {name} is in use already."));
         }
-        Ok(())
     }
 }
 

@@ -97,16 +97,13 @@ pub(super) fn run(typed: &Migrate, screen: Screen) -> Result<()> {
         };
         screen.line(&screen.paint(tone, &format!("{mark} {line}")));
     }
-    match kept {
-        Some(kept) => {
-            screen.note(&format!("{shown} is written; the former one is kept as {}.", kept.display()));
-        }
-        None => {
-            screen.note(&format!("Nothing was written; do it with: bartizan config migrate {shown} --write"));
-            // better known now than after it is written
-            if let Err(error) = Config::parse(&fresh, &shown) {
-                screen.note(&format!("Afterwards this is still wrong: {}", error.message()));
-            }
+    if let Some(kept) = kept {
+        screen.note(&format!("{shown} is written; the former one is kept as {}.", kept.display()));
+    } else {
+        screen.note(&format!("Nothing was written; do it with: bartizan config migrate {shown} --write"));
+        // better known now than after it is written
+        if let Err(error) = Config::parse(&fresh, &shown) {
+            screen.note(&format!("Afterwards this is still wrong: {}", error.message()));
         }
     }
     Ok(())
@@ -373,8 +370,8 @@ mod tests {
     #[test]
     fn the_difference_shows_what_changes_and_a_little_around_it() {
         let (old, new) = ("a\nb\nc\nd\ne\nf\ng", "a\nb\nc\nD\ne\nf\ng");
-        let shown: String =
-            difference(old, new).into_iter().map(|(mark, line)| format!("{mark}{line};")).collect();
-        assert_eq!(shown, "…; b; c;-d;+D; e; f;…;");
+        let shown: Vec<String> =
+            difference(old, new).into_iter().map(|(mark, line)| format!("{mark}{line}")).collect();
+        assert_eq!(shown, ["…", " b", " c", "-d", "+D", " e", " f", "…"]);
     }
 }

@@ -158,8 +158,8 @@ impl Keeper {
                 rehearsed: BTreeMap::new(),
             }),
         };
-        let seconds = config.standby.values().flat_map(|one| one.replace.values());
-        seconds.map(|second| keeper.check(second)).collect::<Result<()>>()?;
+        let mut seconds = config.standby.values().flat_map(|one| one.replace.values());
+        seconds.try_for_each(|second| keeper.check(second))?;
         Ok(keeper)
     }
 
