@@ -38,8 +38,8 @@ pub struct Approved {
     method: &'static str,
     grant: Option<Grant>,
     tag: Option<String>,
-    place: Option<Place>,
-    trail: OnceLock<Trail>,
+    place: Option<Box<Place>>,
+    trail: OnceLock<Box<Trail>>,
 }
 
 impl Approved {
@@ -70,18 +70,19 @@ impl Approved {
 
     /// Says where the list in the result can be taken up again. The first word counts.
     pub fn goes_on(&self, trail: Trail) {
-        let _ = self.trail.set(trail);
+        let _ = self.trail.set(Box::new(trail));
     }
 
     pub(super) fn resume(&mut self, place: Option<Place>) {
-        self.place = place;
+        self.place = place.map(Box::new);
     }
 
     /// What the result needs to be gone on with.
-    pub(super) fn onward(self) -> Option<Onward> {
+    pub(super) fn onward(self) -> Option<Box<Onward>> {
         self.tool.spec().page.as_ref()?;
         let Self { arguments, place, trail, .. } = self;
-        Some(Onward { arguments, place, trail: trail.into_inner(), skipped: 0 })
+        let (place, trail) = (place.map(|place| *place), trail.into_inner().map(|trail| *trail));
+        Some(Box::new(Onward { arguments, place, trail, skipped: 0 }))
     }
 
     pub(super) fn tool(&self) -> Arc<dyn Tool> {

@@ -35,7 +35,7 @@ use crate::protocol::types::Content;
 /// What a tool answered; not fit to leave.
 pub struct Executed {
     reply: Reply,
-    onward: Option<Onward>,
+    onward: Option<Box<Onward>>,
 }
 
 impl Executed {
@@ -56,7 +56,7 @@ impl Executed {
     }
 
     /// What the result needs to be gone on with, if it may be.
-    pub(super) fn take_onward(&mut self) -> Option<Onward> {
+    pub(super) fn take_onward(&mut self) -> Option<Box<Onward>> {
         self.onward.take()
     }
 }

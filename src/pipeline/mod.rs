@@ -258,7 +258,7 @@ impl Line {
         // does not exist costs, and is answered in the same words.
         let hidden = !self.visible(&context.principal, spec) && self.hides(&context.principal, spec);
         // the audit, policies and quotas see the arguments that a handle stands for
-        let resumed = self.handles.restore(spec, &context.principal, &mut call.arguments);
+        let resumed = self.handles.restore(spec, &context.principal, &mut call.arguments).map_err(Box::new);
         let entry = self.parts.audit.intent(record(&call, spec, context, self.parts.profile)).await?;
         let mut notes = Notes::default();
         let class = if hidden || aim == Aim::Complete { "read" } else { spec.effect.name() };
@@ -310,7 +310,7 @@ impl Line {
 
     async fn stages(
         &self,
-        (call, resumed): (Proposed, Result<Option<onward::Resumed>>),
+        (call, resumed): (Proposed, Result<Option<Box<onward::Resumed>>, Box<Error>>),
         (aim, class, hidden): (Aim, &'static str, bool),
         context: &Context,
         entry: &Entry,
@@ -326,7 +326,7 @@ impl Line {
         let call = admit::admit(call, (class, named), &parts.limiter, context).await?;
         entry.reached(Step::Admitted);
         stage("validate");
-        notes.resumed = resumed?;
+        notes.resumed = resumed.map_err(|error| *error)?;
         let call = validate::validate(call, aim, &parts.redactor, &parts.config, notes)?;
         entry.reached(Step::Validated);
         stage("permit");

@@ -18,7 +18,7 @@ pub(super) struct Notes {
     /// Arguments that were read otherwise than they were written.
     pub(super) coerced: Vec<String>,
     /// The earlier call that this one goes on with.
-    pub(super) resumed: Option<Resumed>,
+    pub(super) resumed: Option<Box<Resumed>>,
     /// What text in the reply tries: labels between spaces.
     pub(super) untrusted: String,
 }

@@ -123,7 +123,9 @@ impl Onward {
 
 /// Whether the first text is the structured content once more.
 fn twin(content: &[Content], structured: &Value) -> bool {
-    matches!(content.first(), Some(Content::Text { text, .. }) if *text == structured.to_string())
+    let Some(Content::Text { text, .. }) = content.first() else { return false };
+    let whole = structured.to_string();
+    *text == whole
 }
 
 /// Adds the argument that takes a handle back to a schema, and returns its name: one that nothing has.
@@ -153,7 +155,7 @@ impl Handles {
         spec: &ToolSpec,
         principal: &Principal,
         arguments: &mut Map<String, Value>,
-    ) -> Result<Option<Resumed>> {
+    ) -> Result<Option<Box<Resumed>>> {
         let Some(argument) = &spec.page else { return Ok(None) };
         let given = match arguments.get(argument) {
             None => return Ok(None),
@@ -188,7 +190,7 @@ impl Handles {
             let given = std::mem::replace(arguments, known.clone());
             arguments.extend(given);
         }
-        Ok(Some(Resumed { arguments: known, place }))
+        Ok(Some(Box::new(Resumed { arguments: known, place })))
     }
 
     /// What writes into a result how it goes on.
@@ -196,9 +198,9 @@ impl Handles {
         &'a self,
         spec: &'a ToolSpec,
         principal: &'a Principal,
-        onward: Option<Onward>,
+        onward: Option<Box<Onward>>,
     ) -> Option<Way<'a>> {
-        Some(Way { handles: self, spec, principal, argument: spec.page.as_deref()?, onward: onward? })
+        Some(Way { handles: self, spec, principal, argument: spec.page.as_deref()?, onward: *onward? })
     }
 }
 
@@ -331,7 +333,7 @@ mod tests {
         };
         let (spec, anna) = (spec("list"), anna());
         let mut result = ToolResult::structured(json!({"data": [1, 2, 3, 4]}));
-        handles.way(&spec, &anna, Some(onward(arguments, trail))).unwrap().tell(&mut result, kept);
+        handles.way(&spec, &anna, Some(Box::new(onward(arguments, trail)))).unwrap().tell(&mut result, kept);
         let handle = result.structured_content.as_ref().unwrap()[MEMBER].as_str().unwrap().to_owned();
         assert_eq!(result.content[0], Content::text(result.structured_content.unwrap().to_string()));
         assert_eq!(result.meta.unwrap()[META], json!({"argument": "page", "handle": handle}));

@@ -155,8 +155,13 @@ impl Page {
     /// Cuts the page out of a whole list.
     pub(super) fn cut(mut self, call: &Call, speech: &Speech, path: &str, all: Vec<Value>) -> Cut {
         if let Some(after) = &self.after {
-            let is_it = |item: &Value| {
-                item.get("id").is_some_and(|id| id.as_str() == Some(after) || id.to_string() == *after)
+            let is_it = |item: &Value| match item.get("id") {
+                Some(Value::String(id)) => id == after,
+                Some(Value::Number(id)) => {
+                    let id = id.to_string();
+                    id == *after
+                }
+                _ => false,
             };
             self.offset = all.iter().position(is_it).map_or(all.len(), |at| at + 1);
         }
@@ -237,11 +242,10 @@ impl Cut {
                 "next" => text(self.next.clone()),
                 "previous" => self.previous.clone().map(Value::from),
                 "@odata.nextlink" | "nextlink" | "nexturl" | "nextpageurl" => text(absolute()),
-                "nextpagetoken" | "nextcursor" | "nexttoken" | "nextmarker" | "continuationtoken"
-                | "endcursor" | "nextpagecursor" => text(self.token.clone()),
-                "after" if kind == "string" => text(self.token.clone()),
                 "nextpage" if kind == "integer" => self.number.map(Value::from),
-                "nextpage" => text(self.token.clone()),
+                "nextpagetoken" | "nextcursor" | "nexttoken" | "nextmarker" | "continuationtoken"
+                | "endcursor" | "nextpagecursor" | "nextpage" => text(self.token.clone()),
+                "after" if kind == "string" => text(self.token.clone()),
                 "nextoffset" => self.next.is_some().then(|| json!(self.page.offset + self.page.limit)),
                 "total" | "totalcount" | "totalitems" | "totalresults" | "totalelements" | "@odata.count" => {
                     Some(json!(self.total))

@@ -301,7 +301,7 @@ impl Server {
             }
             return answer;
         }
-        self.by_handshake(method, arrived).await
+        Box::pin(self.by_handshake(method, arrived)).await
     }
 
     async fn by_envelope(
