@@ -59,6 +59,14 @@ pub struct Config {
     pub diagnostics: bool,
     /// Serve connectors from a local stand-in upstream; no real credential is resolved.
     pub practice: bool,
+    /// Serve only what `bartizan check --pin` wrote into `bartizan.lock`, and nothing where that file is missing.
+    pub pinned: bool,
+    /// `bartizan.lock` beside the file that this was read from; where it is, it counts.
+    #[serde(skip)]
+    pub lock: Option<PathBuf>,
+    /// Whether what the lock does not approve is only looked at, by a command that serves nothing.
+    #[serde(skip)]
+    pub looks: bool,
     /// When this file and those it names are read again while a server runs.
     pub reload: Reload,
     /// Who may do what.
@@ -275,6 +283,7 @@ impl Config {
         let mut config = Self::parse(&text, &path.display().to_string())?;
         // Paths in a file are relative to the file, wherever the server is started.
         let folder = path.parent().unwrap_or(Path::new("."));
+        config.lock = Some(folder.join("bartizan.lock"));
         for entry in &mut config.openapi {
             entry.file = folder.join(&entry.file);
             entry.overlays.iter_mut().for_each(|overlay| *overlay = folder.join(&overlay));

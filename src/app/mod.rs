@@ -15,10 +15,12 @@ mod herald;
 mod keeping;
 mod observe;
 mod permissions;
+mod pins;
 mod reload;
 mod safety;
 mod sources;
 mod store;
+mod suspicions;
 mod tokens;
 mod trust;
 mod upstreams;
@@ -63,11 +65,13 @@ pub use chorus::say_revoked;
 pub use door::Reachable;
 pub use drill::{Outcome as DrillOutcome, Rehearsal, Rehearsed, Step as DrillStep, rehearse};
 pub use permissions::{Reach, reaches};
+pub use pins::{Pins, Standing};
 pub use safety::{is_beyond, relaxations};
 pub use sources::{
     Sources, Stand, accesses, destinations, inventory, practice_document, references, refusals,
 };
 pub use store::{approvals, place, shared_now};
+pub use suspicions::{Suspicion, suspicions};
 pub use watch::Source;
 
 /// How long a server that ends waits until what became of its tasks is written down.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sources::{self, Sources, Stand};
+use super::sources::{self, Brought, Count, Sources, Stand};
 use super::{App, fit, known_toolsets, settle};
 use crate::audit::Event;
 use crate::catalog::{Catalog, List};
@@ -56,6 +56,8 @@ pub(super) struct Former {
     tools: Vec<Arc<dyn Tool>>,
     /// Every toolset that their manifests describe.
     toolsets: BTreeSet<String>,
+    /// How many of them are whose.
+    counts: Vec<Count>,
     /// Stand-ins that calls may still be talking to, and since when nobody new does.
     retired: Vec<(Duration, Arc<Stand>)>,
 }
@@ -66,6 +68,7 @@ impl Former {
             mark: sources::mark(config),
             tools: made.tools.clone(),
             toolsets: made.toolsets.clone(),
+            counts: made.counts.clone(),
             retired: Vec::new(),
         }
     }
@@ -95,6 +98,12 @@ struct Fresh {
 }
 
 impl App {
+    /// The tools of each configured connector and document, as they are served now.
+    pub(super) async fn made(&self) -> Vec<Brought> {
+        let former = self.reloading.lock().await;
+        sources::lists(&former.counts, &former.tools)
+    }
+
     /// Puts a configuration in the place of the one that holds, or says why not; then nothing has changed.
     pub async fn reload(&self, config: Result<Config>) -> Result<()> {
         let mut former = self.reloading.lock().await;
@@ -132,6 +141,7 @@ impl App {
             former.mark = fresh.mark;
             former.tools = sources.tools;
             former.toolsets = sources.toolsets;
+            former.counts = sources.counts;
             let stands = sources.stands.into_iter().map(Arc::new).collect();
             self.unasked.store(Arc::new(sources.unasked));
             let old = self.stands.swap(Arc::new(stands));
@@ -286,6 +296,7 @@ mod tests {
             "secrets",
             "tokens",
             "reload",
+            "pinned",
         ];
         for name in json!(config("")).as_object().unwrap().keys() {
             let is_fixed = FIXED.contains(&name.as_str());

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::pins;
 use crate::clock::SharedClock;
 use crate::config::{Config, ConnectorEntry, OpenApiEntry};
 use crate::connectors::document::{Document, Refusal};
@@ -40,6 +41,47 @@ pub struct Sources {
     pub unasked: BTreeMap<String, usize>,
     /// Every toolset that manifests describe.
     pub toolsets: BTreeSet<String>,
+    /// What each connector and document brought, in the order of the tools.
+    pub(super) counts: Vec<Count>,
+}
+
+/// How many tools a connector or document brought.
+#[derive(Clone)]
+pub(super) struct Count {
+    source: String,
+    tools: usize,
+    partly: bool,
+}
+
+/// What a connector or document brought, and whether toolsets were left out that nobody asked for.
+pub(super) struct Brought {
+    pub(super) source: String,
+    pub(super) partly: bool,
+    pub(super) tools: Vec<Arc<dyn Tool>>,
+}
+
+impl Sources {
+    /// The tools of each connector and document.
+    pub(super) fn lists(&self) -> Vec<Brought> {
+        lists(&self.counts, &self.tools)
+    }
+
+    fn add(&mut self, source: String, connector: &Connector) {
+        let (tools, partly) = (connector.tools().len(), !connector.unasked().is_empty());
+        self.counts.push(Count { source, tools, partly });
+        self.tools.extend(connector.tools().iter().cloned());
+    }
+}
+
+/// Tools by where they come from.
+pub(super) fn lists(counts: &[Count], tools: &[Arc<dyn Tool>]) -> Vec<Brought> {
+    let mut rest = tools.iter().cloned();
+    let one = |count: &Count| Brought {
+        source: count.source.clone(),
+        partly: count.partly,
+        tools: rest.by_ref().take(count.tools).collect(),
+    };
+    counts.iter().map(one).collect()
 }
 
 /// A stand-in upstream.
@@ -97,6 +139,7 @@ pub(super) async fn open(
         stands: Vec::new(),
         unasked: BTreeMap::new(),
         toolsets: BTreeSet::new(),
+        counts: Vec::new(),
     };
     let toolsets = Asked::of(config.offer.toolsets.as_ref());
     for entry in &config.connector {
@@ -118,7 +161,7 @@ pub(super) async fn open(
         for (toolset, count) in connector.unasked() {
             *sources.unasked.entry(toolset.clone()).or_default() += count;
         }
-        sources.tools.extend(connector.tools().iter().cloned());
+        sources.add(pins::connector(entry, config), &connector);
     }
     for entry in &config.openapi {
         let connector = if config.practice {
@@ -131,8 +174,9 @@ pub(super) async fn open(
         } else {
             real_document(entry, &surroundings)?
         };
-        sources.tools.extend(connector.tools().iter().cloned());
+        sources.add(pins::document(entry, config), &connector);
     }
+    pins::enforce(config, &sources)?;
     Ok(sources)
 }
 

@@ -87,6 +87,7 @@ fn named(config: &Config) -> BTreeSet<PathBuf> {
     files.extend(config.openapi.iter().flat_map(crate::config::OpenApiEntry::files));
     files.extend(config.connector.iter().filter_map(|entry| entry.path.clone()));
     files.extend(config.egress.ca_file.clone());
+    files.extend(config.lock.clone());
     files
 }
 

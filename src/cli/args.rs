@@ -185,6 +185,10 @@ pub(crate) struct Check {
     /// Try each connector's `health` operation once, along the same guarded line. Needs the network unless --practice.
     #[arg(long)]
     pub(crate) health: bool,
+    /// Approve the tools of all connectors and documents as they are: writes bartizan.lock beside the configuration
+    /// file. While that is there, a server starts only with exactly these tools.
+    #[arg(long)]
+    pub(crate) pin: bool,
     /// Print findings as JSON.
     #[arg(long)]
     pub(crate) json: bool,

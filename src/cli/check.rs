@@ -6,12 +6,13 @@
 //! Must not: serve, or call an upstream unasked.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::Check;
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::app::{App, Loader, accesses, place, references, refusals};
+use crate::app::{App, Loader, Pins, Standing, Suspicion, accesses, place, references, refusals, suspicions};
 use crate::catalog::{Entry, List};
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -27,12 +28,35 @@ use crate::vault::{Keeper, Reference};
 /// Tools that are named in one sentence.
 const NAMES: usize = 6;
 
+/// One thing that somebody should know.
+struct Finding {
+    fatal: bool,
+    text: String,
+    /// For scripts, what the sentence is about.
+    about: Map<String, Value>,
+}
+
+impl Finding {
+    fn new(fatal: bool, text: impl Into<String>) -> Self {
+        Self { fatal, text: text.into(), about: Map::new() }
+    }
+
+    fn row(&self) -> Value {
+        let severity = if self.fatal { "error" } else { "note" };
+        let mut row = json!({"severity": severity, "message": self.text});
+        row.as_object_mut().into_iter().for_each(|row| row.extend(self.about.clone()));
+        row
+    }
+}
+
 pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
-    let config = settings::configuration(&typed.source)?;
-    let mut findings: Vec<(bool, String)> = Vec::new();
+    let mut config = settings::configuration(&typed.source)?;
+    let pins = Pins::aside(&mut config);
+    let mut findings: Vec<Finding> = Vec::new();
     for (source, refused) in refusals(&config)? {
         for one in refused {
-            findings.push((false, format!("{source}: {} is left out: {}", one.place, one.reason)));
+            findings
+                .push(Finding::new(false, format!("{source}: {} is left out: {}", one.place, one.reason)));
         }
     }
     if !config.practice {
@@ -42,46 +66,62 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
         let (state, _held) = place(&config)?;
         let secrets = secrets.standing_by(&state)?;
         for (source, access) in accesses(&config)? {
-            findings.extend(missing(&access, &secrets).map(|what| (true, format!("{source}: {what}"))));
+            let missing = missing(&access, &secrets);
+            findings.extend(missing.map(|what| Finding::new(true, format!("{source}: {what}"))));
         }
     }
     let certificate = config.http.probe();
     let holders = Certificates::new(&config.http.certificate, SystemClock::shared()).map(drop);
     let wrong = [certificate, holders].into_iter().filter_map(Result::err);
-    findings.extend(wrong.map(|error| (true, error.message().to_owned())));
+    findings.extend(wrong.map(|error| Finding::new(true, error.message())));
+    let suspicions = suspicions(&config)?;
     let app = settings::app(config, loader).await?;
     if let Some(problem) = app.shared().and_then(|shared| shared.problem()) {
-        findings.push((true, String::from(problem.sentence())));
+        findings.push(Finding::new(true, problem.sentence()));
     }
     for entry in app.catalog().now().list(List::Tools) {
         let spec = entry.spec();
         if spec.source != "python"
             && let Some(what) = unchecked(spec)
         {
-            findings.push((false, format!("{}: {what}", spec.toolset)));
+            findings.push(Finding::new(false, format!("{}: {what}", spec.toolset)));
         }
     }
-    findings.extend(paged(app.catalog().now().list(List::Tools)).into_iter().map(|what| (false, what)));
+    findings.extend(
+        paged(app.catalog().now().list(List::Tools)).into_iter().map(|what| Finding::new(false, what)),
+    );
     if typed.health {
         findings.extend(health(&app).await);
     }
+    findings.extend(suspicions.into_iter().chain(app.cross_mentions()).map(suspicious));
+    let pinned = standing(&pins, &app, typed.pin, &mut findings).await;
     let listed = super::tools::list(&app).await;
     let sets = super::tools::toolsets(&app);
     app.close().await?;
-    let tools = listed?.len();
+    let (tools, (file, standings)) = (listed?.len(), pinned?);
 
-    let wrong = findings.iter().filter(|(fatal, _)| *fatal).count();
+    let wrong = findings.iter().filter(|finding| finding.fatal).count();
     if typed.json {
-        let rows: Vec<Value> = findings
-            .iter()
-            .map(|(fatal, text)| json!({"severity": if *fatal { "error" } else { "note" }, "message": text}))
-            .collect();
-        screen.json(&json!({"ok": wrong == 0, "tools": tools, "toolsets": sets, "findings": rows}));
+        let rows: Vec<Value> = findings.iter().map(Finding::row).collect();
+        let hashes: Map<String, Value> =
+            standings.iter().map(|one| (one.source.clone(), json!(one.manifest))).collect();
+        let mut report = json!({"ok": wrong == 0, "tools": tools, "toolsets": sets, "findings": rows, "manifests": hashes});
+        if let Some(file) = &file {
+            report["pinned"] = json!(file.display().to_string());
+        }
+        screen.json(&report);
     } else {
-        for (fatal, text) in &findings {
-            let label =
-                if *fatal { screen.paint(Tone::Bad, "error") } else { screen.paint(Tone::Note, "note ") };
-            screen.line(&format!("{label} {text}"));
+        for finding in &findings {
+            let label = if finding.fatal {
+                screen.paint(Tone::Bad, "error")
+            } else {
+                screen.paint(Tone::Note, "note ")
+            };
+            screen.line(&format!("{label} {}", finding.text));
+        }
+        if let Some(file) = &file {
+            let sources: Vec<&str> = standings.iter().map(|one| one.source.as_str()).collect();
+            screen.line(&format!("Approved in {}: {}.", file.display(), sources.join(", ")));
         }
         if wrong == 0 {
             screen.line(&screen.paint(Tone::Good, &format!("All is well: {tools} tools would be served.")));
@@ -113,17 +153,17 @@ fn paged(tools: &[Arc<Entry>]) -> Vec<String> {
 }
 
 /// Second credentials that would not serve.
-fn standbys(config: &Config, secrets: &Keeper) -> Result<Vec<(bool, String)>> {
+fn standbys(config: &Config, secrets: &Keeper) -> Result<Vec<Finding>> {
     let used: Vec<Reference> =
         accesses(config)?.iter().flat_map(|(_, access)| access.ways()).flat_map(references).collect();
     let mut found = Vec::new();
     for (name, one) in &config.secrets.standby {
         for (first, second) in &one.replace {
             if let Err(error) = secrets.resolve(second) {
-                found.push((true, format!("[secrets.standby.{name}]: {}", error.message())));
+                found.push(Finding::new(true, format!("[secrets.standby.{name}]: {}", error.message())));
             }
             if !used.contains(first) {
-                found.push((
+                found.push(Finding::new(
                     false,
                     format!("[secrets.standby.{name}]: no connector or document reads {first}."),
                 ));
@@ -134,7 +174,7 @@ fn standbys(config: &Config, secrets: &Keeper) -> Result<Vec<(bool, String)>> {
 }
 
 /// Tries the read that each connector names for it, and says what is wrong with the answer.
-async fn health(app: &Arc<App>) -> Vec<(bool, String)> {
+async fn health(app: &Arc<App>) -> Vec<Finding> {
     let mut found = Vec::new();
     let now = app.catalog().now();
     for entry in now.list(List::Tools).iter().filter(|entry| entry.spec().probe) {
@@ -152,13 +192,49 @@ async fn health(app: &Arc<App>) -> Vec<(bool, String)> {
             Ok(Outcome::Paused(_)) => (true, String::from("asks a person first")),
             Err(error) => (true, format!("failed: {}", error.message().trim_end_matches('.'))),
         };
-        found.push((wrong, format!("{}: its health check, {}, {told}.", spec.source, spec.name)));
+        found.push(Finding::new(wrong, format!("{}: its health check, {}, {told}.", spec.source, spec.name)));
     }
     if found.is_empty() {
         let what = "No connector names a `health` operation that is offered, so none was tried.";
-        found.push((true, String::from(what)));
+        found.push(Finding::new(true, what));
     }
     found
+}
+
+/// How everything stands to what was approved; with `approve`, all of it is afterwards.
+async fn standing(
+    pins: &Pins,
+    app: &App,
+    approve: bool,
+    findings: &mut Vec<Finding>,
+) -> Result<(Option<PathBuf>, Vec<Standing>)> {
+    let file = if approve { Some(pins.approve(app).await?) } else { None };
+    // What is out of practice mode is not compared: its addresses and words are a stand-in's.
+    if !app.stands().is_empty() {
+        return Ok((file, Vec::new()));
+    }
+    match pins.compare(app).await {
+        Ok(standings) => {
+            let changed = standings.iter().filter_map(|one| one.change.as_ref());
+            findings.extend(changed.map(|change| Finding::new(true, change.as_str())));
+            Ok((file, standings))
+        }
+        Err(error) => {
+            findings.push(Finding::new(true, error.message()));
+            Ok((file, Vec::new()))
+        }
+    }
+}
+
+/// What sounds as if it were meant for a model, without its words.
+fn suspicious(one: Suspicion) -> Finding {
+    let tool = one.tool.as_ref().map(|tool| format!(" ({tool})")).unwrap_or_default();
+    let (source, place, labels) = (&one.source, &one.place, one.labels.join(", "));
+    let text = format!(
+        "{source}: {place}{tool} sounds as if it were meant for a model ({labels}); read it before you serve it."
+    );
+    let about = json!({"source": source, "tool": one.tool, "where": place, "labels": one.labels});
+    Finding { fatal: false, text, about: about.as_object().cloned().unwrap_or_default() }
 }
 
 /// What keeps requests from being signed: the first way needs no more than the others, so one that is whole is enough.

@@ -153,8 +153,17 @@ pub struct Encoding {
     pub style: Option<Style>,
     /// Whether each item becomes a field of its own.
     pub explode: Option<bool>,
+    /// Whether reserved characters stay as they are (form-urlencoded).
+    pub allow_reserved: bool,
     /// Whether it is bytes: the argument is base64.
     pub binary: bool,
+}
+
+impl Encoding {
+    /// Whether the document says how lists and objects are written; else a list is repeated and an object is JSON.
+    pub fn is_styled(&self) -> bool {
+        self.style.is_some() || self.explode.is_some() || self.allow_reserved
+    }
 }
 
 /// One answer of an operation.

@@ -13,6 +13,7 @@ pub mod import;
 pub mod manifest;
 pub mod openapi;
 mod operation;
+mod outline;
 mod pages;
 mod request;
 mod response;
@@ -35,7 +36,7 @@ use self::document::{Document, Operation, Refusal};
 use self::flow::{Flow, Recipe, Upstream};
 use self::handles::Handles;
 use self::manifest::{Access, Asked, Manifest, Override};
-use self::openapi::Overlay;
+use self::openapi::{Overlay, Suspect};
 use self::operation::Shared;
 use self::request::Base;
 use crate::clock::SharedClock;
@@ -319,6 +320,11 @@ pub fn document_at(path: &Path, overlays: &[PathBuf]) -> Result<Document> {
     read_with(path, overlays, openapi::load_overlaid)
 }
 
+/// What of a document, with its overlays, sounds as if it were meant for a model.
+pub fn suspects_at(path: &Path, overlays: &[PathBuf]) -> Result<Vec<Suspect>> {
+    read_with(path, overlays, openapi::suspects)
+}
+
 /// Reads the files of a document and makes something of them.
 fn read_with<T>(
     path: &Path,
@@ -337,6 +343,11 @@ fn read_with<T>(
         let message = format!("{}: {}", path.display(), error.message());
         Error::new(error.kind(), message).with_source(error)
     })
+}
+
+/// What an operation of a document is called as a tool, by our opinion of it.
+pub fn tool_name(operation: &Operation, manifest: &Manifest) -> String {
+    operation::name(operation, manifest.about(&operation.id), manifest.prefix.as_deref().unwrap_or_default())
 }
 
 /// Where the requests of a client go and as whom, for an approval to be bound to.

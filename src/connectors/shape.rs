@@ -17,6 +17,9 @@ pub(super) const DEFS: &str = "#/$defs/";
 /// Levels of one bundle, summed over its parts: a chain of references cannot be longer, so that compiling and
 /// checking stay within the stack.
 const LEVELS: usize = 3_000;
+/// What says of a schema that the empty text may not fit it; `type: string` alone does not.
+const CHECKS: [&str; 9] =
+    ["enum", "const", "minLength", "pattern", "format", "anyOf", "allOf", "oneOf", "not"];
 /// Levels of references from the root.
 const HOPS: usize = 20;
 /// Levels that are packed: `serde_json` reads back no more than 128.
@@ -106,6 +109,33 @@ impl Shape {
             }
         }
         value
+    }
+
+    /// The same, but the empty text fits too (`allowEmptyValue`).
+    pub(super) fn or_empty(self) -> Self {
+        let said = self.root.value.as_object();
+        let checked = |(key, value): (&String, &Value)| {
+            key == "$ref" || (key == "type" && value != "string") || CHECKS.contains(&key.as_str())
+        };
+        if !said.is_some_and(|object| object.iter().any(checked)) {
+            return self;
+        }
+        let value = json!({"anyOf": [self.root.value, {"const": ""}]});
+        let part = Part {
+            value,
+            refs: self.root.refs.clone(),
+            in_place: self.root.in_place.clone(),
+            ..Part::default()
+        };
+        Self::new(part, self.table)
+    }
+
+    /// What a `$ref` inside of it leads to, by the parts that may be meant.
+    pub(super) fn follow<'a>(&'a self, reference: &str, refs: &[u32]) -> Option<(&'a Value, &'a [u32])> {
+        let name = reference.strip_prefix(DEFS)?;
+        let parts = self.table.parts.get()?;
+        let named = refs.iter().filter_map(|id| parts.get(*id as usize)).find(|named| named.name == name)?;
+        Some((&named.part.value, &named.part.refs))
     }
 
     /// The schema alone: its `$ref`s lead to `#/$defs/NAME`, which [`definitions`] has.

@@ -39,7 +39,7 @@ pub use call::{Answers, Client, Context, Detach, Halt, Outcome, Proposed, Questi
 pub use execute::Executed;
 pub use onward::{Trail, offer};
 pub use permit::{Guard, Guarded, Permitted};
-pub use redact::Redacted;
+pub use redact::{DEPARTURE, Redacted};
 pub use tool::{Family, Sight, Tasking, Tool, ToolSpec};
 pub use validate::Validated;
 
@@ -302,6 +302,8 @@ impl Line {
         };
         let refused = result.is_err() && entry.step() < Step::Approved;
         if let Some(measured) = measured {
+            let departs = matches!(&result, Ok(Outcome::Done(done)) if done.departs());
+            upstream.iter().filter(|_| departs).for_each(|seen| measured.departed(&seen.name));
             measured.end(&Ended { result: ended, event: event.map(Event::name), refused });
         }
         entry.finish(finish).await?;

@@ -45,6 +45,12 @@ impl Redacted {
         self.labels
     }
 
+    /// Whether it says that its upstream answered something else than its document describes.
+    pub(super) fn departs(&self) -> bool {
+        let Reply::Tool(result) = &self.reply else { return false };
+        result.meta.as_ref().is_some_and(|meta| meta.contains_key(DEPARTURE))
+    }
+
     /// About how many bytes it is.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -155,6 +161,9 @@ const PRACTICE: &str = "practice";
 
 /// The `_meta` key that says that a result comes from outside, from where, and what text in it tries.
 const UNTRUSTED: &str = "bartizan/untrusted";
+
+/// The `_meta` key under which a connector says where an answer is not what its document describes.
+pub const DEPARTURE: &str = "bartizan/departure";
 
 /// The `_meta` key that says that a result does not fit the schema its tool declares.
 pub(super) const MISFIT: &str = "bartizan/outputMismatch";

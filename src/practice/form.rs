@@ -6,9 +6,11 @@
 //! Must not: know operations.
 
 use axum::http::{HeaderMap, header};
+use indexmap::IndexMap;
 
 use super::recipe::View;
 use super::request::coerce;
+use crate::connectors::document::{Encoding, Style};
 use crate::json::{Map, Value};
 
 /// A media type without its parameters, in lower case.
@@ -69,14 +71,36 @@ pub(super) fn multipart(content_type: &str, body: &[u8]) -> Option<Vec<(String, 
     None
 }
 
-/// Fields as an object of the schema's types: repeated names become arrays, JSON texts become values where an object
-/// is wanted.
-pub(super) fn object(view: View<'_>, fields: Vec<(String, String)>) -> Value {
+/// Fields as an object of the schema's types: repeated names become arrays, `a[b]` becomes a member, JSON texts become
+/// values where an object is wanted, and what the document joins is parted.
+pub(super) fn object(
+    view: View<'_>,
+    fields: Vec<(String, String)>,
+    encoding: &IndexMap<String, Encoding>,
+) -> Value {
     let mut object = Map::new();
     for (name, text) in fields {
+        let steps: Vec<&str> = name.split('[').map(|step| step.trim_end_matches(']')).collect();
+        if let [own, inner @ ..] = steps.as_slice()
+            && !inner.is_empty()
+            && let Some(place) = view.property(own)
+        {
+            let slot = object.entry((*own).to_owned()).or_insert(Value::Null);
+            put(slot, Some(place), inner, &text);
+            continue;
+        }
         let Some(place) = view.property(&name) else {
             object.insert(name, text.into());
             continue;
+        };
+        let hints = encoding.get(&name).cloned().unwrap_or_default();
+        let style = hints.style.unwrap_or(Style::Form);
+        let whole = hints.explode.unwrap_or(style == Style::Form);
+        let mark = match style {
+            Style::SpaceDelimited => ' ',
+            Style::PipeDelimited => '|',
+            Style::TabDelimited => '\t',
+            _ => ',',
         };
         match (place.plain().main_type(), place.items()) {
             (Some("array"), Some(items)) => {
@@ -84,6 +108,7 @@ pub(super) fn object(view: View<'_>, fields: Vec<(String, String)>) -> Value {
                 if let Value::Array(list) = list {
                     match serde_json::from_str(&text) {
                         Ok(Value::Array(many)) => list.extend(many),
+                        _ if !whole => list.extend(text.split(mark).map(|item| coerce(items, item))),
                         _ => list.push(coerce(items, &text)),
                     }
                 }
@@ -100,6 +125,36 @@ pub(super) fn object(view: View<'_>, fields: Vec<(String, String)>) -> Value {
     Value::Object(object)
 }
 
+/// Puts a text where `[b][0]` says, and what lies on the way.
+fn put(slot: &mut Value, view: Option<View<'_>>, steps: &[&str], text: &str) {
+    let [step, rest @ ..] = steps else {
+        *slot = view.map_or_else(|| Value::String(text.to_owned()), |view| coerce(view, text));
+        return;
+    };
+    let is_list = view.as_ref().map_or_else(
+        || step.bytes().all(|byte| byte.is_ascii_digit()),
+        |view| view.plain().main_type() == Some("array"),
+    );
+    if is_list {
+        if !slot.is_array() {
+            *slot = Value::Array(Vec::new());
+        }
+        let Value::Array(list) = slot else { return };
+        let at = step.parse().unwrap_or(list.len()).min(list.len());
+        if at == list.len() {
+            list.push(Value::Null);
+        }
+        put(&mut list[at], view.and_then(|view| view.items()), rest, text);
+    } else {
+        if !slot.is_object() {
+            *slot = Value::Object(Map::new());
+        }
+        let Value::Object(members) = slot else { return };
+        let member = members.entry((*step).to_owned()).or_insert(Value::Null);
+        put(member, view.and_then(|view| view.property(step)), rest, text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,11 +163,17 @@ mod tests {
     #[test]
     fn forms_become_objects_of_the_right_types() {
         let schema = json!({"type": "object", "properties": {
-            "n": {"type": "integer"}, "tags": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object"}
+            "n": {"type": "integer"}, "tags": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object"},
+            "deep": {"type": "object", "properties": {"n": {"type": "integer"}}},
+            "joined": {"type": "array", "items": {"type": "integer"}}
         }});
+        let joined = Encoding { explode: Some(false), ..Encoding::default() };
+        let encoding = [(String::from("joined"), joined)].into_iter().collect();
         let fields = urlencoded(b"n=3&tags=a&tags=b&o=%7B%22x%22%3A1%7D&s=%20t");
-        let object = object(View::new(&schema), fields);
-        assert_eq!(object, json!({"n": 3, "tags": ["a", "b"], "o": {"x": 1}, "s": " t"}));
+        let object = |fields| object(View::new(&schema), fields, &encoding);
+        assert_eq!(object(fields), json!({"n": 3, "tags": ["a", "b"], "o": {"x": 1}, "s": " t"}));
+        let deep = urlencoded(b"deep%5Bn%5D=7&deep%5Blist%5D%5B0%5D=a&deep%5Blist%5D%5B1%5D=b&joined=1%2C2");
+        assert_eq!(object(deep), json!({"deep": {"n": 7, "list": ["a", "b"]}, "joined": [1, 2]}));
     }
 
     #[test]

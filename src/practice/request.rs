@@ -264,11 +264,11 @@ fn read_body(book: &Book, operation: usize, raw: &Raw<'_>) -> Result<Option<Valu
         let read = parse(raw.body, &Bounds::default());
         read.map_err(|error| bad(format!("The body cannot be read: {}", error.message())))?
     } else if essence == "application/x-www-form-urlencoded" {
-        form::object(view, form::urlencoded(raw.body))
+        form::object(view, form::urlencoded(raw.body), &declared.encoding)
     } else if essence == "multipart/form-data" {
         let parts =
             form::multipart(given, raw.body).ok_or_else(|| bad("The multipart body cannot be read."))?;
-        form::object(view, parts)
+        form::object(view, parts, &declared.encoding)
     } else {
         return Ok(None);
     };

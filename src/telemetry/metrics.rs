@@ -39,6 +39,7 @@ pub struct Metrics {
     upstream: Counts<2>,
     upstream_durations: Times,
     retries: Counts<1>,
+    departures: Counts<1>,
     readings: Mutex<Vec<(Gauge<i64, AtomicI64>, Reading)>>,
     known: Mutex<HashSet<String>>,
 }
@@ -58,6 +59,7 @@ impl Default for Metrics {
             upstream: Family::default(),
             upstream_durations: Family::new_with_constructor(times),
             retries: Family::default(),
+            departures: Family::default(),
             readings: Mutex::default(),
             known: Mutex::default(),
             registry: Mutex::default(),
@@ -80,6 +82,11 @@ impl Default for Metrics {
             "upstream_retries",
             "Requests that were tried again, by upstream",
             metrics.retries.clone(),
+        );
+        registry.register(
+            "upstream_departures",
+            "Answers that were not what the upstream's document describes, by upstream",
+            metrics.departures.clone(),
         );
         *lock(&metrics.registry) = registry;
         metrics
@@ -126,6 +133,11 @@ impl Metrics {
     /// A request is tried again.
     pub fn retried(&self, upstream: &str) {
         self.retries.get_or_create(&[("upstream", self.bounded(upstream))]).inc();
+    }
+
+    /// An upstream's answer was not what its document describes.
+    pub fn departed(&self, upstream: &str) {
+        self.departures.get_or_create(&[("upstream", self.bounded(upstream))]).inc();
     }
 
     /// All of it, as Prometheus reads it (`OpenMetrics` text).

@@ -174,6 +174,13 @@ impl Call {
         }
     }
 
+    /// An upstream's answer was not what its document describes.
+    pub fn departed(&self, upstream: &str) {
+        if let Some(metrics) = &self.observer.metrics {
+            metrics.departed(upstream);
+        }
+    }
+
     /// A request leaves for an upstream.
     pub(super) fn leaving(self: &Arc<Self>, host: &str, method: &str) -> Leaving {
         #[cfg(feature = "otlp")]

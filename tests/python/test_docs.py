@@ -29,7 +29,7 @@ BLOCKS = {
     "SECURITY.md": 0,
     "CHANGELOG.md": 0,
     "configuration.md": 7,
-    "connectors.md": 10,
+    "connectors.md": 11,
     "deploying.md": 8,
     "operations.md": 3,
     "python.md": 7,

@@ -59,6 +59,7 @@ mod oauth;
 mod oauth_http;
 mod pacing;
 mod page;
+mod pins;
 mod pipeline;
 mod policy;
 mod practice;

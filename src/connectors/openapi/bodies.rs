@@ -51,7 +51,9 @@ impl<'a> Reader<'a> {
     pub(super) fn body(&mut self, operation: Spot<'a>) -> Result<Option<BodySpec>, Reason> {
         let Some(value) = operation.value.get("requestBody") else { return Ok(None) };
         let spot = self.sources.resolve(Spot { file: operation.file, value })?;
-        let Some(content) = spot.value.get("content").and_then(Value::as_object) else { return Ok(None) };
+        let content = spot.value.get("content").and_then(Value::as_object);
+        // What has no media type is no body.
+        let Some(content) = content.filter(|content| !content.is_empty()) else { return Ok(None) };
         let ranged = |media: &String| {
             if media == "*/*" || media == "application/*" { JSON.into() } else { media.clone() }
         };
@@ -103,6 +105,7 @@ impl<'a> Reader<'a> {
                 .map(str::to_owned);
             hint.style = style_of(text(hints, "style"));
             hint.explode = hints.get("explode").and_then(Value::as_bool);
+            hint.allow_reserved = hints.get("allowReserved") == Some(&Value::Bool(true));
         }
         Ok(())
     }
@@ -195,7 +198,8 @@ impl<'a> Reader<'a> {
             }
             let (style, explode) = collection(text(spot.value, "collectionFormat"), Place::Query);
             let binary = text(spot.value, "type") == "file";
-            let hints = Encoding { content_type: None, style: Some(style), explode: Some(explode), binary };
+            let hints =
+                Encoding { style: Some(style), explode: Some(explode), binary, ..Encoding::default() };
             encoding.insert(name.to_owned(), hints);
         }
         let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
@@ -253,7 +257,12 @@ impl<'a> Reader<'a> {
             let own = strings(operation.value.get("produces"));
             let produces = if own.is_empty() { self.produces.clone() } else { own };
             schema = spot.value.get("schema");
-            spec.media_type = schema.map(|_| preferred(&produces).cloned().unwrap_or_else(|| JSON.into()));
+            // Who produces CSV does so where no schema says what is in it, too.
+            let said = preferred(&produces).or(produces.first()).cloned();
+            spec.media_type = match schema {
+                Some(_) => said.or_else(|| Some(JSON.into())),
+                None => said.filter(|media| !is_json(media)),
+            };
             spec.example = spot
                 .value
                 .get("examples")

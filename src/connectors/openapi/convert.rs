@@ -13,7 +13,7 @@ use super::keywords;
 use super::refs::{Reason, Sources, Spot};
 use super::words::{self, clean};
 use crate::connectors::shape::{DEFS, Named, Part, Shape, Table, measure};
-use crate::json::{Map, Value, json};
+use crate::json::{Digest, Map, Value, json};
 
 /// Whether a schema is for what is sent or for what comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +37,8 @@ pub(super) struct Schemas<'a> {
     names: HashSet<(Direction, String)>,
     nodes: Vec<Node<'a>>,
     done: usize,
+    /// Parts that operations refer to themselves.
+    roots: HashSet<u32>,
     patterns: HashMap<String, bool>,
     table: Arc<Table>,
 }
@@ -72,6 +74,7 @@ impl<'a> Schemas<'a> {
             names: HashSet::new(),
             nodes: Vec::new(),
             done: 0,
+            roots: HashSet::new(),
             patterns: HashMap::new(),
             table: Arc::default(),
         }
@@ -80,6 +83,7 @@ impl<'a> Schemas<'a> {
     /// The shape of a schema, and everything it refers to.
     pub(super) fn shape(&mut self, spot: Spot<'a>, direction: Direction) -> Result<Shape, Reason> {
         let part = self.part(spot, direction)?;
+        self.roots.extend(&part.refs);
         while self.done < self.nodes.len() {
             let (spot, direction) = (self.nodes[self.done].spot, self.nodes[self.done].direction);
             let result = self.part(spot, direction);
@@ -107,7 +111,13 @@ impl<'a> Schemas<'a> {
             parts.push(Named { name: node.name, part });
         }
         spread(&parts, &mut reasons);
-        super::cycles::cut(&mut parts);
+        // Circles are cut where operations enter them, in the order of names: the order of a document means nothing.
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        let entered = |id: &usize| !u32::try_from(*id).is_ok_and(|id| self.roots.contains(&id));
+        order.sort_by(|one, other| {
+            (entered(one), &parts[*one].name).cmp(&(entered(other), &parts[*other].name))
+        });
+        super::cycles::cut(&mut parts, &order);
         // Nobody else fills it.
         let _ = self.table.parts.set(parts);
         reasons
@@ -120,6 +130,8 @@ impl<'a> Schemas<'a> {
         for list in [&mut part.refs, &mut part.in_place] {
             list.sort_unstable();
             list.dedup();
+            // By name, so that what a schema is does not depend on the order of a document.
+            list.sort_by(|one, other| self.nodes[*one as usize].name.cmp(&self.nodes[*other as usize].name));
         }
         (part.size, part.depth) = measure(&part.value);
         Ok(part)
@@ -199,21 +211,31 @@ impl<'a> Schemas<'a> {
         Ok(json!({"$ref": format!("{DEFS}{}", self.nodes[id as usize].name)}))
     }
 
-    /// The name in `$defs`: the last segment, plain, unique.
+    /// The name in `$defs`: that of a component, or the last segment and a hash of where it is, so that it depends on
+    /// nothing else in the document.
     fn name(&mut self, key: &(Direction, usize, String)) -> String {
-        let last = key.2.rsplit('/').next().unwrap_or_default();
-        let plain: String = last
+        let (direction, file, pointer) = key;
+        let path = self.sources.path(*file);
+        let last = match pointer.rsplit('/').next().unwrap_or_default() {
+            "" => path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("schema"),
+            last => last,
+        };
+        let mut name: String = last
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' })
             .take(80)
             .collect();
-        let base = if plain.is_empty() { String::from("schema") } else { plain };
-        let mut name = base.clone();
-        let mut count = 2_usize;
-        while !self.names.insert((key.0, name.clone())) {
-            name = format!("{base}_{count}");
-            // Names that clash by the thousand are not worth looking for a gap.
-            count = if count > 50 { self.nodes.len().max(count + 1) } else { count + 1 };
+        let home = if self.sources.root().get("swagger").is_some() {
+            "/definitions/"
+        } else {
+            "/components/schemas/"
+        };
+        if *file != 0 || pointer.strip_prefix(home) != Some(&name) {
+            let place = format!("{}#{pointer}", path.display());
+            name = format!("{name}_{}", &Digest::of(place.as_bytes()).hex()[..8]);
+        }
+        while !self.names.insert((*direction, name.clone())) {
+            name.push('_');
         }
         name
     }

@@ -10,6 +10,9 @@ use std::collections::HashSet;
 use super::words::{clean, line};
 use crate::json::{Map, Number, Value, json};
 
+/// Bytes of one value that a schema allows; a longer one is no choice but a text.
+const MEMBER: usize = 300;
+
 /// Whether a boolean keyword is set.
 pub(super) fn flag(object: &Map<String, Value>, key: &str) -> bool {
     object.get(key) == Some(&Value::Bool(true))
@@ -23,7 +26,7 @@ pub(super) fn copy(object: &Map<String, Value>, request: bool, out: &mut Map<Str
             "title" => value.as_str().and_then(|text| line(text, 100)).map(Value::String),
             "description" => value.as_str().and_then(|text| clean(text, 300)).map(Value::String),
             "enum" => members(value),
-            "const" => Some(value.clone()),
+            "const" => showable(value).then(|| value.clone()),
             "default" => short(value).then(|| value.clone()),
             "example" => short(value).then(|| json!([value])),
             "examples" => first(value),
@@ -142,12 +145,22 @@ fn types(value: &Value) -> Option<Value> {
 
 fn members(value: &Value) -> Option<Value> {
     let Value::Array(list) = value else { return None };
-    if list.is_empty() || list.len() > 5_000 {
+    if list.is_empty() || list.len() > 5_000 || !list.iter().all(showable) {
         return None;
     }
     let mut seen = HashSet::new();
     let unique: Vec<Value> = list.iter().filter(|member| seen.insert(member.to_string())).cloned().collect();
     Some(Value::Array(unique))
+}
+
+/// Whether a value that goes over the wire as it is can be shown to a model as it is.
+fn showable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() <= MEMBER && !text.chars().any(super::words::is_hidden),
+        Value::Array(items) => items.iter().all(showable),
+        Value::Object(items) => items.values().all(showable),
+        _ => true,
+    }
 }
 
 fn short(value: &Value) -> bool {

@@ -17,6 +17,7 @@ mod parameters;
 mod paths;
 mod read;
 mod refs;
+mod suspects;
 mod words;
 
 use std::path::Path;
@@ -25,6 +26,7 @@ pub(super) use bodies::is_json;
 pub(super) use effect::words as words_of;
 pub(super) use facts::{Facts, Scheme, SchemeKind};
 pub use overlay::Overlay;
+pub use suspects::{Suspect, labels};
 
 use self::bodies::strings;
 use self::convert::Schemas;
@@ -87,6 +89,12 @@ pub(super) fn line(text: &str, limit: usize) -> Option<String> {
 /// Whether a character shows nothing, or changes how others are shown.
 pub(super) fn is_hidden(character: char) -> bool {
     words::is_hidden(character)
+}
+
+/// What a document, with overlays applied, says that sounds as if it were meant for a model.
+pub fn suspects(bytes: &[u8], folder: Option<&Path>, overlays: &[Overlay]) -> Result<Vec<Suspect>> {
+    let (sources, ..) = open(bytes, folder, overlays)?;
+    Ok(suspects::suspects(&sources))
 }
 
 /// Text of a web page without its markup, shortened.

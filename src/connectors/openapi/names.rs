@@ -27,7 +27,7 @@ pub(super) fn tools(operations: &mut [Operation]) {
     let mut used: HashSet<String> = HashSet::new();
     let mut used_ids: HashSet<String> = HashSet::new();
     for (base, operation) in bases.into_iter().zip(operations.iter_mut()) {
-        let place = format!("{} {}", operation.method, operation.path);
+        let place = place_of(operation);
         let clashes = counts.get(&base).copied().unwrap_or(0) > 1;
         let salted = |salt: usize| {
             let hash = Digest::of(format!("{place}\n{}\n{salt}", operation.id).as_bytes()).hex();
@@ -55,6 +55,17 @@ pub(super) fn tools(operations: &mut [Operation]) {
         }
         used_ids.insert(operation.id.clone());
     }
+}
+
+/// Method and path, and what is always sent with it: `/x?do=start` and `/x?do=stop` are two operations.
+fn place_of(operation: &Operation) -> String {
+    let mut place = format!("{} {}", operation.method, operation.path);
+    for parameter in &operation.parameters {
+        if let Some(value) = &parameter.fixed {
+            place.extend(["&", &parameter.name, "=", value]);
+        }
+    }
+    place
 }
 
 /// The id of an operation that has none.

@@ -7,6 +7,7 @@
 //! Must not: decide how a value is written on the wire (`request/` does).
 
 use super::convert::{Direction, Schemas};
+use super::keywords::flag;
 use super::refs::{Reason, Sources, Spot};
 use super::words::{clean, is_hidden};
 use crate::connectors::Shape;
@@ -14,7 +15,7 @@ use crate::connectors::document::{Parameter, Place, Style};
 use crate::json::{Map, Value, json};
 
 /// Parameters of one operation.
-const PARAMETERS: usize = 200;
+const PARAMETERS: usize = 1_000;
 
 /// Headers that belong to us, to the credentials, or to the connection; and those that make another method of a request
 /// than the one its effect was judged by.
@@ -155,6 +156,7 @@ impl<'a> Reader<'a> {
             None if self.version == Version::Two => (self.schemas.shape(spot, Direction::Request)?, None),
             None => (self.under(spot.file, spot.value, "schema")?, None),
         };
+        let schema = if self.version == Version::Two { undescribed(schema) } else { schema };
         let (style, explode) = match self.version {
             Version::Two => collection(text(spot.value, "collectionFormat"), place),
             _ => style(object, place),
@@ -165,7 +167,11 @@ impl<'a> Reader<'a> {
             place,
             required: place == Place::Path || object.get("required") == Some(&Value::Bool(true)),
             description: object.get("description").and_then(Value::as_str).and_then(|text| clean(text, 300)),
-            schema: if self.version == Version::Two { undescribed(schema) } else { schema },
+            schema: if place == Place::Query && flag(object, "allowEmptyValue") {
+                schema.or_empty()
+            } else {
+                schema
+            },
             fixed: None,
             style,
             explode,

@@ -18,7 +18,7 @@ use crate::connectors::document::{BodySpec, Operation, Parameter, Place, Refusal
 use crate::json::{Value, json};
 use crate::policy::Effect;
 
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+pub(super) const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 /// Operations of one document.
 const OPERATIONS: usize = 50_000;
 
@@ -79,6 +79,8 @@ fn operation<'a>(
         return Err(String::from("It is not described by an object."));
     }
     let method = method.to_ascii_uppercase();
+    // What is behind `#` never goes over the wire; documents tell operations of one address apart by it.
+    let (key, fragment) = key.split_once('#').unwrap_or((key, ""));
     let (path, query) = split(key)?;
     let raw = reader.merged(item, spot)?;
     let mut notes = overriding(&raw)?;
@@ -101,7 +103,7 @@ fn operation<'a>(
     let (responses, answers) = reader.responses(spot);
     notes.extend(answers.into_iter().map(|(status, why)| (format!("answer {}", quoted(&status)), why)));
     let id = line(text(spot.value, "operationId"), 200);
-    let id = id.unwrap_or_else(|| names::made_up(&method, &path));
+    let id = id.unwrap_or_else(|| names::made_up(&method, &format!("{path} {fragment}")));
     let tags = spot.value.get("tags").and_then(Value::as_array);
     let security = spot.value.get("security").or_else(|| reader.sources.root().get("security"));
     let operation = Operation {
@@ -179,7 +181,10 @@ fn parameters<'a>(reader: &mut Reader<'a>, path: &str, raw: &Raw<'a>) -> Result<
         }
         // Swagger 2.0 has no cookies, and headers that are never wanted need no reader.
         match reader.parameter(*place, *spot) {
-            Ok(parameter) => out.push(parameter),
+            Ok(mut parameter) => {
+                parameter.fixed = sole(&parameter);
+                out.push(parameter);
+            }
             Err(reason)
                 if spot.value.get("required") == Some(&Value::Bool(true)) || *place == Place::Path =>
             {
@@ -195,6 +200,15 @@ fn parameters<'a>(reader: &mut Reader<'a>, path: &str, raw: &Raw<'a>) -> Result<
         }
     }
     Ok(out)
+}
+
+/// The one text that a parameter which must be given can have: nobody needs to be asked for it.
+fn sole(parameter: &Parameter) -> Option<String> {
+    let Some(Value::Array(members)) = parameter.schema.root().get("enum") else { return None };
+    let [Value::String(only)] = members.as_slice() else { return None };
+    let sendable = !only.is_empty() && only.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    let asked = parameter.required && parameter.place != Place::Path && parameter.content_type.is_none();
+    (sendable && asked).then(|| only.clone())
 }
 
 fn plain(name: &str, place: Place, style: Style, schema: Shape) -> Parameter {
@@ -256,25 +270,17 @@ fn split(key: &str) -> Result<(String, String), Reason> {
     if key.len() > 2_000 {
         return Err(String::from("Its path is longer than 2000 characters."));
     }
-    if key.contains('#') || key.contains('\\') || key.chars().any(super::words::is_hidden) {
+    if key.contains('\\') || key.chars().any(super::words::is_hidden) {
         return Err(String::from("Its path has characters that no path can have."));
     }
     let (path, query) = key.split_once('?').unwrap_or((key, ""));
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let inner: Vec<&str> = path.split('/').skip(1).collect();
-    let last = inner.len().saturating_sub(1);
-    for (at, part) in inner.iter().enumerate() {
+    for part in path.split('/').skip(1) {
         let decoded = percent_encoding::percent_decode_str(part).decode_utf8_lossy();
-        let strays = part.matches('{').count() != part.matches('}').count() || part.contains("{}");
-        if (part.is_empty() && at != last)
-            || decoded == "."
-            || decoded == ".."
-            || decoded.contains('/')
-            || strays
-        {
-            return Err(String::from(
-                "Its path has a segment that is empty, leads elsewhere, or is no template.",
-            ));
+        let strays = part.matches('{').count() != part.matches('}').count()
+            || ["{}", "{{", "}}"].iter().any(|odd| part.contains(odd));
+        if decoded == "." || decoded == ".." || decoded.contains('/') || strays {
+            return Err(String::from("Its path has a segment that leads elsewhere, or is no template."));
         }
     }
     Ok((path, query.to_owned()))

@@ -93,6 +93,16 @@ impl Sources {
         self.files.iter().skip(1).map(|file| file.path.as_path())
     }
 
+    /// Every file, the document itself first.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
+        self.files.iter().map(|file| &file.value)
+    }
+
+    /// Where a file is, relative to the folder; empty for the document itself.
+    pub(super) fn path(&self, file: usize) -> &Path {
+        self.files.get(file).map_or(Path::new(""), |file| &file.path)
+    }
+
     /// What one reference leads to.
     pub(super) fn target(&self, file: usize, reference: &str) -> Result<Target<'_>, Reason> {
         let (address, fragment) = reference.split_once('#').unwrap_or((reference, ""));
@@ -126,8 +136,7 @@ impl Sources {
                 "It refers to another address ({name}), and nothing is fetched for a document."
             ));
         }
-        let base = self.files.get(from).map_or(Path::new(""), |file| file.path.as_path());
-        let Some(path) = relative(base, address) else {
+        let Some(path) = relative(self.path(from), address) else {
             return Err(format!("It refers to a file outside of the document's folder ({name})."));
         };
         match self.known.get(&path) {

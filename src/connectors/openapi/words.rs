@@ -56,6 +56,18 @@ pub(super) fn is_hidden(character: char) -> bool {
         | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether a text has what no reader sees: not a mark at its beginning, nor what joins or varies the signs beside it.
+pub(super) fn hides(text: &str) -> bool {
+    let harmless = |c: char| {
+        matches!(
+            c,
+            '\r' | '\u{ad}' | '\u{200c}' | '\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{fe00}'
+                ..='\u{fe0f}' | '\u{feff}'
+        )
+    };
+    text.chars().any(|c| is_hidden(c) && !harmless(c))
+}
+
 fn head(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }

@@ -9,15 +9,17 @@ mod glance;
 mod takes;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
 
 use self::glance::Glance;
 
-use super::document::{Document, Operation, Parameter, Place, Refusal};
+use super::document::{Document, Operation, Parameter, Place, Refusal, ResponseSpec};
 use super::manifest::Override;
 use super::openapi::is_json;
+use super::outline::Outline;
 use super::pages::{At, Follow, Page, gather, infer};
 use super::request::{Base, Plan};
 use super::response;
@@ -26,7 +28,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::{Client, HeaderName, HeaderValue, Request, on_behalf};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
-    Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, offer,
+    Approved, BoxFuture, Context, DEPARTURE, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, offer,
 };
 use crate::policy::Effect;
 use crate::protocol::types::{Content, ToolAnnotations, ToolResult};
@@ -65,11 +67,17 @@ pub(super) struct Call {
     /// How its list goes on, if its answer may be one.
     follow: Option<Follow>,
     expects_json: bool,
+    /// By status, what an answer should look like, in the order of the document.
+    answers: Answers,
+    /// Whether an answer has departed from it before.
+    departed: AtomicBool,
     /// Set once every operation is known: the read of what this one would change.
     glance: OnceLock<Glance>,
     /// The argument that makes a dry run of it, and what runs that.
     dry_run: OnceLock<(String, Arc<dyn Tool>)>,
 }
+
+type Answers = Vec<(Box<str>, Option<Outline>)>;
 
 /// An operation on its way to become a tool: what the document's schemas are needed for has been found.
 struct Prepared {
@@ -80,6 +88,7 @@ struct Prepared {
     budget: usize,
     follow: Option<Follow>,
     expects_json: bool,
+    answers: Answers,
     idempotent: Option<bool>,
     dry_run: Option<String>,
 }
@@ -103,6 +112,11 @@ impl Prepared {
         let success = operation.responses.iter().find(|(status, _)| status.starts_with('2'));
         let expects_json =
             success.and_then(|(_, response)| response.media_type.as_deref()).is_none_or(is_json);
+        let outline = |(status, response): (&String, &ResponseSpec)| {
+            let shape = response.schema.as_ref().filter(|_| status.starts_with('2') || status == "default");
+            (status.as_str().into(), shape.and_then(Outline::of))
+        };
+        let answers = operation.responses.iter().map(outline).collect();
         // Answers and words are not needed any more.
         for response in operation.responses.values_mut() {
             (response.schema, response.example, response.description) = (None, None, None);
@@ -110,22 +124,54 @@ impl Prepared {
         (operation.summary, operation.description, operation.tags) = (None, None, Vec::new());
         let idempotent = opinion.and_then(|opinion| opinion.idempotent);
         let dry_run = opinion.and_then(|opinion| opinion.dry_run.clone());
-        Ok(Self { operation, spec, sketch, budget, follow, expects_json, idempotent, dry_run })
+        Ok(Self { operation, spec, sketch, budget, follow, expects_json, answers, idempotent, dry_run })
     }
 
     fn call(self, shared: &Shared) -> Result<Arc<Call>> {
-        let Self { operation, mut spec, sketch, budget, follow, expects_json, idempotent, dry_run } = self;
+        let Self { operation, mut spec, sketch, budget, follow, expects_json, answers, idempotent, dry_run } =
+            self;
         let operation = Arc::new(operation);
         spec.input = takes::input(Arc::clone(&operation), budget, sketch);
         let mut plan = Plan::new(operation, Arc::clone(&shared.base), shared.headers.clone())?;
         plan.idempotent = idempotent.unwrap_or(plan.idempotent || spec.effect == Effect::Read);
         let (client, glance, rehearsal) = (shared.client.clone(), OnceLock::new(), OnceLock::new());
-        let call = Call { spec, plan, client, follow, expects_json, glance, dry_run: rehearsal };
+        let departed = AtomicBool::new(false);
+        let call =
+            Call { spec, plan, client, follow, expects_json, answers, departed, glance, dry_run: rehearsal };
         glance::rehearsed(Arc::new(call), dry_run.as_deref())
     }
 }
 
 impl Call {
+    /// Notes where a good answer is not what the document describes; it is taken all the same.
+    fn compare(&self, status: u16, result: &mut ToolResult) {
+        if result.is_error || !(200..300).contains(&status) || self.answers.is_empty() {
+            return;
+        }
+        let (exact, range) = (status.to_string(), format!("{}XX", status / 100));
+        let known = [exact.as_str(), &range, "default"]
+            .iter()
+            .find_map(|wanted| self.answers.iter().find(|(status, _)| **status == **wanted));
+        let departures = match (known, &result.structured_content) {
+            (None, _) => vec![format!("HTTP {status} is no answer that the document describes")],
+            (Some((_, Some(outline))), Some(value)) => outline.departures(value),
+            (Some((_, Some(_))), None) if self.expects_json => vec![String::from("the answer is no JSON")],
+            _ => return,
+        };
+        if departures.is_empty() {
+            return;
+        }
+        if !self.departed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                upstream = self.client.name(),
+                tool = self.spec.name,
+                first = departures.first().map(String::as_str),
+                "an upstream's answer is not what its document describes; it is used as it came, and this is said once"
+            );
+        }
+        result.meta.get_or_insert_default().insert(DEPARTURE.to_owned(), json!(departures));
+    }
+
     async fn run(
         &self,
         arguments: &Map<String, Value>,
@@ -146,6 +192,7 @@ impl Call {
             Err(error) => return Ok((response::unsent(error, self.client.name())?, None)),
         };
         let mut result = response::result(&response, self.client.name(), self.expects_json)?;
+        self.compare(response.status, &mut result);
         let (Some(follow), false, Some(value)) =
             (&self.follow, result.is_error, &mut result.structured_content)
         else {
@@ -225,31 +272,37 @@ pub(super) fn tools(
     opinion: &dyn Fn(&Operation) -> Option<Override>,
     shared: &Shared,
 ) -> (Vec<Arc<dyn Tool>>, Vec<Refusal>) {
-    let mut prepared: Vec<Prepared> = Vec::with_capacity(document.operations.len());
+    let mut prepared: Vec<(usize, Prepared)> = Vec::with_capacity(document.operations.len());
     let mut refused = Vec::new();
     let mut spent = 0;
     let place = |operation: &Operation| format!("{} {}", operation.method, operation.path);
-    for operation in document.operations {
+    // By name: who gets how much of the space for schemas must not depend on the order of the document.
+    let mut operations: Vec<(usize, Operation)> = document.operations.into_iter().enumerate().collect();
+    operations.sort_by(|(_, one), (_, other)| one.tool.cmp(&other.tool));
+    for (at, operation) in operations {
         let Some(opinion) = opinion(&operation) else { continue };
         let place = place(&operation);
         let budget = if spent < SCHEMAS { SCHEMA } else { LEAN };
         match Prepared::new(operation, Some(&opinion), shared, budget) {
             Ok(one) => {
                 spent += weight(takes::shapes(&one.operation), budget);
-                prepared.push(one);
+                prepared.push((at, one));
             }
-            Err(error) => refused.push(Refusal { place, reason: error.message().to_owned() }),
+            Err(error) => refused.push((at, Refusal { place, reason: error.message().to_owned() })),
         }
     }
-    pack(prepared.iter_mut().flat_map(|one| takes::shapes_mut(&mut one.operation)).collect());
+    prepared.sort_by_key(|(at, _)| *at);
+    pack(prepared.iter_mut().flat_map(|(_, one)| takes::shapes_mut(&mut one.operation)).collect());
     let mut calls: Vec<Arc<Call>> = Vec::with_capacity(prepared.len());
-    for one in prepared {
+    for (at, one) in prepared {
         let place = place(&one.operation);
         match one.call(shared) {
             Ok(call) => calls.push(call),
-            Err(error) => refused.push(Refusal { place, reason: error.message().to_owned() }),
+            Err(error) => refused.push((at, Refusal { place, reason: error.message().to_owned() })),
         }
     }
+    refused.sort_by_key(|(at, _)| *at);
+    let refused = refused.into_iter().map(|(_, refusal)| refusal).collect();
     glance::pair(&calls);
     (calls.into_iter().map(|call| call as Arc<dyn Tool>).collect(), refused)
 }
@@ -262,7 +315,7 @@ fn spec(
     goes_on: bool,
 ) -> (ToolSpec, Value) {
     let own = |text: fn(&Override) -> Option<&String>| opinion.and_then(text).cloned();
-    let name = own(|it| it.tool.as_ref()).unwrap_or_else(|| prefixed(&shared.prefix, &operation.tool));
+    let name = name(operation, opinion, &shared.prefix);
     let mut spec = ToolSpec::new(name);
     spec.title = own(|it| it.title.as_ref()).or_else(|| operation.summary.clone());
     spec.description = own(|it| it.description.as_ref()).or_else(|| Some(description(operation)));
@@ -319,6 +372,11 @@ pub(super) fn health(operation: &Operation, opinion: Option<&Override>, shared: 
     }
     let plan = Plan::new(Arc::new(operation.clone()), Arc::clone(&shared.base), shared.headers.clone())?;
     plan.request(&Map::new())
+}
+
+/// What an operation is called as a tool.
+pub(super) fn name(operation: &Operation, opinion: Option<&Override>, prefix: &str) -> String {
+    opinion.and_then(|it| it.tool.clone()).unwrap_or_else(|| prefixed(prefix, &operation.tool))
 }
 
 fn prefixed(prefix: &str, tool: &str) -> String {

@@ -8,7 +8,7 @@
 use base64::Engine as _;
 use bytes::Bytes;
 
-use super::style::scalar;
+use super::style::{RESERVED, Script, escaped, scalar};
 use crate::connectors::document::{BodySpec, Encoding, Style};
 use crate::connectors::openapi::is_json;
 use crate::error::{Error, Kind, Result};
@@ -25,7 +25,7 @@ pub(super) fn body(spec: &BodySpec, value: &Value) -> Result<Body> {
     match kind.as_str() {
         "multipart/form-data" => multipart(fields(spec, value)?, spec).map(Body::Multipart),
         "application/x-www-form-urlencoded" => {
-            let text = urlencoded(fields(spec, value)?, spec);
+            let text = urlencoded(fields(spec, value)?, spec)?;
             Ok(Body::Bytes { content_type, bytes: Bytes::from(text) })
         }
         _ => {
@@ -62,6 +62,20 @@ fn multipart(fields: &Map<String, Value>, spec: &BodySpec) -> Result<Vec<Part>> 
     let mut parts = Vec::new();
     for (name, value) in fields {
         let hints = spec.encoding.get(name).cloned().unwrap_or_default();
+        if hints.is_styled() && !hints.binary && matches!(value, Value::Array(_) | Value::Object(_)) {
+            let plain = |text: &str| text.to_owned();
+            let pairs = script(&hints, (&plain, &plain, &plain), false, &spec.argument).pairs(
+                name,
+                value,
+                &|key| fields.contains_key(key),
+            )?;
+            let text = |(name, text): (String, String)| {
+                let content_type = hints.content_type.clone();
+                Part { name, file_name: None, content_type, bytes: Bytes::from(text) }
+            };
+            parts.extend(pairs.into_iter().map(text));
+            continue;
+        }
         let items: &[Value] = match value {
             Value::Array(items) => items,
             Value::Null => continue,
@@ -72,6 +86,18 @@ fn multipart(fields: &Map<String, Value>, spec: &BodySpec) -> Result<Vec<Part>> 
         }
     }
     Ok(parts)
+}
+
+/// How a field is written that the document has a style for. The encoders are for names, for values and for items.
+fn script<'a>(
+    hints: &Encoding,
+    (name, value, item): (super::style::Encoder<'a>, super::style::Encoder<'a>, super::style::Encoder<'a>),
+    encoded: bool,
+    argument: &'a str,
+) -> Script<'a> {
+    let style = hints.style.unwrap_or(Style::Form);
+    let explode = hints.explode.unwrap_or(style == Style::Form);
+    Script { style, explode, numbered: true, encoded, name, value: (value, item), argument }
 }
 
 fn part(name: &str, item: &Value, hints: &Encoding, argument: &str) -> Result<Part> {
@@ -93,46 +119,37 @@ fn part(name: &str, item: &Value, hints: &Encoding, argument: &str) -> Result<Pa
     })
 }
 
-fn urlencoded(fields: &Map<String, Value>, spec: &BodySpec) -> String {
-    let mut out = url::form_urlencoded::Serializer::new(String::new());
+fn urlencoded(fields: &Map<String, Value>, spec: &BodySpec) -> Result<String> {
+    let mut out: Vec<(String, String)> = Vec::new();
     for (name, value) in fields {
         let hints = spec.encoding.get(name).cloned().unwrap_or_default();
-        let style = hints.style.unwrap_or(Style::Form);
-        let explode = hints.explode.unwrap_or(style == Style::Form);
-        let as_json = hints.content_type.as_deref().is_some_and(is_json);
+        let written = |text: &str, kept: &[u8]| {
+            if hints.allow_reserved { escaped(text, kept) } else { pressed(text.as_bytes()) }
+        };
+        let (alone, among) = (|text: &str| written(text, RESERVED), |text: &str| written(text, b":/?@!$()*"));
+        let own = |text: &str| pressed(text.as_bytes());
         match value {
             Value::Null => {}
-            value if as_json => {
-                out.append_pair(name, &value.to_string());
+            Value::String(text) if hints.binary => {
+                out.push((own(name), pressed(&decoded(text, &spec.argument)?)));
             }
-            Value::Array(items) if explode => {
-                for item in items {
-                    out.append_pair(name, &scalar(item));
-                }
+            value if hints.content_type.as_deref().is_some_and(is_json) => {
+                out.push((own(name), pressed(value.to_string().as_bytes())));
             }
-            Value::Array(items) => {
-                let separator = match style {
-                    Style::SpaceDelimited => " ",
-                    Style::PipeDelimited => "|",
-                    Style::TabDelimited => "\t",
-                    _ => ",",
-                };
-                out.append_pair(name, &items.iter().map(scalar).collect::<Vec<_>>().join(separator));
-            }
-            Value::Object(object) if style == Style::DeepObject => {
-                for (key, item) in object {
-                    out.append_pair(&format!("{name}[{key}]"), &scalar(item));
-                }
-            }
-            Value::Object(object) if hints.style == Some(Style::Form) && explode => {
-                for (key, item) in object.iter().filter(|(key, _)| !fields.contains_key(*key)) {
-                    out.append_pair(key, &scalar(item));
-                }
+            // Without a style an object is JSON; a list is repeated, whatever it holds.
+            Value::Object(_) if !hints.is_styled() => {
+                out.push((own(name), pressed(value.to_string().as_bytes())));
             }
             value => {
-                out.append_pair(name, &scalar(value));
+                let script = script(&hints, (&own, &alone, &among), true, &spec.argument);
+                out.extend(script.pairs(name, value, &|key| fields.contains_key(key))?);
             }
         }
     }
-    out.finish()
+    Ok(out.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&"))
+}
+
+/// As forms write it: a space is a plus.
+fn pressed(bytes: &[u8]) -> String {
+    url::form_urlencoded::byte_serialize(bytes).collect()
 }

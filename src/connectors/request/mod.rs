@@ -15,7 +15,6 @@ use std::sync::Arc;
 use url::Url;
 
 use self::path::Template;
-use self::style::{encode, scalar};
 use crate::connectors::document::{Operation, Parameter, Place};
 use crate::error::{Error, Kind, Result};
 use crate::http::{HeaderName, HeaderValue, Method, Request};
@@ -120,7 +119,7 @@ impl Plan {
                 Place::Path => {}
                 Place::Query => style::query(parameter, value, &self.operation, &mut query)?,
                 Place::Header => headers.push(header(parameter, value)?),
-                Place::Cookie => cookies.push(cookie(parameter, value)),
+                Place::Cookie => cookies.extend(style::cookie(parameter, value, &self.operation)?),
             }
         }
         if !cookies.is_empty() {
@@ -209,20 +208,12 @@ fn header(parameter: &Parameter, value: &Value) -> Result<(HeaderName, HeaderVal
             ),
         )
     };
-    let text = style::simple(parameter, value, &str::to_owned);
+    let text = style::header(parameter, value)?;
     if !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return Err(refused());
     }
     let name = HeaderName::from_bytes(parameter.name.as_bytes()).map_err(|_| refused())?;
     Ok((name, HeaderValue::from_str(&text).map_err(|_| refused())?))
-}
-
-fn cookie(parameter: &Parameter, value: &Value) -> String {
-    let values = match value {
-        Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(","),
-        value => scalar(value),
-    };
-    format!("{}={}", parameter.name, encode(&values))
 }
 
 #[cfg(test)]

@@ -229,7 +229,7 @@ fn bodies_are_written_as_their_media_type_has_them() {
         ),
         (
             "application/x-www-form-urlencoded".into(),
-            "a=x+y%26z&l=1&l=2&csv=1%2C2&o=%7B%22k%22%3A1%7D&d%5Bk%5D=v".into()
+            "a=x+y%26z&l=1&l=2&csv=1,2&o=%7B%22k%22%3A1%7D&d%5Bk%5D=v".into()
         )
     );
     assert_eq!(bytes(body(json!({"application/octet-stream": {}}), json!("aGk=")).unwrap()).1, "hi");

@@ -1,6 +1,7 @@
 //! Documents in, operations and requests out.
 
 mod calls;
+mod departures;
 pub(crate) mod documents;
 mod hostile;
 mod kinds;
@@ -8,3 +9,4 @@ mod paging;
 mod practised;
 mod rig;
 mod shown;
+mod world;
