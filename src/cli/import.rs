@@ -106,7 +106,7 @@ fn tell(report: &Report, folder: &Path, screen: Screen) {
     let blanked = report.redacted.iter().map(|one| format!("{}: {}", one.operation, one.pointers.join(" ")));
     part(screen, "always blanked in results", blanked.collect());
     let named = report.named.iter().map(|host| format!("the document names {host}; only `base` counts"));
-    let base = report.base.as_deref().map_or("not said yet", |base| base);
+    let base = report.base.as_deref().unwrap_or("not said yet");
     part(screen, "where requests go", std::iter::once(format!("base: {base}")).chain(named).collect());
     let none = report.credentials.is_empty().then(|| String::from("the document asks for none"));
     part(
@@ -150,7 +150,7 @@ fn part(screen: Screen, title: &str, lines: Vec<String>) {
     let count = if lines.len() > LINES { format!(" ({})", lines.len()) } else { String::new() };
     screen.line(&screen.paint(Tone::Strong, &format!("{title}{count}")));
     let more = lines.len().saturating_sub(LINES);
-    lines.iter().take(LINES).for_each(|line| screen.line(&format!("  {line}")));
+    lines.into_iter().take(LINES).for_each(|line| screen.line(&format!("  {line}")));
     if more > 0 {
         screen.line(&format!("  and {more} more; --json has them all"));
     }

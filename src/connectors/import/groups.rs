@@ -110,7 +110,7 @@ fn named(counts: IndexMap<&str, usize>, facts: &Facts) -> Vec<Toolset> {
     }
     if sets.len() > MOST {
         let mut sizes: Vec<usize> = sets.values().map(|(_, size)| *size).collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
         let least = sizes.get(MOST - 1).copied().unwrap_or(0);
         let mut room = MOST - 1;
         sets.retain(|_, (_, size)| {
@@ -158,8 +158,8 @@ fn starts(operations: &[Operation]) -> Vec<Toolset> {
         set.1 += 1;
     }
     let mut sizes: Vec<(usize, String)> = sets.iter().map(|(name, set)| (set.1, name.clone())).collect();
-    sizes.sort_by(|a, b| b.cmp(a));
-    let kept: HashSet<String> = sizes.into_iter().take(MOST - 1).map(|(_, name)| name).collect();
+    sizes.sort();
+    let kept: HashSet<String> = sizes.into_iter().rev().take(MOST - 1).map(|(_, name)| name).collect();
     sets.into_iter()
         .filter(|(name, _)| kept.contains(name))
         .map(|(name, (paths, _))| {

@@ -76,15 +76,14 @@ fn base(out: &mut String, manifest: &Manifest, remarks: &Remarks<'_>) {
     for (host, _) in remarks.hosts {
         remark(out, &format!("The document names {host}"));
     }
-    match &manifest.base {
-        Some(base) => set(out, "base", &quoted(base.as_str())),
-        None => {
-            let proposed = remarks.hosts.iter().find(|(_, usable)| *usable);
-            let proposed = proposed.map_or("https://api.example.com", |(host, _)| host);
-            remark(out, "Nothing can be served before you say it here, or with --base-url when importing:");
-            remark(out, &format!("base = {}", quoted(proposed)));
-        }
+    if let Some(base) = &manifest.base {
+        set(out, "base", &quoted(base.as_str()));
+        return;
     }
+    let proposed = remarks.hosts.iter().find(|(_, usable)| *usable);
+    let proposed = proposed.map_or("https://api.example.com", |(host, _)| host);
+    remark(out, "Nothing can be served before you say it here, or with --base-url when importing:");
+    remark(out, &format!("base = {}", quoted(proposed)));
 }
 
 fn credentials(out: &mut String, remarks: &Remarks<'_>) {

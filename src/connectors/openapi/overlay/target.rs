@@ -51,7 +51,8 @@ impl Target {
 
     /// Every place in the document that it selects.
     pub(super) fn find(&self, document: &Value) -> Result<Places, String> {
-        if self.descends && !fewer(document, &mut VALUES.clone()) {
+        let mut left = VALUES;
+        if self.descends && !fewer(document, &mut left) {
             return Err(format!("`..` is not followed in a document of more than {VALUES} values."));
         }
         let step = |element: &PathElement<'_>| match element {
