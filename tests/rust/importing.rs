@@ -233,9 +233,9 @@ async fn overlays_are_applied_whenever_a_document_is_loaded_and_choose_nothing_t
     std::fs::remove_file(place.path("ours.yaml")).unwrap();
     let app = place.app("[[connector]]\npath = 'house'").await.unwrap();
     assert!(tools(&app).contains(&String::from("how_is_it")));
-    assert_eq!(place.run(&["check", "--connector", "@house", "--config", "@bartizan.toml"]), 0);
     place.write("house/ours.yaml", "overlay: 1.0.0");
-    assert_eq!(place.run(&["check", "--connector", "@house", "--config", "@bartizan.toml"]), 2);
+    let refused = place.app("[[connector]]\npath = 'house'").await.err().unwrap();
+    assert!(refused.message().contains("ours.yaml"), "{refused}");
 }
 
 #[tokio::test]

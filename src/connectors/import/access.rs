@@ -70,7 +70,19 @@ fn proposal(variable: &str, scheme: &Scheme) -> Proposal {
             }
             (String::from("an OAuth 2 client"), keys("oauth2", more))
         }
-        SchemeKind::Person(flows) => (
+        SchemeKind::Person { flows, token_url } if !token_url.is_empty() => (
+            format!("OAuth 2 with a person ({flows}); with a refresh token that somebody got there"),
+            keys(
+                "refresh",
+                vec![
+                    ("token_url", token_url.clone()),
+                    ("client_id", env("CLIENT_ID")),
+                    ("client_secret", env("CLIENT_SECRET")),
+                    ("refresh_token", env("REFRESH_TOKEN")),
+                ],
+            ),
+        ),
+        SchemeKind::Person { flows, .. } => (
             format!("OAuth 2 with a person ({flows}); get a token there and use it as a bearer token"),
             Vec::new(),
         ),
@@ -78,7 +90,10 @@ fn proposal(variable: &str, scheme: &Scheme) -> Proposal {
             (String::from("OpenID Connect; get a token there and use it as a bearer token"), Vec::new())
         }
         SchemeKind::Cookie(cookie) => (format!("the cookie {cookie}, which is not sent"), Vec::new()),
-        SchemeKind::ClientCertificate => (String::from("a client certificate"), Vec::new()),
+        SchemeKind::ClientCertificate => (
+            String::from("a client certificate"),
+            keys("certificate", vec![("certificate", env("CERTIFICATE")), ("key", env("CERTIFICATE_KEY"))]),
+        ),
         SchemeKind::Other(other) => (format!("a way that is not known here ({other})"), Vec::new()),
     };
     Proposal { says: format!("{says} (`{}`)", scheme.name), keys }

@@ -60,8 +60,11 @@ pub(in crate::connectors) enum SchemeKind {
         token_url: String,
         scopes: Vec<String>,
     },
-    /// OAuth 2 with a person: the names of its flows.
-    Person(String),
+    /// OAuth 2 with a person: the names of its flows, and the token endpoint that the document names.
+    Person {
+        flows: String,
+        token_url: String,
+    },
     OpenId,
     ClientCertificate,
     /// Something else, by its own name.
@@ -201,7 +204,12 @@ fn oauth(value: &Value) -> SchemeKind {
         flows.and_then(|flows| flows.get("clientCredentials")).or((older == "application").then_some(value));
     let Some(ours) = ours else {
         let names: Vec<&str> = flows.map_or(vec![older], |flows| flows.keys().map(String::as_str).collect());
-        return SchemeKind::Person(line(&names.join(", "), 100).unwrap_or_default());
+        let all = flows.into_iter().flat_map(|flows| flows.values()).chain([value]);
+        let token_url = all.map(|flow| text(flow, "tokenUrl")).find(|url| !url.is_empty());
+        return SchemeKind::Person {
+            flows: line(&names.join(", "), 100).unwrap_or_default(),
+            token_url: token_url.and_then(|url| line(url, 300)).unwrap_or_default(),
+        };
     };
     let scopes = ours.get("scopes").and_then(Value::as_object);
     SchemeKind::ClientCredentials {
@@ -227,7 +235,7 @@ mod tests {
                 "key": {"type": "apiKey", "in": "header", "name": "X-Key"},
                 "asked": {"type": "apiKey", "in": "query", "name": "key"},
                 "token": {"type": "http", "scheme": "Bearer"},
-                "login": {"type": "oauth2", "flows": {"authorizationCode": {}, "implicit": {}}},
+                "login": {"type": "oauth2", "flows": {"authorizationCode": {"tokenUrl": "https://a/t"}, "implicit": {}}},
                 "app": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "https://a/t", "scopes": {"r": ""}}}},
                 "sneaky": {"$ref": "#/components/securitySchemes/key"},
             }},
@@ -239,7 +247,10 @@ mod tests {
                 SchemeKind::Bearer,
                 SchemeKind::Header("X-Key".into()),
                 SchemeKind::Query("key".into()),
-                SchemeKind::Person("authorizationCode, implicit".into()),
+                SchemeKind::Person {
+                    flows: "authorizationCode, implicit".into(),
+                    token_url: "https://a/t".into()
+                },
                 SchemeKind::ClientCredentials { token_url: "https://a/t".into(), scopes: vec!["r".into()] },
                 SchemeKind::Header("X-Key".into()),
             ]
