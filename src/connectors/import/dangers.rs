@@ -101,8 +101,7 @@ const LOOKING: [&str; 18] = [
     "filter",
 ];
 /// Last words of paths that hand out rights, keys or access.
-const RIGHTS: [&str; 40] = [
-    "access",
+const RIGHTS: [&str; 39] = [
     "admin",
     "admins",
     "credential",
