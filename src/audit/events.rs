@@ -89,7 +89,7 @@ events! {
     CircuitClosed = "circuit closed";
     /// An upstream said again and again that it is asked too often. Facts: `upstream`, `host`, `count`, `window_seconds`.
     UpstreamLimited = "upstream limited";
-    /// The store that instances share cannot be used. Facts: `mode` (what [limits] on_outage says), `reason`.
+    /// The store that instances share cannot be used. Facts: `mode` (what `on_outage` under `[limits]` says), `reason`.
     SharedStoreLost = "shared store lost";
     /// It can be used again.
     SharedStoreBack = "shared store back";
