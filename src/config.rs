@@ -220,7 +220,7 @@ pub struct ConnectorEntry {
     /// Another base address than the vendor's, such as a sandbox.
     pub base: Option<String>,
     /// How to authenticate, in place of the connector's own way: `bearer:env:NAME`, `basic:env:USER:env:PASSWORD`,
-    /// `header:NAME:env:NAME`, `none`.
+    /// `header:NAME:env:NAME`, `query:NAME:env:NAME`, `certificate:file:PATH:file:PATH`, `none`.
     pub auth: Option<String>,
 }
 

@@ -97,7 +97,10 @@ pub async fn rehearse(
     let standbys = config.secrets.standby.values().flat_map(|one| &one.replace);
     let pairs: Vec<(&Reference, &Reference)> =
         standbys.chain(given.iter().map(|(first, second)| (first, second))).collect();
-    let open = || Keeper::open(&config.secrets, &config.egress, redactor, clock);
+    let open = || {
+        let keeper = Keeper::open(&config.secrets, &config.egress, redactor, clock)?;
+        Ok::<_, Error>(keeper.in_profile(config.profile.name()))
+    };
     let (now, then) = (open()?, open()?.rehearsing(pairs.iter().copied()));
     pairs.iter().try_for_each(|(_, second)| then.check(second))?;
     let pairs: Pairs = pairs.iter().map(|(first, second)| (first.to_string(), (*second).clone())).collect();
@@ -116,7 +119,7 @@ pub async fn rehearse(
     }
     let mut all = Vec::new();
     for (at, (old_one, new_one)) in old.iter().zip(&new).enumerate() {
-        if old_one.access.ways().iter().all(|way| *way == Way::None) {
+        if old_one.access.ways().iter().all(|way| **way == Way::None) {
             continue;
         }
         let others = old.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, one)| one);
@@ -129,8 +132,8 @@ pub async fn rehearse(
 
 /// What is behind each reference of a way, or why it cannot be read. Blocks.
 fn read(way: &Way, keeper: &Keeper) -> Result<Vec<(Reference, Secret)>> {
-    let found = references(way).into_iter();
-    found.map(|one| keeper.resolve(&one).map(|secret| (one, secret))).collect()
+    let found = way.references().into_iter();
+    found.map(|(one, what)| keeper.resolve_as(one, what).map(|secret| (one.clone(), secret))).collect()
 }
 
 async fn source(

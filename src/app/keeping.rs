@@ -30,7 +30,8 @@ pub(super) fn keeper(
     clock: &SharedClock,
     (audit, state): (&Arc<Audit>, &StateDir),
 ) -> Result<Keeper> {
-    let keeper = Keeper::open(&config.secrets, &config.egress, redactor, clock)?.standing_by(state)?;
+    let keeper = Keeper::open(&config.secrets, &config.egress, redactor, clock)?;
+    let keeper = keeper.in_profile(config.profile.name()).standing_by(state)?;
     // nothing real is fetched in practice
     let kept = !config.practice;
     let tokens =

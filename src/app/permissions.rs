@@ -54,7 +54,8 @@ pub async fn reaches(
     if config.practice {
         return Ok(Vec::new());
     }
-    let secrets = Keeper::open(&config.secrets, &config.egress, redactor, clock)?.standing_by(state)?;
+    let secrets = Keeper::open(&config.secrets, &config.egress, redactor, clock)?;
+    let secrets = secrets.in_profile(config.profile.name()).standing_by(state)?;
     let around = surroundings(config, redactor, clock, secrets);
     let around = Surroundings { logins: Some(super::store::logins(None, state)?), ..around };
     let policy = Policy::load(&config.policy)?.in_profile(config.profile.name());

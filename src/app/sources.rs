@@ -142,6 +142,18 @@ pub(super) async fn open(
         counts: Vec::new(),
     };
     let toolsets = Asked::of(config.offer.toolsets.as_ref());
+    if !config.practice && secrets.tokens().is_none() {
+        let signed = accesses(config)?;
+        let restless = signed.iter().find(|(_, access)| access.ways().iter().any(|way| way.has_to_keep()));
+        if let Some((name, _)) = restless {
+            let message = format!(
+                "{name}: the token endpoint may hand out another refresh token each time, and that has to outlive this \
+                 process; set `persist` and `keys` under [tokens], or `rotates = false` under [credentials] if it surely \
+                 never does."
+            );
+            return Err(Error::new(Kind::BadConfig, message));
+        }
+    }
     for entry in &config.connector {
         if let Some(folder) = &entry.path {
             sources.toolsets.extend(Manifest::read(folder)?.toolset_names());
@@ -199,6 +211,7 @@ pub(super) fn connectors(config: &Config, surroundings: &Surroundings) -> Result
 /// Every tool that connectors and documents bring, with the digest of its definition; nobody is called.
 pub fn inventory(config: &Config, redactor: &Redactor, clock: &SharedClock) -> Result<Vec<Value>> {
     let secrets = Keeper::open(&config.secrets, &config.egress, redactor, clock)?;
+    let secrets = secrets.in_profile(config.profile.name());
     let around = super::permissions::surroundings(config, redactor, clock, secrets);
     let mut found = Vec::new();
     for opened in connectors(config, &around)? {
@@ -240,21 +253,7 @@ fn document_of(entry: &OpenApiEntry) -> Result<Document> {
 
 /// Every reference in a way of signing.
 pub fn references(way: &Way) -> Vec<Reference> {
-    fn collect(value: &Value, found: &mut Vec<Reference>) {
-        match value {
-            Value::String(text) => found.extend(Reference::parse(text).ok()),
-            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-            // what is asked for may look like a reference
-            Value::Object(members) => members
-                .iter()
-                .filter(|(name, _)| !matches!(name.as_str(), "scope" | "audience"))
-                .for_each(|(_, member)| collect(member, found)),
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    collect(&json!(way), &mut found);
-    found
+    way.references().into_iter().map(|(reference, _)| reference.clone()).collect()
 }
 
 /// Names everything that tools are made of: the settings, and what is in the files they name.
@@ -389,7 +388,14 @@ pub fn accesses(config: &Config) -> Result<Vec<(String, Access)>> {
             (None, None) => continue,
         };
         let own = entry.auth.as_deref().map(Access::parse).transpose()?;
-        found.push((manifest.name, own.unwrap_or(manifest.credentials)));
+        let access = own.unwrap_or(manifest.credentials);
+        // in practice no credential is used, so none has to be there
+        let access = if config.practice {
+            &access
+        } else {
+            access.in_profile(config.profile.name(), &manifest.name)?
+        };
+        found.push((manifest.name, access.clone()));
     }
     for entry in &config.openapi {
         let name = entry.name.clone().unwrap_or_else(|| entry.file.display().to_string());
@@ -423,7 +429,7 @@ pub fn destinations(config: &Config) -> Result<BTreeSet<(String, u16)>> {
         }
         for (_, access) in accesses(config)? {
             for way in access.ways() {
-                if let Way::OAuth2 { token_url, .. } = way {
+                if let Some(token_url) = way.token_url() {
                     add(token_url.as_str());
                 }
             }

@@ -113,8 +113,8 @@ pub(crate) struct Source {
     /// OpenAPI overlay (1.0) to apply to the document before it is read; may be repeated, in this order.
     #[arg(long = "overlay", value_name = "FILE", requires = "openapi")]
     pub(crate) overlays: Vec<PathBuf>,
-    /// Credential for the document's API: bearer:REF, basic:REF:REF, header:NAME:REF or none; REF is
-    /// `env:NAME`, `file:PATH` or `keyring:NAME`.
+    /// Credential for the document's API: bearer:REF, basic:REF:REF, header:NAME:REF, query:NAME:REF,
+    /// certificate:REF:REF or none; REF is `env:NAME`, `file:PATH` or `keyring:NAME`.
     #[arg(long, value_name = "HOW", requires = "openapi")]
     pub(crate) auth: Option<String>,
     /// Python file or module that holds a `server = Server(...)`; its tools join the same line. May be repeated.
@@ -169,8 +169,8 @@ pub(crate) struct Practice {
     /// Address to listen on; loopback only.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     pub(crate) listen: String,
-    /// Answer every request with a fault: 429, 429=SECONDS, 500, 500-html, slow=MILLIS, reset, broken-json,
-    /// redirect or echo.
+    /// Answer every request with a fault: 429, 429=SECONDS, 500, 500-html, 422-fields, slow=MILLIS, reset, broken-json,
+    /// wrong-type, gzip-bomb, endless, redirect or echo.
     #[arg(long, value_name = "FAULT")]
     pub(crate) fault: Vec<String>,
     /// Print the address and the practice credential as one JSON line.

@@ -16,7 +16,7 @@ use crate::app::{App, Loader, Pins, Standing, Suspicion, accesses, place, refere
 use crate::catalog::{Entry, List};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::connectors::manifest::{Access, Way};
+use crate::connectors::manifest::Access;
 use crate::connectors::{FAILURE, unchecked};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Certificates;
@@ -241,15 +241,10 @@ fn suspicious(one: Suspicion) -> Finding {
 fn missing(access: &Access, secrets: &Keeper) -> Option<String> {
     let mut said = Vec::new();
     for way in access.ways() {
-        let wanted: &[&Reference] = match way {
-            Way::None => &[],
-            Way::Bearer { from } | Way::Header { from, .. } => &[from],
-            Way::Basic { user, password } => &[user, password],
-            Way::OAuth2 { client_id, client_secret, .. } => &[client_id, client_secret],
-        };
-        let faults: Vec<String> = wanted
-            .iter()
-            .filter_map(|reference| secrets.resolve(reference).err())
+        let faults: Vec<String> = way
+            .references()
+            .into_iter()
+            .filter_map(|(reference, what)| secrets.resolve_as(reference, what).err())
             .map(|error| error.message().trim_end_matches('.').to_owned())
             .collect();
         if faults.is_empty() {

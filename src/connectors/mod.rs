@@ -5,6 +5,7 @@
 //!
 //! Must not: send a request itself.
 
+mod advice;
 pub mod catalog;
 pub mod document;
 pub mod flow;
@@ -160,6 +161,7 @@ impl Connector {
             client: client.clone(),
             headers: headers(manifest)?,
             reserved: [access.headers(), manifest.credentials.headers()].concat(),
+            reserved_queries: [access.queries(), manifest.credentials.queries()].concat(),
             prefix: manifest.prefix.clone().unwrap_or_default(),
             health: instead.health.clone().or_else(|| manifest.health.clone()),
             practice: instead.practice,

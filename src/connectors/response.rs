@@ -26,6 +26,11 @@ const WORDS: usize = 4_000;
 /// The result for an answer. `name` is what the operator calls the upstream.
 pub(super) fn result(response: &Response, name: &str, expects_json: bool) -> Result<ToolResult> {
     match response.status {
+        200..=299 if is_packed(response) => Err(Error::new(
+            Kind::UpstreamFailed,
+            format!("{name} answered in a compressed form that nobody asked for; it was not unpacked."),
+        )
+        .with_detail(json!({"status": response.status}))),
         200..=299 => success(response, name, expects_json),
         300..=399 => Err(Error::new(
             Kind::UpstreamFailed,
@@ -102,6 +107,14 @@ fn success(response: &Response, name: &str, expects_json: bool) -> Result<ToolRe
         let text = String::from_utf8_lossy(&response.body).into_owned();
         return Ok(ToolResult::text(text));
     }
+    if expects_json {
+        let mut result = ToolResult::failure(format!(
+            "{name} answered {} with something that is no data and no text; check the base address.",
+            response.status
+        ));
+        result.meta = Some(meta(Kind::UpstreamFailed, Some(response.status), None));
+        return Ok(result);
+    }
     let data = base64::engine::general_purpose::STANDARD.encode(&response.body);
     let content = match media.split('/').next() {
         Some("image") => Content::Image { data, mime_type: media, annotations: None, meta: None },
@@ -119,6 +132,12 @@ fn success(response: &Response, name: &str, expects_json: bool) -> Result<ToolRe
         }
     };
     Ok(ToolResult { content: vec![content], ..ToolResult::default() })
+}
+
+/// Whether the body is compressed: we never say that we take that, and what is small may become large.
+fn is_packed(response: &Response) -> bool {
+    let said = response.headers.get("content-encoding").map(|value| value.to_str().unwrap_or("unreadable"));
+    said.is_some_and(|said| !said.trim().is_empty() && !said.trim().eq_ignore_ascii_case("identity"))
 }
 
 /// Headers that a later call needs: what to send as If-Match, where the new thing is, where to ask how it goes.
@@ -147,7 +166,7 @@ fn failure(response: &Response, name: &str) -> ToolResult {
         404 => "has no such thing",
         405 => "does not offer that here",
         408 => "gave up waiting",
-        409 => "refused, because it conflicts with the present state",
+        409 => "refused, because it conflicts with the present state; read it again",
         410 => "no longer has it",
         412 => "refused, because the thing has changed meanwhile; read it again",
         413 => "refused the request as too large",
@@ -243,7 +262,14 @@ mod tests {
     fn answer(status: u16, media: &'static str, body: &'static [u8]) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static(media));
-        Response { status, headers, body: bytes::Bytes::from_static(body), tries: 1, retry_after: None }
+        Response {
+            status,
+            headers,
+            body: bytes::Bytes::from_static(body),
+            tries: 1,
+            lost: false,
+            retry_after: None,
+        }
     }
 
     fn text(result: &ToolResult) -> String {

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, Patient, Severity};
 use crate::app::accesses;
-use crate::connectors::manifest::Way;
 use crate::error::Result;
 use crate::ownership::{self, Care, Flaw};
-use crate::vault::{Ages, Reference, Stand};
+use crate::vault::{Ages, Reference, Stand, Use};
 
 pub(super) fn look(patient: &Patient<'_>) -> Result<Vec<Finding>> {
     let mut found = state(patient.state.path());
@@ -50,18 +49,8 @@ fn secrets(patient: &Patient<'_>) -> Result<Vec<(String, PathBuf)>> {
     };
     for (source, access) in accesses(patient.config)? {
         for way in access.ways() {
-            match way {
-                Way::None => {}
-                Way::Bearer { from } | Way::Header { from, .. } => add(&source, from),
-                Way::Basic { user, password } => {
-                    add(&source, user);
-                    add(&source, password);
-                }
-                Way::OAuth2 { client_id, client_secret, .. } => {
-                    add(&source, client_id);
-                    add(&source, client_secret);
-                }
-            }
+            let private = way.references().into_iter().filter(|(_, what)| *what != Use::Public);
+            private.for_each(|(reference, _)| add(&source, reference));
         }
     }
     for named in &patient.config.server.sealing_keys {

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use url::Url;
 
+use super::certificate::Shown;
 use super::{BoxFuture, Granted};
 use crate::error::{Error, Kind, Result};
 use crate::redaction::{Held, Redactor};
@@ -92,6 +93,7 @@ pub struct Signing {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) generation: u64,
+    pub(super) shown: Option<Shown>,
     pub(super) redactor: Redactor,
 }
 
@@ -141,7 +143,7 @@ impl Signing {
 }
 
 /// A secret that is read when it is first needed, and again when it has changed.
-struct Kept {
+pub(super) struct Kept {
     supply: Arc<dyn Supply>,
     label: &'static str,
     value: Mutex<State>,
@@ -157,7 +159,7 @@ struct State {
 }
 
 impl Kept {
-    fn new(supply: Arc<dyn Supply>, label: &'static str) -> Self {
+    pub(super) fn new(supply: Arc<dyn Supply>, label: &'static str) -> Self {
         Self { supply, label, value: Mutex::default() }
     }
 
@@ -166,7 +168,7 @@ impl Kept {
     }
 
     /// The secret and which one it is. What was replaced is read anew; what can no longer be read is used on.
-    async fn get(&self, redactor: &Redactor) -> Result<(Secret, u64)> {
+    pub(super) async fn get(&self, redactor: &Redactor) -> Result<(Secret, u64)> {
         let stamp = self.supply.stamp();
         {
             let state = self.lock();
@@ -204,7 +206,7 @@ impl Kept {
     }
 
     /// The secret as it is now; the one that is kept if it cannot be read.
-    async fn fresh(&self, redactor: &Redactor) -> Option<Secret> {
+    pub(super) async fn fresh(&self, redactor: &Redactor) -> Option<Secret> {
         let found = read(&self.supply).await.ok();
         let mut state = self.lock();
         match found {
@@ -214,15 +216,25 @@ impl Kept {
     }
 
     /// Whether there is another one than that which was refused, whatever its file says of itself.
-    async fn renewed(&self, generation: u64, redactor: &Redactor) -> bool {
+    pub(super) async fn renewed(&self, generation: u64, redactor: &Redactor) -> bool {
         if self.lock().generation == generation {
             self.fresh(redactor).await;
         }
         self.lock().generation != generation
     }
 
+    /// Where it is.
+    pub(super) fn reference(&self) -> String {
+        self.supply.reference()
+    }
+
+    /// Whether it is there.
+    pub(super) fn ready(&self) -> Result<()> {
+        self.supply.secret().map(|_| ())
+    }
+
     /// Forgets the value; it is read again next time.
-    fn forget(&self) {
+    pub(super) fn forget(&self) {
         let mut state = self.lock();
         state.value = None;
         state.generation += 1;

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::token::{self, TokenStore};
 use crate::redaction::Redactor;
 use crate::secret::Secret;
@@ -21,7 +23,7 @@ pub(super) struct Drawer {
 }
 
 impl Drawer {
-    /// The place of the token of `parts` (endpoint, client and so on); none where nothing keyed can be kept.
+    /// The place of the access token of `parts` (endpoint, client and so on); none where nothing keyed can be kept.
     pub(super) fn of(
         store: Option<&Arc<dyn TokenStore>>,
         redactor: &Redactor,
@@ -34,18 +36,40 @@ impl Drawer {
         Some(Self { store: Arc::clone(store?), name, with })
     }
 
+    /// The place of what is good for the next access token, in a chain that begins with `seed`.
+    pub(super) fn of_chain(
+        store: Option<&Arc<dyn TokenStore>>,
+        redactor: &Redactor,
+        parts: &[&str],
+        seed: &Secret,
+    ) -> Option<Self> {
+        let keyed = |text: &str| redactor.keyed_digest(text.as_bytes()).map(|digest| digest.hex());
+        let name = keyed(&format!("refresh\0{}\0{}", parts.join("\0"), seed.expose()))?[..32].to_owned();
+        Some(Self { store: Arc::clone(store?), name, with: String::new() })
+    }
+
     /// What is kept and lasts longer than `margin`, with the seconds it lasts.
     pub(super) async fn take(&self, now: u64, margin: u64) -> Option<(Secret, u64)> {
-        let this = self.clone();
-        let found = tokio::task::spawn_blocking(move || this.store.load(&this.name)).await.ok()??;
+        let found = self.read().await?;
         token::read(&found, now, &self.with).filter(|(_, lasts)| *lasts > margin)
     }
 
     /// Keeps a token until that second of the epoch.
     pub(super) async fn put(&self, token: &Secret, ends: u64) {
-        let (this, bytes) = (self.clone(), token::write(token, ends, &self.with));
         // whether it could be kept is in the log
-        let _ = tokio::task::spawn_blocking(move || this.store.save(&this.name, &bytes)).await;
+        self.write(token::write(token, ends, &self.with)).await;
+    }
+
+    /// The bytes that are kept.
+    pub(super) async fn read(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.store.load(&this.name)).await.ok()?
+    }
+
+    /// Keeps bytes; false where it cannot.
+    pub(super) async fn write(&self, bytes: Zeroizing<Vec<u8>>) -> bool {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.store.save(&this.name, &bytes)).await.unwrap_or(false)
     }
 
     /// Keeps nothing.

@@ -29,6 +29,14 @@ pub enum Style {
     Json,
 }
 
+/// What a token is asked for with.
+pub(super) enum Asked<'a> {
+    /// The client's secret.
+    Client { secret: &'a str },
+    /// A refresh token, and the client's secret if it has one.
+    Refresh { token: &'a str, secret: Option<&'a str> },
+}
+
 /// What to ask for, and where.
 #[derive(Debug, Clone)]
 pub struct TokenEndpoint {
@@ -47,16 +55,21 @@ impl TokenEndpoint {
     pub(super) fn question(
         &self,
         id: &str,
-        secret: &str,
+        asked: &Asked<'_>,
         redactor: &Redactor,
         held: &mut Vec<Held>,
     ) -> Result<(HeaderMap, Bytes)> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut fields = vec![("grant_type", "client_credentials")];
+        let (mut fields, secret) = match *asked {
+            Asked::Client { secret } => (vec![("grant_type", "client_credentials")], Some(secret)),
+            Asked::Refresh { token, secret } => {
+                (vec![("grant_type", "refresh_token"), ("refresh_token", token)], secret)
+            }
+        };
         fields.extend(self.scope.as_deref().map(|scope| ("scope", scope)));
         fields.extend(self.audience.as_deref().map(|audience| ("audience", audience)));
-        if self.style == Style::Basic {
+        if let Some(secret) = secret.filter(|_| self.style == Style::Basic) {
             // RFC 6749, 2.3.1: both are form-encoded before they are joined
             let encode =
                 |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
@@ -68,7 +81,9 @@ impl TokenEndpoint {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         } else {
-            fields.extend([("client_id", id), ("client_secret", secret)]);
+            // a client without a secret says who it is, and no more (RFC 6749, 3.2.1)
+            fields.push(("client_id", id));
+            fields.extend(secret.map(|secret| ("client_secret", secret)));
         }
         let (media_type, body) = if self.style == Style::Json {
             let object: crate::json::Map<String, Value> =

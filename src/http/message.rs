@@ -127,6 +127,8 @@ pub struct Response {
     pub body: Bytes,
     /// How many times it was tried.
     pub tries: u32,
+    /// Whether an earlier try may have been carried out, and its answer was lost.
+    pub lost: bool,
     /// What `Retry-After` asks for, if it was sent and understood.
     pub retry_after: Option<Duration>,
 }

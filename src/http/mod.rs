@@ -1,19 +1,21 @@
 //! The way out: one outbound request, checked, signed, paced, capped.
 //!
 //! Owns [`Client`]. The idea: a request is a value; where it may go (`egress.rs`), how it is signed
-//! (`credentials.rs`, `oauth.rs`), how often it is tried (`retry.rs`), how fast (`pace.rs`) and whether at all
-//! (`circuit.rs`) are settled here and nowhere else; `wire.rs` makes a single try. Clients that reach the same host with the
+//! (`credentials.rs`, `query.rs`, `signature.rs`, `certificate.rs`, `oauth.rs`), how often it is tried (`retry.rs`),
+//! how fast (`pace.rs`) and whether at all (`circuit.rs`) are settled here and nowhere else; `wire.rs` makes a single try. Clients that reach the same host with the
 //! same credential share a lane (`lane.rs`).
 //!
 //! Must not: know what an operation is.
 
 mod account;
 mod announced;
+pub mod certificate;
 mod circuit;
 pub mod credentials;
 mod drawer;
 mod egress;
 mod endpoint;
+mod exchange;
 mod failed;
 mod granted;
 pub mod hook;
@@ -21,9 +23,13 @@ mod lane;
 mod message;
 pub mod oauth;
 mod pace;
+pub mod query;
+pub mod recipe;
+mod refresh;
 mod retry;
 mod settings;
 mod sharing;
+pub mod signature;
 mod token;
 mod traffic;
 mod wire;
@@ -50,7 +56,7 @@ use crate::error::{Error, Kind, Result};
 use crate::redaction::Redactor;
 use egress::{Exemptions, Origin};
 use lane::{Lane, Rules};
-use wire::{Answer, Wire};
+use wire::{Answer, Leaving, Wire};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -149,12 +155,14 @@ impl Client {
     pub async fn send(&self, request: Request) -> Result<Response> {
         let inner = &*self.inner;
         let longest = request.timeout.map_or(inner.timeout, |own| own.min(inner.timeout));
+        let idempotent = request.idempotent;
         let deadline = inner.clock.monotonic() + longest;
         let done = tokio::time::timeout(longest, inner.run(request, deadline)).await;
         done.unwrap_or_else(|_| {
             let seconds = longest.as_secs_f64();
             let message = format!("{} did not answer within {seconds:.1} seconds", inner.name);
-            Err(Error::new(Kind::TimedOut, message))
+            let late = Error::new(Kind::TimedOut, message);
+            Err(if idempotent { late } else { doubtful(late) })
         })
     }
 }
@@ -167,7 +175,7 @@ impl Inner {
         let (content_type, body) = body.encode(&uuid::Uuid::new_v4().simple().to_string());
         let headers = self.headers(extra, content_type.as_deref())?;
         self.lane.budget.earn();
-        let (mut tries, mut renewed) = (0, false);
+        let (mut tries, mut renewed, mut lost) = (0, false, false);
         loop {
             let permit = self.lane.enter(&self.clock, deadline, tries > 0).await?;
             let mut signing = Signing {
@@ -176,14 +184,15 @@ impl Inner {
                 headers: headers.clone(),
                 body: body.clone(),
                 generation: 0,
+                shown: None,
                 redactor: self.redactor.clone(),
             };
             self.credentials.apply(&mut signing).await?;
             let generation = signing.generation;
             tries += 1;
-            let sent =
-                self.wire.send(method.clone(), url.clone(), signing.headers, body.clone(), self.body_limit);
-            let sent = sent.await;
+            let Signing { url: signed, headers: with, shown, .. } = signing;
+            let leaving = Leaving { method: method.clone(), url: signed, headers: with, body: body.clone() };
+            let sent = self.wire.send(leaving, shown.as_ref(), self.body_limit).await;
             if let Ok(Answer { status: 401, headers, .. }) = &sent
                 && !renewed
                 && self.credentials.rejected(generation, &self.redactor).await
@@ -201,6 +210,7 @@ impl Inner {
                         headers: answer.headers,
                         body: answer.body,
                         tries,
+                        lost,
                         retry_after: asked,
                     };
                     // on top of what is asked for, so that those who were told the same do not come back together
@@ -209,6 +219,7 @@ impl Inner {
                     if !retry::worth(response.status, idempotent) || !self.may_retry(tries, wait, deadline) {
                         return Ok(response);
                     }
+                    lost |= response.status >= 500;
                     // the pause above makes everybody wait, this request too
                     if response.status == 429 { Duration::ZERO } else { wait }
                 }
@@ -216,8 +227,13 @@ impl Inner {
                     permit.failed(failure.passing);
                     let wait = retry::backoff(tries, rand::random());
                     let safe = failure.passing && (failure.unsent || idempotent);
+                    lost |= !failure.unsent;
                     if !safe || !self.may_retry(tries, wait, deadline) {
-                        return Err(failure.error);
+                        return Err(if lost && !idempotent {
+                            doubtful(failure.error)
+                        } else {
+                            failure.error
+                        });
                     }
                     wait
                 }
@@ -253,6 +269,15 @@ impl Inner {
         }
         Ok(headers)
     }
+}
+
+/// The failure of something that must not be done twice, and may have been done.
+fn doubtful(error: Error) -> Error {
+    let message = format!(
+        "{}; whether it was carried out is not known: look before you send it again",
+        error.message()
+    );
+    Error::new(error.kind(), message).with_source(error)
 }
 
 /// A time from the configuration, if it is one.

@@ -1,42 +1,38 @@
-//! OAuth 2 client credentials: a secret becomes a short-lived token.
+//! OAuth 2: client credentials, or a refresh token, become a short-lived token.
 //!
 //! Owns [`ClientCredentials`]. The idea: one token, one fetch at a time however many calls wait for it, and a guard
-//! that stops asking long before a vendor locks the account.
+//! that stops asking long before a vendor locks the account. How the endpoint is asked is in `exchange.rs`.
 //!
-//! Must not: send the client secret anywhere but to the token endpoint, or try a failed login again by itself.
+//! Must not: send a secret anywhere but to the token endpoint, or try a failed login again by itself.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::header::AUTHORIZATION;
-use ::http::{HeaderMap, Method};
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture as Boxed, Shared};
 
-use super::account::{Account, May, Try, pause};
+use super::account::pause;
 use super::credentials::{Identity, both, read};
 use super::drawer::Drawer;
 use super::egress::{Exemptions, Origin};
 pub use super::endpoint::{Style, TokenEndpoint};
 use super::failed::Failed;
-use super::granted::{self, Granted};
-use super::sharing::{self, Begun};
-use super::token::{self, TokenStore, read_token};
+use super::granted::Granted;
+use super::refresh::Chain;
+use super::token::TokenStore;
 use super::wire::Wire;
-use super::{BoxFuture, Config, Credentials, Signing, Supply, retry, seconds};
+use super::{BoxFuture, Config, Credentials, Signing, Supply, seconds};
 use crate::clock::SharedClock;
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::json::Digest;
 use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
 use crate::state::Folder;
 
 /// A token is renewed this long before it ends.
-const MARGIN: Duration = Duration::from_mins(1);
-/// Longest answer of a token endpoint.
-const LIMIT: u64 = 256 * 1024;
+pub(super) const MARGIN: Duration = Duration::from_mins(1);
 /// Refused logins in a row before a long pause.
 pub(super) const STRIKES: u32 = 3;
 /// That pause.
@@ -49,44 +45,71 @@ pub struct ClientCredentials {
     shared: Arc<Fetcher>,
 }
 
-struct Fetcher {
-    name: String,
-    endpoint: TokenEndpoint,
-    wire: Wire,
-    id: Arc<dyn Supply>,
-    secret: Arc<dyn Supply>,
-    clock: SharedClock,
-    timeout: Duration,
+pub(super) struct Fetcher {
+    pub(super) name: String,
+    pub(super) endpoint: TokenEndpoint,
+    pub(super) wire: Wire,
+    pub(super) id: Arc<dyn Supply>,
+    /// What is exchanged for a token: the client's secret, or the refresh token that the chain begins with.
+    pub(super) secret: Arc<dyn Supply>,
+    pub(super) grant: Grant,
+    pub(super) clock: SharedClock,
+    pub(super) timeout: Duration,
     /// Where refused logins are counted for all processes.
-    logins: Option<Arc<Folder>>,
+    pub(super) logins: Option<Arc<Folder>>,
     /// Where the token is kept over a restart.
-    store: Option<Arc<dyn TokenStore>>,
+    pub(super) store: Option<Arc<dyn TokenStore>>,
+    /// The refresh token that is good now.
+    pub(super) chain: Mutex<Chain>,
     state: Mutex<State>,
 }
 
+/// What the secret is.
+pub(super) enum Grant {
+    /// The client's.
+    Client,
+    /// A refresh token.
+    Refresh {
+        /// The client's own secret, if it has one.
+        own: Option<Arc<dyn Supply>>,
+        /// Whether another refresh token may be handed out with each access token.
+        rotates: bool,
+    },
+}
+
+/// A refresh token that somebody got by logging in.
+pub struct RefreshToken {
+    /// The token.
+    pub token: Arc<dyn Supply>,
+    /// The client's secret, if it has one.
+    pub secret: Option<Arc<dyn Supply>>,
+    /// Whether the endpoint may hand out another one each time, so that it is used only where that can be kept.
+    pub rotates: bool,
+}
+
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     token: Option<Token>,
     generation: u64,
     running: Option<Shared<Boxed<'static, Result<Token, Failed>>>>,
     /// Refused logins in a row, and the secret they were refused for.
-    strikes: u32,
-    refused: Option<Secret>,
+    pub(super) strikes: u32,
+    pub(super) refused: Option<Secret>,
     /// The token that an upstream did not accept.
-    rejected: Option<Digest>,
+    pub(super) rejected: Option<Digest>,
     /// The secret that the token was exchanged for.
-    exchanged: Option<Secret>,
+    pub(super) exchanged: Option<Secret>,
     /// Where the token is kept over a restart.
-    drawer: Option<Drawer>,
+    pub(super) drawer: Option<Drawer>,
     /// Failures of any kind in a row.
     failures: u32,
     /// No attempt before this; the sentence says why.
     closed_until: Duration,
     last: Option<Failed>,
-    /// The client secret, and the pair it is sent in: what was sent last.
-    sent: Vec<Held>,
+    /// The secrets, and the pair they are sent in: what was sent last.
+    pub(super) sent: Vec<Held>,
     /// The scopes that the endpoint said beside the token.
-    granted: Option<BTreeSet<String>>,
+    pub(super) granted: Option<BTreeSet<String>>,
 }
 
 #[derive(Clone)]
@@ -98,7 +121,7 @@ struct Token {
 }
 
 /// How an attempt ended.
-enum Attempt {
+pub(super) enum Attempt {
     Token {
         token: Secret,
         held: Held,
@@ -128,12 +151,49 @@ impl ClientCredentials {
         egress: &Config,
         clock: SharedClock,
     ) -> Result<Self> {
+        Self::with(name, endpoint, id, (secret, Grant::Client), egress, clock)
+    }
+
+    /// The same for a refresh token, and the client's secret if it has one. Where the endpoint may hand out
+    /// another refresh token each time, give it a place to be kept ([`Self::kept_in`]): without one it is not used.
+    pub fn refreshing(
+        name: &str,
+        endpoint: TokenEndpoint,
+        id: Arc<dyn Supply>,
+        refresh: RefreshToken,
+        egress: &Config,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let RefreshToken { token, secret: own, rotates } = refresh;
+        Self::with(name, endpoint, id, (token, Grant::Refresh { own, rotates }), egress, clock)
+    }
+
+    fn with(
+        name: &str,
+        endpoint: TokenEndpoint,
+        id: Arc<dyn Supply>,
+        (secret, grant): (Arc<dyn Supply>, Grant),
+        egress: &Config,
+        clock: SharedClock,
+    ) -> Result<Self> {
         let place = format!("{name}'s token endpoint");
         let origin = Origin::of(&endpoint.url, &[], &Exemptions::parse(&egress.allow_private)?, &place)?;
         let wire = Wire::new(&place, origin, egress)?;
         let timeout = seconds(egress.timeout, "timeout")?.min(Duration::from_secs(30));
-        let (name, logins, store, state) = (name.to_owned(), None, None, Mutex::default());
-        let fetcher = Fetcher { name, endpoint, wire, id, secret, clock, timeout, logins, store, state };
+        let fetcher = Fetcher {
+            name: name.to_owned(),
+            endpoint,
+            wire,
+            id,
+            secret,
+            grant,
+            clock,
+            timeout,
+            logins: None,
+            store: None,
+            chain: Mutex::default(),
+            state: Mutex::default(),
+        };
         Ok(Self { shared: Arc::new(fetcher) })
     }
 
@@ -222,13 +282,17 @@ impl Credentials for ClientCredentials {
     }
 
     fn ready(&self) -> Result<()> {
-        let both = self.shared.id.secret().and_then(|_| self.shared.secret.secret());
-        both.map(|_| ())
+        let fetcher = &self.shared;
+        fetcher.id.secret().and_then(|_| fetcher.secret.secret())?;
+        match &fetcher.grant {
+            Grant::Refresh { own: Some(secret), .. } => secret.secret().map(drop),
+            Grant::Client | Grant::Refresh { own: None, .. } => Ok(()),
+        }
     }
 }
 
 impl Fetcher {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -321,189 +385,6 @@ impl Fetcher {
                 Err(failed)
             }
             Attempt::Missing(failed) => Err(failed),
-        }
-    }
-
-    async fn attempt(&self, redactor: &Redactor) -> Attempt {
-        let former = self.lock().exchanged.clone();
-        let (id, secret) = match (read(&self.id).await, read(&self.secret).await) {
-            (Ok(id), Ok(secret)) => (id, secret),
-            // what was replaced by something that cannot be read is used on
-            (Ok(id), Err(error)) if former.is_some() => {
-                tracing::warn!(
-                    reference = self.secret.reference(),
-                    reason = error.message(),
-                    "a client secret has changed and cannot be used; the former one stays in use"
-                );
-                (id, former.unwrap_or_else(|| Secret::new("")))
-            }
-            (Err(error), _) | (_, Err(error)) => return Attempt::Missing(Failed::of(error)),
-        };
-        let endpoint = &self.endpoint;
-        let (scope, audience) = (endpoint.scope.as_deref(), endpoint.audience.as_deref());
-        let parts =
-            [endpoint.url.as_str(), id.expose(), scope.unwrap_or_default(), audience.unwrap_or_default()];
-        let drawer = Drawer::of(self.store.as_ref(), redactor, &parts, &secret);
-        self.lock().drawer.clone_from(&drawer);
-        if let Some(drawer) = &drawer
-            && let Some((token, lasts)) = drawer.take(self.clock.wall().as_secs(), MARGIN.as_secs()).await
-        {
-            let held = redactor.hold(&token, "access-token");
-            return Attempt::Token { token, held, lasts, exchanged: secret };
-        }
-        let mut sent = vec![redactor.hold(&secret, "client-secret")];
-        let account = self.logins.as_ref().and_then(|folder| {
-            Account::of(
-                folder,
-                redactor,
-                &[&self.name, self.endpoint.url.as_str(), id.expose()],
-                secret.expose(),
-            )
-        });
-        let out = account.is_none() && {
-            let state = self.lock();
-            state.strikes >= OUT && state.refused.as_ref().is_some_and(|old| old.expose() == secret.expose())
-        };
-        let name = &self.name;
-        if out {
-            let message = format!(
-                "{name}'s token endpoint refused this client secret {OUT} times; it is not sent again, because the \
-                 vendor may lock the account: correct {} and try again",
-                self.secret.reference()
-            );
-            return Attempt::Missing(Failed::new(Kind::UpstreamRefused, message));
-        }
-        let (headers, body) = match self.endpoint.question(id.expose(), secret.expose(), redactor, &mut sent)
-        {
-            Ok(question) => question,
-            Err(error) => return Attempt::Missing(Failed::of(error)),
-        };
-        self.lock().sent = sent;
-        let refused = self.lock().rejected;
-        let time = (&self.clock, MARGIN, self.timeout);
-        let asking = match sharing::begin(self.logins.as_deref(), &parts, &secret, refused, time).await {
-            Ok(Begun::Token(token, lasts)) => {
-                let held = redactor.hold(&token, "access-token");
-                return Attempt::Token { token, held, lasts, exchanged: secret };
-            }
-            Ok(Begun::Ask(asking)) => asking,
-            Err(failed) => return Attempt::Missing(failed),
-        };
-        let permit = match &account {
-            None => None,
-            Some(account) => match self.permit(account).await {
-                Ok(permit) => Some(permit),
-                Err(failed) => return Attempt::Missing(failed),
-            },
-        };
-        let attempt = self.exchange(headers, body, secret, redactor).await;
-        if let (Some(drawer), Attempt::Token { token, lasts, .. }) = (&drawer, &attempt) {
-            drawer.put(token, self.clock.wall().as_secs().saturating_add(*lasts)).await;
-        }
-        if let (Some(asking), Attempt::Token { token, lasts, .. }) = (asking, &attempt) {
-            asking.share(token, *lasts).await;
-        }
-        let Some(permit) = permit else { return attempt };
-        let noted = match attempt {
-            Attempt::Token { .. } => permit.accepted().await.map(|()| attempt),
-            Attempt::Refused { secret, failed, .. } => permit
-                .refused(self.clock.wall().as_secs())
-                .await
-                .map(|strikes| Attempt::Refused { secret, failed, strikes: Some(strikes) }),
-            Attempt::Broken(_) | Attempt::Missing(_) => permit.neither().await.map(|()| attempt),
-        };
-        noted.unwrap_or_else(|error| Attempt::Missing(Failed::of(error)))
-    }
-
-    /// Asks whether all processes together may try once more.
-    async fn permit(&self, account: &Account) -> Result<Try, Failed> {
-        let name = &self.name;
-        let place = account.place();
-        let way_out = format!(
-            "correct {} and {}, then remove {place} to be let try at once",
-            self.id.reference(),
-            self.secret.reference(),
-        );
-        let patience = self.clock.monotonic() + self.timeout;
-        loop {
-            let failed = match account.may_try(self.clock.wall().as_secs()).await.map_err(Failed::of)? {
-                May::Try(permit) => return Ok(permit),
-                May::Never => Failed::new(
-                    Kind::UpstreamRefused,
-                    format!(
-                        "{name}'s token endpoint refused this client secret {OUT} times; it is not sent again, because \
-                         the vendor may lock the account: {way_out}"
-                    ),
-                ),
-                May::Wait(wait, strikes) => Failed::new(
-                    Kind::UpstreamRefused,
-                    format!(
-                        "{name}'s token endpoint refused the client credentials {strikes} times in a row, and the \
-                         vendor may lock the account: {way_out}"
-                    ),
-                )
-                .until(wait),
-                May::Busy if self.clock.monotonic() < patience => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-                May::Busy => Failed::new(
-                    Kind::UpstreamFailed,
-                    format!("other processes are logging in to {name} with the same client id; try again later"),
-                ),
-            };
-            return Err(failed);
-        }
-    }
-
-    async fn exchange(
-        &self,
-        headers: HeaderMap,
-        body: Bytes,
-        secret: Secret,
-        redactor: &Redactor,
-    ) -> Attempt {
-        let name = &self.name;
-        let asked = self.wire.send(Method::POST, self.endpoint.url.clone(), headers, body, LIMIT);
-        let answer = match tokio::time::timeout(self.timeout, asked).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(failure)) => return Attempt::Broken(Failed::of(failure.error)),
-            Err(_) => {
-                let message = format!("{name}'s token endpoint did not answer in time");
-                return Attempt::Broken(Failed::new(Kind::TimedOut, message));
-            }
-        };
-        let broken = |message: String| Attempt::Broken(Failed::new(Kind::UpstreamFailed, message));
-        match answer.status {
-            200..=299 => match read_token(&answer.body) {
-                Some((token, lasts)) => {
-                    let now = self.clock.wall().as_secs();
-                    if let Some(what) = token::misfit(&token, now, self.endpoint.audience.as_deref()) {
-                        return broken(format!("{name}'s token endpoint answered a token that {what}"));
-                    }
-                    let lasts = token::stated(&token, now).map_or(lasts, |stated| lasts.min(stated));
-                    let held = redactor.hold(&token, "access-token");
-                    self.lock().granted = granted::answered(&answer.body);
-                    Attempt::Token { token, held, lasts, exchanged: secret }
-                }
-                None => broken(format!("{name}'s token endpoint answered something that is not a token")),
-            },
-            400..=499 if answer.status != 429 && answer.status != 408 => {
-                let message = format!(
-                    "{name}'s token endpoint refused the client credentials (status {}); check {} and {}",
-                    answer.status,
-                    self.id.reference(),
-                    self.secret.reference()
-                );
-                let failed = Failed::new(Kind::UpstreamRefused, message);
-                Attempt::Refused { secret, failed, strikes: None }
-            }
-            status => {
-                let asked = retry::retry_after(&answer.headers, self.clock.wall());
-                let hint =
-                    asked.map_or(String::new(), |wait| format!(" and asks to wait {} s", wait.as_secs()));
-                broken(format!("{name}'s token endpoint is out of order (status {status}){hint}"))
-            }
         }
     }
 }

@@ -22,6 +22,9 @@ use crate::state::{Folder, Shared};
 /// How often it is looked whether another instance is done.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// How long what is beside a token is kept.
+const BESIDE: Duration = Duration::from_hours(400 * 24);
+
 /// The tokens of one client of one endpoint.
 struct Sharing {
     shared: Arc<Shared>,
@@ -39,8 +42,8 @@ struct Kept {
 
 /// How a fetch begins.
 pub(super) enum Begun {
-    /// The others have a token, and it lasts for so many seconds.
-    Token(Secret, u64),
+    /// The others have a token, it lasts for so many seconds, and this is what they keep beside it.
+    Token(Secret, u64, Option<Vec<u8>>),
     /// It is this instance's turn to ask; or nobody else is there.
     Ask(Option<Asking>),
 }
@@ -62,7 +65,10 @@ pub(super) async fn begin(
     let Some(directory) = folder.and_then(Folder::directory) else { return Ok(Begun::Ask(None)) };
     let sharing = Sharing::of(directory, parts, secret, clock);
     match sharing.turn(refused.as_ref(), margin, patience).await.map_err(Failed::of)? {
-        Turn::Token(token, lasts) => Ok(Begun::Token(token, lasts)),
+        Turn::Token(token, lasts) => {
+            let beside = sharing.shared.note(&sharing.beside(), None).await.map_err(Failed::of)?;
+            Ok(Begun::Token(token, lasts, beside))
+        }
         Turn::Ask(guard) => Ok(Begun::Ask(Some(Asking { sharing, guard }))),
         Turn::Busy => {
             let message = "other instances are asking for a token for long; try again later";
@@ -75,6 +81,29 @@ impl Asking {
     /// Lets the others have what was got.
     pub(super) async fn share(self, token: &Secret, lasts: u64) {
         self.sharing.share(&self.guard, token, lasts).await;
+    }
+
+    /// What is kept beside the token: what the next one is fetched with.
+    pub(super) async fn beside(&self) -> Option<Vec<u8>> {
+        self.sharing.shared.note(&self.sharing.beside(), None).await.ok().flatten()
+    }
+
+    /// Keeps something beside the token, for longer than any token.
+    pub(super) async fn put_beside(&self, bytes: &[u8]) {
+        let name = self.sharing.beside();
+        let done = self.sharing.shared.put_note(&name, bytes, BESIDE, Some(&self.guard)).await;
+        match done {
+            Ok(true) => {}
+            Ok(false) => tracing::error!(
+                "a refresh took so long that another instance may have begun one; check the store"
+            ),
+            Err(error) => {
+                tracing::error!(
+                    reason = error.message(),
+                    "a refresh token could not be shared with other instances"
+                );
+            }
+        }
     }
 }
 
@@ -94,6 +123,10 @@ impl Sharing {
         let text = format!("token\0{}\0{}", parts.join("\0"), secret.expose());
         let name = format!("token:{}", directory.keyed(&text).hex());
         Self { shared: Arc::clone(directory.shared()), name, clock: Arc::clone(clock) }
+    }
+
+    fn beside(&self) -> String {
+        format!("{}:beside", self.name)
     }
 
     /// The token that is there, unless it is about to end or is the one that was refused; else whose turn it is.

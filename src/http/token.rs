@@ -13,12 +13,13 @@ use zeroize::Zeroizing;
 use crate::json::Value;
 use crate::secret::Secret;
 
-/// Keeps tokens over a restart. Everything here blocks for a moment, and nothing fails: what cannot be read is not there.
+/// Keeps tokens over a restart. Everything here blocks for a moment, and nothing fails: what cannot be read is
+/// not there.
 pub trait TokenStore: Send + Sync + 'static {
     /// What was kept under that name.
     fn load(&self, name: &str) -> Option<Zeroizing<Vec<u8>>>;
-    /// Keeps something under that name.
-    fn save(&self, name: &str, plain: &[u8]);
+    /// Keeps something under that name; false where it could not.
+    fn save(&self, name: &str, plain: &[u8]) -> bool;
     /// Forgets it.
     fn remove(&self, name: &str);
 }

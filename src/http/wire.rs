@@ -6,16 +6,18 @@
 //! Must not: try twice, follow redirects, or read proxies from the environment.
 
 use std::error::Error as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Method};
 use bytes::{Bytes, BytesMut};
 use url::Url;
 
+use super::certificate::Shown;
 use super::egress::{AddressRefused, Origin, resolver};
 use super::settings::Config;
 use crate::error::{Error, Kind, Result};
+use crate::json::Digest;
 use crate::telemetry::facts;
 
 /// The way to one origin.
@@ -25,6 +27,16 @@ pub(super) struct Wire {
     config: Config,
     authorities: Vec<reqwest::Certificate>,
     client: OnceLock<Result<reqwest::Client, Arc<reqwest::Error>>>,
+    /// What shows a client certificate, and which one; another certificate makes connections of its own.
+    showing: Mutex<Option<(Digest, reqwest::Client)>>,
+}
+
+/// A request as it leaves, signed.
+pub(super) struct Leaving {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
 }
 
 /// What came back.
@@ -63,7 +75,8 @@ impl Wire {
             }
         }
         let (name, config) = (name.to_owned(), config.clone());
-        Ok(Self { name, origin, config, authorities, client: OnceLock::new() })
+        let (client, showing) = (OnceLock::new(), Mutex::default());
+        Ok(Self { name, origin, config, authorities, client, showing })
     }
 
     /// Refuses an address that leads anywhere but to this origin.
@@ -76,14 +89,17 @@ impl Wire {
     /// Sends once; the answer is at most `limit` bytes long.
     pub(super) async fn send(
         &self,
-        method: Method,
-        url: Url,
-        headers: HeaderMap,
-        body: Bytes,
+        leaving: Leaving,
+        shown: Option<&Shown>,
         limit: u64,
     ) -> Result<Answer, Failure> {
+        let Leaving { method, url, headers, body } = leaving;
         self.check(&url).map_err(lasting)?;
-        let client = self.client().map_err(lasting)?;
+        let client = match shown {
+            None => self.client(),
+            Some(shown) => self.client_showing(shown),
+        };
+        let client = client.map_err(lasting)?;
         let leaving = facts::leaving(url.host_str().unwrap_or_default(), method.as_str());
         let told = leaving.as_ref().and_then(|leaving| HeaderValue::try_from(leaving.traceparent()?).ok());
         let mut request = client.request(method, url).headers(headers);
@@ -103,30 +119,45 @@ impl Wire {
         let named = facts::REQUEST_IDS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
         facts::answered(&self.name, status, named);
         if response.content_length().is_some_and(|length| length > limit) {
-            return Err(lasting(self.too_long(limit)));
+            return Err(self.too_long(limit));
         }
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|cause| self.failed(cause))? {
             if (body.len() + chunk.len()) as u64 > limit {
-                return Err(lasting(self.too_long(limit)));
+                return Err(self.too_long(limit));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(Answer { status, headers, body: body.freeze() })
     }
 
-    fn client(&self) -> Result<&reqwest::Client> {
-        let built = self.client.get_or_init(|| self.build().map_err(Arc::new));
-        built.as_ref().map_err(|cause| {
-            Error::new(
-                Kind::ToolFailed,
-                format!("the connection to {} cannot be set up; check [egress]", self.name),
-            )
-            .with_source(Arc::clone(cause))
-        })
+    fn client(&self) -> Result<reqwest::Client> {
+        let built = self.client.get_or_init(|| self.build(None).map_err(Arc::new));
+        built.clone().map_err(|cause| self.not_set_up(cause))
     }
 
-    fn build(&self) -> Result<reqwest::Client, reqwest::Error> {
+    /// The client that shows this certificate; connections that showed another one are not used for it.
+    fn client_showing(&self, shown: &Shown) -> Result<reqwest::Client> {
+        let mut showing = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = showing.as_ref().filter(|(mark, _)| *mark == shown.mark) {
+            return Ok(client.clone());
+        }
+        if self.config.proxy.as_deref().is_some_and(|proxy| proxy.starts_with("https")) {
+            let message = "a client certificate is shown to nobody but the upstream; with one, [egress] proxy has to \
+                           begin with http://";
+            return Err(Error::new(Kind::ToolFailed, message));
+        }
+        let client = self.build(Some(shown)).map_err(|cause| self.not_set_up(Arc::new(cause)))?;
+        *showing = Some((shown.mark, client.clone()));
+        Ok(client)
+    }
+
+    fn not_set_up(&self, cause: Arc<reqwest::Error>) -> Error {
+        let message = format!("the connection to {} cannot be set up; check [egress]", self.name);
+        Error::new(Kind::ToolFailed, message).with_source(cause)
+    }
+
+    fn build(&self, shown: Option<&Shown>) -> Result<reqwest::Client, reqwest::Error> {
         let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or(Duration::from_secs(30));
         let proxy = self.config.proxy.as_deref();
         let mut builder = reqwest::Client::builder()
@@ -144,12 +175,16 @@ impl Wire {
             let except = reqwest::NoProxy::from_string(&self.config.no_proxy.join(","));
             builder = builder.proxy(reqwest::Proxy::all(proxy)?.no_proxy(except));
         }
+        if let Some(shown) = shown {
+            builder = builder.identity(reqwest::Identity::from_pem(&shown.pem)?);
+        }
         builder.build()
     }
 
     /// What is said of a failure: which step, and nothing of the library's words.
     fn failed(&self, cause: reqwest::Error) -> Failure {
-        let name = &self.name;
+        // the address may hold a key
+        let (name, cause) = (&self.name, cause.without_url());
         if refused_address(&cause) {
             let message = format!(
                 "{name} resolves to a private or special address; it was not contacted (list it in [egress] \
@@ -163,6 +198,10 @@ impl Wire {
                 rustls::Error::InvalidCertificate(_) => format!(
                     "{name} shows a certificate that is not trusted for its address; nothing was sent (a private \
                      authority is named in [egress] ca_file)"
+                ),
+                rustls::Error::AlertReceived(alert) if about_us(*alert) => format!(
+                    "{name} does not let us in: it wants a client certificate, or another one than it was shown; check \
+                     [credentials]"
                 ),
                 _ => format!("no safe connection to {name} could be agreed on; TLS 1.2 is the least"),
             };
@@ -181,15 +220,31 @@ impl Wire {
         Failure { error: Error::new(kind, message).with_source(cause), unsent: connect, passing }
     }
 
-    fn too_long(&self, limit: u64) -> Error {
+    fn too_long(&self, limit: u64) -> Failure {
         let message = format!("the answer of {} is longer than {limit} bytes; ask for less of it", self.name);
-        Error::new(Kind::UpstreamFailed, message)
+        Failure { error: Error::new(Kind::UpstreamFailed, message), unsent: false, passing: false }
     }
 }
 
 /// A failure that no other try changes.
 fn lasting(error: Error) -> Failure {
     Failure { error, unsent: true, passing: false }
+}
+
+/// Whether the other side complains about our certificate.
+fn about_us(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::UnsupportedCertificate
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
 }
 
 fn refused_address(cause: &reqwest::Error) -> bool {

@@ -14,13 +14,14 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, HeaderValue};
 use axum::http::{Response, StatusCode};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 
 use super::reply::{Refused, Reply, Voice};
 use crate::error::{Error, Kind};
+use crate::json::Value;
 
-/// One way to misbehave. As text: `429`, `429=30`, `503`, `503-html`, `slow=250`, `reset`, `broken-json`, `redirect`,
-/// `echo`.
+/// One way to misbehave. As text: `429`, `429=30`, `503`, `503-html`, `422-fields`, `slow=250`, `reset`, `broken-json`,
+/// `wrong-type`, `gzip-bomb`, `endless`, `redirect`, `echo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// 429 with `Retry-After` in seconds.
@@ -29,12 +30,20 @@ pub enum Fault {
     Status(u16),
     /// A status with an HTML page.
     Html(u16),
+    /// A status and a list of the fields that the request has, each of them wrong.
+    Fields(u16),
     /// The right answer, late by so many milliseconds.
     Slow(u64),
     /// The connection breaks in the middle of the body.
     Reset,
     /// 200 with JSON that breaks off.
     BrokenJson,
+    /// 200 with a picture.
+    WrongType,
+    /// 200 with a little that unpacks to a gibibyte of JSON, compressed though nobody asked for that.
+    GzipBomb,
+    /// 200 with JSON that does not end.
+    Endless,
     /// 302 to a metadata address.
     Redirect,
     /// The right status, and the `Authorization` header that came in as the body.
@@ -55,19 +64,23 @@ impl FromStr for Fault {
             ("slow", millis) => Some(Self::Slow(millis.unwrap_or(1000).min(60_000))),
             ("reset", None) => Some(Self::Reset),
             ("broken-json", None) => Some(Self::BrokenJson),
+            ("wrong-type", None) => Some(Self::WrongType),
+            ("gzip-bomb", None) => Some(Self::GzipBomb),
+            ("endless", None) => Some(Self::Endless),
             ("redirect", None) => Some(Self::Redirect),
             ("echo", None) => Some(Self::Echo),
-            (word, None) => match word.strip_suffix("-html") {
-                Some(number) => status(number).map(Self::Html),
-                None => status(word).map(Self::Status),
+            (word, None) => match (word.strip_suffix("-html"), word.strip_suffix("-fields")) {
+                (Some(number), _) => status(number).map(Self::Html),
+                (None, Some(number)) => status(number).map(Self::Fields),
+                (None, None) => status(word).map(Self::Status),
             },
             _ => None,
         };
         fault.ok_or_else(|| {
             Error::new(
                 Kind::BadConfig,
-                "There is no such fault; choose 429, 429=SECONDS, a status of 400 to 599, STATUS-html, slow=MILLIS, \
-                 reset, broken-json, redirect or echo.",
+                "There is no such fault; choose 429, 429=SECONDS, a status of 400 to 599, STATUS-html, STATUS-fields, \
+                 slow=MILLIS, reset, broken-json, wrong-type, gzip-bomb, endless, redirect or echo.",
             )
         })
     }
@@ -145,7 +158,12 @@ impl Faults {
 
 impl Fault {
     /// The answer in place of the right one, when the right one is not wanted at all.
-    pub(super) fn instead(&self, voice: Voice, count: u64) -> Option<Reply> {
+    pub(super) fn instead(
+        &self,
+        voice: Voice,
+        count: u64,
+        fields: impl Fn() -> Vec<String>,
+    ) -> Option<Reply> {
         let status = |status: u16| StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         match self {
             Self::TooMany(seconds) => {
@@ -172,6 +190,18 @@ impl Fault {
                 Reply::empty(StatusCode::FOUND)
                     .with_header("location", "http://169.254.169.254/latest/meta-data/"),
             ),
+            Self::Fields(number) => Some(voice.complain(
+                status(*number),
+                &fields(),
+                "A fault, as was asked for (practice).",
+                count,
+            )),
+            Self::WrongType => Some(Reply::bytes(StatusCode::OK, "image/png", b"\x89PNG\r\n\x1a\n".to_vec())),
+            Self::GzipBomb => {
+                let packed = Reply::bytes(StatusCode::OK, "application/json", bomb());
+                Some(packed.with_header("content-encoding", "gzip"))
+            }
+            Self::Endless => Some(Reply::bytes(StatusCode::OK, "application/json", b"[".to_vec())),
             Self::Slow(_) | Self::Reset | Self::Echo => None,
         }
     }
@@ -183,6 +213,39 @@ impl Fault {
             _ => None,
         }
     }
+}
+
+/// A mebibyte that unpacks to a gibibyte of spaces: each member of the stream is the same.
+fn bomb() -> Vec<u8> {
+    use std::io::Write as _;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    // nothing fails that is written into memory
+    let _ = packer.write_all(&vec![b' '; 1 << 20]);
+    let one = packer.finish().unwrap_or_default();
+    one.repeat(1024)
+}
+
+/// An answer that begins as this one does, and does not end.
+pub(super) fn endless(reply: Reply) -> Response<Body> {
+    let begin = stream::iter([Ok::<_, std::io::Error>(reply.body.clone())]);
+    let piece = Bytes::from(b"\"practice\", ".repeat(4096));
+    let more = stream::repeat_with(move || Ok(piece.clone()));
+    let mut response = reply.into_response();
+    response.headers_mut().remove(CONTENT_LENGTH);
+    *response.body_mut() = Body::from_stream(begin.chain(more));
+    response
+}
+
+/// The fields of a request: of its body where that has any, else of its query.
+pub(super) fn fields(query: &str, body: &[u8]) -> Vec<String> {
+    let names = match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(object)) => object.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    if names.is_empty() {
+        return url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned()).collect();
+    }
+    names
 }
 
 /// An answer whose connection breaks in the middle of the body.
@@ -210,7 +273,11 @@ mod tests {
             ("502-html", Fault::Html(502)),
             ("slow=5", Fault::Slow(5)),
             ("reset", Fault::Reset),
+            ("422-fields", Fault::Fields(422)),
             ("broken-json", Fault::BrokenJson),
+            ("wrong-type", Fault::WrongType),
+            ("gzip-bomb", Fault::GzipBomb),
+            ("endless", Fault::Endless),
             ("redirect", Fault::Redirect),
             ("echo", Fault::Echo),
         ] {

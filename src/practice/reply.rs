@@ -3,7 +3,7 @@
 //! Owns [`Reply`] and [`Voice`]. The idea: a refusal has a status and one sentence of ours; the vendor's own error
 //! shape, read off the document, is put around it at the end.
 //!
-//! Must not: repeat what a client sent.
+//! Must not: repeat a value that a client sent.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
@@ -118,6 +118,42 @@ impl Voice {
         }
         (flat.properties.contains_key("title") || flat.properties.contains_key("detail"))
             .then_some(Self::Problem)
+    }
+
+    /// A refusal in this voice that names what is wrong.
+    pub(super) fn complain(self, status: StatusCode, fields: &[String], message: &str, count: u64) -> Reply {
+        let reason = "is not accepted (practice)";
+        let each = |make: fn(&str, &str) -> Value| -> Vec<Value> {
+            fields.iter().map(|field| make(field, reason)).collect()
+        };
+        match self {
+            Self::Equinix => {
+                let info = each(|field, reason| json!({"property": format!("/{field}"), "reason": reason}));
+                let error = json!([{
+                    "errorCode": format!("EQ-3000{}", status.as_u16()),
+                    "errorMessage": message,
+                    "correlationId": words::uuid(count),
+                    "additionalInfo": info,
+                }]);
+                Reply::json(status, &error)
+            }
+            Self::Nested => {
+                let details = each(|field, reason| json!({"target": field, "message": reason}));
+                Reply::json(
+                    status,
+                    &json!({"error": {"code": "BadArgument", "message": message, "details": details}}),
+                )
+            }
+            Self::Problem => {
+                let errors = each(|field, reason| json!({"pointer": format!("#/{field}"), "detail": reason}));
+                let title = status.canonical_reason().unwrap_or("Refused");
+                let problem = json!({
+                    "type": "about:blank", "title": title, "status": status.as_u16(), "detail": message,
+                    "errors": errors,
+                });
+                Reply::bytes(status, "application/problem+json", problem.to_string().into_bytes())
+            }
+        }
     }
 
     /// A refusal in this voice.

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::Options;
 use super::auth::Gate;
 use super::book::Book;
-use super::faults::{Fault, Faults, broken_off};
+use super::faults::{self, Fault, Faults};
 use super::plan::Plan;
 use super::record::{Recorded, Recorder};
 use super::reply::{Refused, Reply, Voice};
@@ -187,10 +187,11 @@ async fn handle(State(service): State<Arc<Service>>, request: Request) -> Respon
     };
     let mut recorded = Recorded::new(&parts, &body);
     let fault = service.due(&parts);
-    if let Some(delay) = fault.as_ref().and_then(Fault::delay) {
-        tokio::time::sleep(delay).await;
-    }
-    let instead = fault.as_ref().and_then(|fault| fault.instead(service.world.voice, count));
+    let instead = fault.as_ref().and_then(|fault| {
+        fault.instead(service.world.voice, count, || {
+            faults::fields(parts.uri.query().unwrap_or_default(), &body)
+        })
+    });
     let (mut reply, operation) = match instead {
         Some(reply) => (reply, None),
         None => service.answer(&parts, &body),
@@ -205,8 +206,14 @@ async fn handle(State(service): State<Arc<Service>>, request: Request) -> Respon
     recorded.operation = operation;
     recorded.status = reply.status.as_u16();
     service.recorder.add(recorded);
-    if fault == Some(Fault::Reset) {
-        return finish(broken_off(reply));
+    // what came in is remembered even if nobody waits for the answer
+    if let Some(delay) = fault.as_ref().and_then(Fault::delay) {
+        tokio::time::sleep(delay).await;
+    }
+    match fault {
+        Some(Fault::Reset) => return finish(faults::broken_off(reply)),
+        Some(Fault::Endless) => return finish(faults::endless(reply)),
+        _ => {}
     }
     debug_assert!(
         reply.body.is_empty()

@@ -1,6 +1,7 @@
 //! A secret in a file.
 //!
-//! Owns reading one. The idea: what is read is what was checked: owner, mode and place of the file that was opened.
+//! Owns reading one, and reading what only has to be genuine. The idea: what is read is what was checked: owner, mode and
+//! place of the file that was opened.
 //!
 //! Must not: keep what was read anywhere but in the secret.
 
@@ -19,6 +20,10 @@ pub(super) const LONGEST: u64 = 64 * 1024;
 
 /// The bytes of a file that nobody else can read, at most `longest` of them; `place` is what messages call it.
 pub(super) fn bytes(path: &Path, place: &str, longest: u64) -> Result<Zeroizing<Vec<u8>>> {
+    cared(path, place, longest, Care::Secret)
+}
+
+fn cared(path: &Path, place: &str, longest: u64, care: Care) -> Result<Zeroizing<Vec<u8>>> {
     let unreadable = |cause: std::io::Error| {
         let error = if cause.kind() == std::io::ErrorKind::NotFound {
             absent(format!("the secret at {place} is not there; create it, readable by you alone"))
@@ -27,7 +32,7 @@ pub(super) fn bytes(path: &Path, place: &str, longest: u64) -> Result<Zeroizing<
         };
         error.with_source(cause)
     };
-    let file = ownership::open(path, Care::Secret).map_err(|flaw| match flaw {
+    let file = ownership::open(path, care).map_err(|flaw| match flaw {
         Flaw::Io(cause) => unreadable(cause),
         Flaw::Said(said) => refused(format!("the secret at {place} {said}")).with_source(Exposed),
     })?;
@@ -44,8 +49,17 @@ pub(super) fn bytes(path: &Path, place: &str, longest: u64) -> Result<Zeroizing<
 
 /// The secret in a file.
 pub(super) fn secret(path: &Path, place: &str) -> Result<Secret> {
-    let bytes = bytes(path, place, LONGEST)?;
-    let text = std::str::from_utf8(&bytes)
+    text(&bytes(path, place, LONGEST)?, place)
+}
+
+/// What anybody may read but nobody else may replace, such as a certificate. A private key beside it makes it a secret.
+pub(super) fn public(path: &Path, place: &str) -> Result<Secret> {
+    let found = text(&cared(path, place, LONGEST, Care::Trusted)?, place)?;
+    if found.expose().contains("PRIVATE KEY") { secret(path, place) } else { Ok(found) }
+}
+
+fn text(bytes: &[u8], place: &str) -> Result<Secret> {
+    let text = std::str::from_utf8(bytes)
         .map_err(|_| refused(format!("the secret at {place} is not text")))?
         .trim_end_matches(['\n', '\r']);
     if text.is_empty() {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Program;
 use super::hashicorp::{self, Hashicorp};
 use super::standby::{self, Standby, Standing};
-use super::{Reference, Tokens, is_label, variable};
+use super::{Reference, Tokens, file, is_label, variable};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Credentials, Supply, TokenStore};
@@ -58,6 +58,9 @@ impl Default for Config {
     }
 }
 
+/// The profile of an installation that names none.
+const PRODUCTION: &str = "production";
+
 /// What became of reading a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
@@ -71,6 +74,17 @@ pub struct Told {
     pub fingerprint: Option<String>,
     /// Its keyed digest, where it is one that ages: a name or an id does not.
     pub mark: Option<String>,
+}
+
+/// What the value behind a reference is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// A secret: it ages, and each profile has its own.
+    Secret,
+    /// A name or an id, which does neither.
+    Name,
+    /// Something that anybody may read, such as a certificate: its file only has to be one that nobody else can replace.
+    Public,
 }
 
 type Witness = dyn Fn(&Told) -> Result<()> + Send + Sync;
@@ -88,6 +102,8 @@ struct Inner {
     vault: Option<Hashicorp>,
     witness: Option<Arc<Witness>>,
     tokens: Option<Arc<Tokens>>,
+    /// What the installation is for; one that nobody named is production.
+    profile: &'static str,
     /// How each was found last: its fingerprint, or nothing where it could not be read.
     found: Mutex<BTreeMap<String, Option<String>>>,
     signers: Mutex<Vec<Weak<dyn Credentials>>>,
@@ -107,6 +123,7 @@ impl Default for Keeper {
                 vault: None,
                 witness: None,
                 tokens: None,
+                profile: PRODUCTION,
                 found: Mutex::default(),
                 signers: Mutex::default(),
                 standing: None,
@@ -152,6 +169,7 @@ impl Keeper {
                 vault: vault.transpose()?,
                 witness: None,
                 tokens: None,
+                profile: PRODUCTION,
                 found: Mutex::default(),
                 signers: Mutex::default(),
                 standing: None,
@@ -238,6 +256,20 @@ impl Keeper {
         self
     }
 
+    /// The same, for an installation of that profile.
+    #[must_use]
+    pub fn in_profile(mut self, profile: &'static str) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.profile = profile;
+        }
+        self
+    }
+
+    /// What the installation is for.
+    pub fn profile(&self) -> &'static str {
+        self.inner.profile
+    }
+
     /// Where tokens are kept, if anywhere.
     pub fn tokens(&self) -> Option<Arc<dyn TokenStore>> {
         self.inner.tokens.clone().map(|tokens| tokens as Arc<dyn TokenStore>)
@@ -259,13 +291,17 @@ impl Keeper {
 
     /// Reads a secret. Blocks.
     pub fn resolve(&self, reference: &Reference) -> Result<Secret> {
-        self.resolve_as(reference, true)
+        self.resolve_as(reference, Use::Secret)
     }
 
-    fn resolve_as(&self, reference: &Reference, ages: bool) -> Result<Secret> {
+    /// Reads what is behind a reference, for what it is. Blocks.
+    pub fn resolve_as(&self, reference: &Reference, what: Use) -> Result<Secret> {
         let reference = &self.now(reference);
-        let found = self.read(reference);
-        self.tell(reference, &found, ages)?;
+        let found = match (reference, what) {
+            (Reference::File(path), Use::Public) => file::public(path, &reference.to_string()),
+            _ => self.read(reference),
+        };
+        self.tell(reference, &found, what == Use::Secret)?;
         found
     }
 
@@ -319,14 +355,18 @@ impl Keeper {
 
     /// The secret behind a reference, for those who sign.
     pub fn supply(&self, reference: &Reference) -> Result<Arc<dyn Supply>> {
-        self.check(reference)?;
-        Ok(Arc::new(Kept { keeper: self.clone(), reference: reference.clone(), ages: true }))
+        self.supply_as(reference, Use::Secret)
     }
 
     /// The name or id behind a reference, which neither ages nor has to be another one in each profile.
     pub fn name(&self, reference: &Reference) -> Result<Arc<dyn Supply>> {
+        self.supply_as(reference, Use::Name)
+    }
+
+    /// What is behind a reference, for what it is.
+    pub fn supply_as(&self, reference: &Reference, what: Use) -> Result<Arc<dyn Supply>> {
         self.check(reference)?;
-        Ok(Arc::new(Kept { keeper: self.clone(), reference: reference.clone(), ages: false }))
+        Ok(Arc::new(Kept { keeper: self.clone(), reference: reference.clone(), what }))
     }
 
     /// Remembers who signs, for [`Keeper::forget`].
@@ -350,12 +390,12 @@ impl Keeper {
 struct Kept {
     keeper: Keeper,
     reference: Reference,
-    ages: bool,
+    what: Use,
 }
 
 impl Supply for Kept {
     fn secret(&self) -> Result<Secret> {
-        self.keeper.resolve_as(&self.reference, self.ages)
+        self.keeper.resolve_as(&self.reference, self.what)
     }
 
     fn reference(&self) -> String {

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use ages::{Ages, Seen, Stand};
 pub use command::Program;
 pub use hashicorp::{AppRole, Config as VaultConfig, Spot};
-pub use keeper::{Config, Keeper, Told};
+pub use keeper::{Config, Keeper, Told, Use};
 pub use standby::{Standby, Switch, Turned};
 pub use tokens::{Config as TokensConfig, Tokens};
 

@@ -160,15 +160,13 @@ impl TokenStore for Tokens {
         opened.map(Zeroizing::new)
     }
 
-    fn save(&self, name: &str, plain: &[u8]) {
+    fn save(&self, name: &str, plain: &[u8]) -> bool {
         let sealed = self.ring.wrap(plain, &self.bound(name));
         let kept = sealed.and_then(|sealed| self.folder.write(&format!("{name}{ENDING}"), &sealed));
-        if let Err(error) = kept {
-            tracing::warn!(
-                reason = error.message(),
-                "a token could not be kept; it is fetched again next time"
-            );
+        if let Err(error) = &kept {
+            tracing::warn!(reason = error.message(), "a token could not be kept");
         }
+        kept.is_ok()
     }
 
     fn remove(&self, name: &str) {

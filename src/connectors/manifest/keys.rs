@@ -58,18 +58,45 @@ const CREDENTIALS: &[&str] = &[
     "style",
     "scope",
     "audience",
+    "refresh_token",
+    "rotates",
+    "key",
+    "key_id",
+    "key_encoding",
+    "algorithm",
+    "sign",
+    "encoding",
+    "time",
+    "headers",
+    "certificate",
+    "and",
 ];
+const PROFILES: &[&str] = &["production", "staging", "development"];
 
 /// Refuses the first unknown key.
 pub(super) fn check(table: &Table, place: &str) -> Result<()> {
     known(table, TOP, place)?;
     each(table.get("quota"), QUOTA, &format!("{place}, [quota]"))?;
-    each(table.get("credentials"), CREDENTIALS, &format!("{place}, [credentials]"))?;
+    signs(table.get("credentials"), &format!("{place}, [credentials]"))?;
     each(table.get("toolset"), TOOLSET, &format!("{place}, [[toolset]]"))?;
     let there = format!("{place}, [[operation]]");
     each(table.get("operation"), OPERATION, &there)?;
     for operation in tables(table.get("operation")) {
         each(operation.get("pages"), PAGES, &format!("{there} pages"))?;
+    }
+    Ok(())
+}
+
+/// One way to sign, several, or one for each profile; and what goes with a certificate.
+fn signs(value: Option<&Value>, place: &str) -> Result<()> {
+    for table in tables(value) {
+        if table.keys().any(|key| PROFILES.contains(&key.as_str())) {
+            known(table, PROFILES, place)?;
+            PROFILES.iter().try_for_each(|profile| signs(table.get(*profile), place))?;
+        } else {
+            known(table, CREDENTIALS, place)?;
+            signs(table.get("and"), place)?;
+        }
     }
     Ok(())
 }

@@ -3,10 +3,11 @@
 //! Owns [`Manifest`]: our opinion of an API, beside its document. The idea: everything but the name has a default that
 //! is safe; unknown keys are refused with the nearest right one; secrets are references, never values.
 //!
-//! Must not: build anything (`credentials.rs` and `connectors/mod.rs` do).
+//! Must not: build anything (`signing.rs` and `connectors/mod.rs` do).
 
 mod credentials;
 mod keys;
+mod signing;
 mod toolsets;
 
 use std::collections::HashSet;
@@ -16,7 +17,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub use credentials::{Access, Way};
+pub use credentials::{Access, Profiles, Way};
 pub use toolsets::{Asked, Toolset};
 
 use crate::error::{Error, Kind, Result};
@@ -44,7 +45,8 @@ pub struct Manifest {
     /// An operation (`operationId`) that only reads and needs no argument: asked where somebody wants to know whether the
     /// API can be reached, or a credential is accepted.
     pub health: Option<String>,
-    /// How requests are signed: one way, or several of which the first whose secrets are there is used.
+    /// How requests are signed: one way, several of which the first whose secrets are there is used, or one for
+    /// each profile.
     #[serde(skip_serializing_if = "Access::is_none")]
     pub credentials: Access,
     /// How fast the upstream may be asked.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use self::glance::Glance;
 
+use super::advice::{Called, point};
 use super::document::{Document, Operation, Parameter, Place, Refusal, ResponseSpec};
 use super::manifest::Override;
 use super::openapi::is_json;
@@ -25,7 +26,7 @@ use super::request::{Base, Plan};
 use super::response;
 use super::shape::{pack, weight};
 use crate::error::{Error, Kind, Result};
-use crate::http::{Client, HeaderName, HeaderValue, Request, on_behalf};
+use crate::http::{Client, HeaderName, HeaderValue, Request, Response, on_behalf};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
     Approved, BoxFuture, Context, DEPARTURE, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, offer,
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Headers that signing sets, lower case: no argument.
     pub(super) reserved: Vec<String>,
+    /// Parameters of the query that signing sets: no argument.
+    pub(super) reserved_queries: Vec<String>,
     pub(super) prefix: String,
     /// The operation that shows whether the upstream can be reached.
     pub(super) health: Option<String>,
@@ -100,8 +103,10 @@ impl Prepared {
         shared: &Shared,
         budget: usize,
     ) -> Result<Self> {
-        let reserved = |it: &Parameter| {
-            it.place == Place::Header && shared.reserved.contains(&it.name.to_ascii_lowercase())
+        let reserved = |it: &Parameter| match it.place {
+            Place::Header => shared.reserved.contains(&it.name.to_ascii_lowercase()),
+            Place::Query => shared.reserved_queries.contains(&it.name),
+            Place::Path | Place::Cookie => false,
         };
         operation.parameters.retain(|it| !reserved(it));
         let mut follow = follow(&operation, opinion)?;
@@ -191,8 +196,21 @@ impl Call {
             Ok(response) => response,
             Err(error) => return Ok((response::unsent(error, self.client.name())?, None)),
         };
+        if self.is_gone(&response) {
+            let done = "Done: it is gone. The answer to the first request was lost on the way.";
+            return Ok((ToolResult::text(done), None));
+        }
         let mut result = response::result(&response, self.client.name(), self.expects_json)?;
         self.compare(response.status, &mut result);
+        if result.is_error {
+            let called = Called {
+                operation: self.plan.operation(),
+                input: self.spec.input.source(),
+                arguments,
+                idempotent: self.plan.idempotent,
+            };
+            point(&mut result, &response, &called);
+        }
         let (Some(follow), false, Some(value)) =
             (&self.follow, result.is_error, &mut result.structured_content)
         else {
@@ -208,6 +226,11 @@ impl Call {
         result.structured_content = Some(gathered.value);
         result.content.extend(gathered.said);
         Ok((result, gathered.trail))
+    }
+
+    /// Whether a DELETE was done by a try whose answer was lost.
+    fn is_gone(&self, response: &Response) -> bool {
+        response.lost && matches!(response.status, 404 | 410) && self.plan.operation().method == "DELETE"
     }
 }
 

@@ -3,10 +3,11 @@
 mod calls;
 mod departures;
 pub(crate) mod documents;
+mod faults;
 mod hostile;
 mod kinds;
 mod paging;
 mod practised;
-mod rig;
+pub(crate) mod rig;
 mod shown;
 mod world;

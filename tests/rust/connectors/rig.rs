@@ -54,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) approvals: approvals::Config,
     pub(crate) redactor: Redactor,
     pub(crate) limits: limits::Config,
+    /// How often a request is tried again.
+    pub(crate) retries: u32,
 }
 
 impl Parts {
@@ -65,6 +67,7 @@ impl Parts {
             approvals: approvals::Config::default(),
             redactor: Redactor::new(&redaction::Config::default()).unwrap(),
             limits: limits::Config::default(),
+            retries: 0,
         }
     }
 }
@@ -103,7 +106,7 @@ impl Rig {
     ) -> Self {
         let address = format!("{}:{}", base.host_str().unwrap(), base.port().unwrap());
         let mut egress = upstream.egress().allowing(address);
-        egress.retries = 0;
+        egress.retries = parts.retries;
         let around = Surroundings { redactor: parts.redactor, ..surroundings(egress) };
         let instead =
             Instead { base: Some(base), credentials: Some(parts.credentials), ..Instead::default() };

@@ -1,11 +1,11 @@
 //! Tokens of upstreams, and logins that an upstream refused: one client for all instances.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bartizan::clock::SystemClock;
 use bartizan::error::Kind;
-use bartizan::http::oauth::{ClientCredentials, Style, TokenEndpoint};
+use bartizan::http::oauth::{ClientCredentials, RefreshToken, Style, TokenEndpoint};
 use bartizan::http::{Client, Method, Request, Settings};
 use bartizan::redaction::{self, Redactor};
 use bartizan::secret::Secret;
@@ -120,4 +120,61 @@ async fn a_wrong_secret_is_not_sent_by_one_instance_after_the_other() {
         Kind::RateLimited
     );
     assert_eq!(upstream.count("/oauth2/v1/token"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_take_turns_with_a_refresh_token_and_none_is_sent_twice() {
+    let Some(server) = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+    const LINK: &str = "canary-refresh-token-number";
+    // the link that is good, the access token that is, and everything that was asked with
+    let state = Arc::new(Mutex::new((format!("{LINK}-0"), String::new(), Vec::<String>::new())));
+    let shown = Arc::clone(&state);
+    let upstream = Upstream::start(move |seen: &Seen, _| {
+        let mut state = shown.lock().unwrap();
+        if seen.path() != "/oauth2/v1/token" {
+            let fits = seen.header("authorization") == Some(&format!("Bearer {}", state.1));
+            return answer(if fits { 200 } else { 401 }, "{}");
+        }
+        let given = seen.json()["refresh_token"].as_str().unwrap_or_default().to_owned();
+        state.2.push(given.clone());
+        if given != state.0 {
+            return answer(400, json!({"error": "invalid_grant"}));
+        }
+        let number = state.2.len();
+        (state.0, state.1) = (format!("{LINK}-{number}"), format!("{TOKEN}-{number}"));
+        answer(200, json!({"access_token": state.1, "refresh_token": state.0, "expires_in": 3600}))
+    })
+    .await;
+    let (shared, _folders) = two(&server).await;
+    let clients = [0, 1].map(|index| {
+        let url = upstream.url("/oauth2/v1/token");
+        let endpoint = TokenEndpoint { url, style: Style::Json, scope: None, audience: None };
+        let (id, seed) = (Arc::new(Secret::new("the-client-id")), Arc::new(Secret::new(format!("{LINK}-0"))));
+        let (egress, clock) = (upstream.egress(), SystemClock::shared());
+        let refresh = RefreshToken { token: seed, secret: None, rotates: true };
+        let made = ClientCredentials::refreshing("widgets", endpoint, id, refresh, &egress, clock.clone());
+        let signing = Arc::new(made.unwrap().counting_in(Some(shared[index].folder("logins"))));
+        let keyed = redaction::Config {
+            fingerprint_key: Some(Secret::new(format!("key {index}"))),
+            ..Default::default()
+        };
+        let settings = Settings::new("widgets", upstream.base(), &egress);
+        Client::new(settings, signing, Redactor::new(&keyed).unwrap(), clock).unwrap()
+    });
+    for _ in 0..3 {
+        // the access token is taken back: whoever notices first refreshes, for all
+        state.lock().unwrap().1 = String::from("none");
+        let get = || Request::new(Method::GET, upstream.url("/x"));
+        let calls = (0..10).map(|index| clients[index % 2].send(get()));
+        for done in futures_util::future::join_all(calls).await {
+            assert_eq!(done.unwrap().status, 200);
+        }
+    }
+    let asked = state.lock().unwrap().2.clone();
+    let expected: Vec<String> = (0..asked.len()).map(|number| format!("{LINK}-{number}")).collect();
+    assert_eq!(asked, expected, "each once, in order");
+    assert!(asked.len() >= 3);
+    let written = server.written();
+    assert!(written.contains(":beside"), "the next one is kept there");
+    assert!(!written.contains(LINK) && !written.contains(TOKEN), "and not in the clear");
 }
