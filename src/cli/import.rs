@@ -50,7 +50,9 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
         tell(&import.report, &folder, screen);
         screen.line("");
         screen.line(&screen.paint(Tone::Strong, "next"));
-        next.iter().for_each(|line| screen.line(&format!("  {line}")));
+        for line in &next {
+            screen.line(&format!("  {line}"));
+        }
     }
     Ok(())
 }
@@ -150,7 +152,9 @@ fn part(screen: Screen, title: &str, lines: Vec<String>) {
     let count = if lines.len() > LINES { format!(" ({})", lines.len()) } else { String::new() };
     screen.line(&screen.paint(Tone::Strong, &format!("{title}{count}")));
     let more = lines.len().saturating_sub(LINES);
-    lines.into_iter().take(LINES).for_each(|line| screen.line(&format!("  {line}")));
+    for line in lines.into_iter().take(LINES) {
+        screen.line(&format!("  {line}"));
+    }
     if more > 0 {
         screen.line(&format!("  and {more} more; --json has them all"));
     }

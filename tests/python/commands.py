@@ -73,7 +73,11 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    *arguments: str | Path, env: Mapping[str, str] | None = None, text: str | None = None, cwd: Path | None = None
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    text: str | None = None,
+    cwd: Path | None = None,
+    patience: float = PATIENCE * 2,
 ) -> Done:
     """Run the command to its end."""
     done = subprocess.run(
@@ -81,7 +85,7 @@ def run(
         input=text if text is not None else "",
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 2,
+        timeout=patience,
         check=False,
         env=environment(env),
         cwd=cwd,

@@ -165,7 +165,7 @@ async fn toolsets_part_a_connector_and_the_whole_stands_for_its_parts() {
         assert_eq!(seen, expected, "{sets}");
     }
     for whole in ["'house'", "'all'"] {
-        assert_eq!(tools(&*place.app(&with(whole)).await.unwrap()).len(), 15, "{whole}");
+        assert_eq!(tools(&place.app(&with(whole)).await.unwrap()).len(), 15, "{whole}");
     }
     let refused = place.app(&with("'house.dors'")).await.err().unwrap();
     assert!(refused.message().contains("house.doors") && refused.message().contains("house.api-keys"));

@@ -278,7 +278,7 @@ impl Manifest {
         if self.overlays.iter().any(|name| elsewhere(name)) {
             return bad("`overlays` must be names of files beside the manifest");
         }
-        self.check_toolsets().or_else(|what| bad(what))?;
+        self.check_toolsets().or_else(bad)?;
         if let Some(base) = &self.base {
             if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
                 return bad("`base` must be an address that begins with https://");

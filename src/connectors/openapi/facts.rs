@@ -119,7 +119,7 @@ impl Facts {
     fn rates_of(&mut self, holder: &Value) {
         for (key, value) in holder.as_object().into_iter().flatten() {
             let plain = key.to_ascii_lowercase().replace(['-', '_'], "");
-            if !plain.starts_with("x") || !(plain.contains("ratelimit") || plain.contains("throttl")) {
+            if !plain.starts_with('x') || !(plain.contains("ratelimit") || plain.contains("throttl")) {
                 continue;
             }
             let mut found = |key: String, value: &Value| {

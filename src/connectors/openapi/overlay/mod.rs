@@ -156,7 +156,7 @@ impl Action {
         match &self.change {
             // From behind: what is in front keeps its index, and what is inside goes before what holds it.
             Change::Remove => {
-                places.iter().rev().for_each(|place| unfit += usize::from(!remove(document, place)))
+                places.iter().rev().for_each(|place| unfit += usize::from(!remove(document, place)));
             }
             Change::Update(update) => {
                 let (size, depth) = measure(update);

@@ -1,4 +1,4 @@
-//! What an action of an overlay changes: a JSONPath (RFC 9535).
+//! What an action of an overlay changes: a `JSONPath` (RFC 9535).
 //!
 //! Owns [`Target`]. The idea: a query is looked at before it runs, so that what it can cost is known: at most one `..`,
 //! few alternatives, no look at the whole document from inside a filter, no pattern that would be compiled for every
