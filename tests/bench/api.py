@@ -77,27 +77,28 @@ class Api(Bench):
         text = (self.scratch / "bartizan.toml").read_text().replace("diagnostics = true\n", "")
         path.write_text(f"{text}{more}\n{sources}")
         command = [self.program(), "serve", "--config", str(path), "--http", f"127.0.0.1:{port}"]
+        log = path.with_suffix(".log").open("w")
         server = subprocess.Popen(
             command,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=log,
         )
         try:
             deadline = time.monotonic() + 120
             while True:
                 with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0 and (self.scratch / "state" / "http.key").exists():
                         break
                 if server.poll() is not None or time.monotonic() > deadline:
-                    said = server.stderr.read().decode() if server.stderr and server.poll() is not None else ""
-                    sys.exit(f"the server did not start: {said}")
+                    sys.exit(f"the server did not start: {path.with_suffix('.log').read_text()}")
                 time.sleep(0.002)
             yield server, port
         finally:
             server.terminate()
             server.wait(20)
+            log.close()
 
     def talk(self, port: int) -> Callable[..., dict[str, Any]]:
         """Return a way to ask a server over one connection that stays open."""
