@@ -77,12 +77,15 @@ fn what_is_proposed_holds_when_somebody_takes_the_hash_away() {
     document["components"]["securitySchemes"] = json!({
         "a": {"type": "http", "scheme": "bearer"}, "b": {"type": "http", "scheme": "basic"},
         "c": {"type": "apiKey", "in": "header", "name": "X-Key"},
+        "d": {"type": "apiKey", "in": "query", "name": "key"},
+        "f": {"type": "oauth2", "flows": {"authorizationCode": {"tokenUrl": "https://api.house.example/token"}}},
+        "g": {"type": "mutualTLS"},
         "e": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "https://api.house.example/token",
             "scopes": {"read": "", "write": ""}}}},
     });
     let text = imported(&document, &Options::default()).unwrap().text;
     let blocks: Vec<&str> = text.split("# [credentials]\n").skip(1).collect();
-    assert_eq!(blocks.len(), 4);
+    assert_eq!(blocks.len(), 7);
     for block in blocks {
         let keys: String = block
             .lines()
