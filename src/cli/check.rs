@@ -93,7 +93,7 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
     if typed.health {
         findings.extend(health(&app).await);
     }
-    findings.extend(suspicions.into_iter().chain(app.cross_mentions()).map(suspicious));
+    findings.extend(suspicions.iter().chain(&app.cross_mentions()).map(suspicious));
     let pinned = standing(&pins, &app, typed.pin, &mut findings).await;
     let listed = super::tools::list(&app).await;
     let sets = super::tools::toolsets(&app);
@@ -227,7 +227,7 @@ async fn standing(
 }
 
 /// What sounds as if it were meant for a model, without its words.
-fn suspicious(one: Suspicion) -> Finding {
+fn suspicious(one: &Suspicion) -> Finding {
     let tool = one.tool.as_ref().map(|tool| format!(" ({tool})")).unwrap_or_default();
     let (source, place, labels) = (&one.source, &one.place, one.labels.join(", "));
     let text = format!(

@@ -144,7 +144,7 @@ fn put(slot: &mut Value, view: Option<View<'_>>, steps: &[&str], text: &str) {
         if at == list.len() {
             list.push(Value::Null);
         }
-        put(&mut list[at], view.and_then(|view| view.items()), rest, text);
+        put(&mut list[at], view.and_then(View::items), rest, text);
     } else {
         if !slot.is_object() {
             *slot = Value::Object(Map::new());

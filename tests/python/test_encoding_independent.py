@@ -360,11 +360,13 @@ def plain(value: Any) -> bool:
     return bool(texts(value)) and all(text.isalnum() and text.isascii() for text in texts(value))
 
 
-# What openapi-core cannot read: these styles in paths, and a space that is encoded.
-UNREAD = {"label", "matrix", "spaceDelimited"}
+def readable(case: Case) -> bool:
+    """Whether openapi-core can: not these styles of paths, not a space that is encoded, no object without its name."""
+    unread = case.style in {"label", "matrix", "spaceDelimited"}
+    return not unread and case[1:] != ("form", True, "object")
 
 
-@pytest.mark.parametrize("case", [case for case in combinations() if case.style not in UNREAD], ids=str)
+@pytest.mark.parametrize("case", [case for case in combinations() if readable(case)], ids=str)
 def test_a_server_reads_what_was_meant(site: Site, case: Case) -> None:
     api = OpenAPI.from_dict(document(), config=CONFIG)
     read = 0
@@ -407,7 +409,7 @@ NESTED: list[JSON] = [
     {"a": {"b": {"c": "d e&f=g"}, "ü": "1"}},
     {"list": ["x", "y,z"], "n": 7, "flag": True},
     {"items": [{"name": "a", "size": 1}, {"name": "b", "size": 2}]},
-    {"deep": {"list": [["1", "2"], ["3"]]}},
+    {"deep": {"list": [{"a": ["1", "2"]}, {"a": ["3", "4"]}]}},
 ]
 
 
@@ -486,7 +488,8 @@ def test_files_are_bytes(site: Site) -> None:
 
 @pytest.mark.filterwarnings("ignore:jsonschema.RefResolver")
 def test_collections_of_version_two_are_written_as_bravado_writes_them(site: Site) -> None:
-    spec = Spec.from_dict(older(), config={"validate_swagger_spec": False})
+    # Not built: that would ask the network for the schemas of the specification.
+    spec = Spec(older(), config={"validate_swagger_spec": False})
     marks = {"csv": ",", "ssv": " ", "tsv": "\t", "pipes": "|"}
     for key, item in older()["paths"].items():
         for operation_spec in item.values():
@@ -500,8 +503,10 @@ def test_collections_of_version_two_are_written_as_bravado_writes_them(site: Sit
                 text = "".join(value)
                 arguments = {"body": {"v": value}} if place == "formData" else {"v": value}
                 clash = mark in text and (mark != "," or place == "header")
-                if clash or (place == "header" and (not text.isascii() or mark == "\t")):
-                    site.refused(own, **arguments)
+                # A tab is in no address and in no header, encoded or not.
+                tab = mark == "\t" and place in {"path", "header"} and len(value) > 1
+                if clash or tab or (place == "header" and not text.isascii()):
+                    assert site.refused(own, **arguments)
                     continue
                 request: JSON = {"headers": {}, "params": {}, "url": f"http://x{BASE}{key}", "data": {}, "files": []}
                 marshal_param(Param(spec, None, described), value, request)
