@@ -46,6 +46,7 @@ use crate::freeze::Freeze;
 use crate::http::Traffic;
 use crate::json::{Map, Value, json};
 use crate::limits::Limiter;
+use crate::pipeline::kept::Kept;
 use crate::pipeline::{Context, Guard, Line, LineParts, Outcome, Proposed, Tool, ToolSpec};
 use crate::policy::Policy;
 use crate::principal::{Principal, PrincipalKind};
@@ -197,6 +198,8 @@ impl App {
         if search::needed(&config.offer, specs) {
             tools.extend(search::tools(&finders));
         }
+        let kept = Kept::new(clock.clone());
+        tools.extend(reader(&kept, &tools));
         let catalog = Arc::new(Catalog::build(tools)?);
         finders.set(&catalog);
         catalog.add(extra.tools)?;
@@ -216,7 +219,7 @@ impl App {
             config: config.calls.clone(),
         });
         let line = line.frozen_by(freeze.clone()).observed_by(observing.observer.clone());
-        let line = Arc::new(line.sealing_with(keys.clone()));
+        let line = Arc::new(line.sealing_with(keys.clone()).keeping(kept));
         let named = extra.introduction.unwrap_or_else(|| config.introduction.clone());
         let server = Server::new(ServerParts {
             line: line.clone(),
@@ -477,6 +480,11 @@ fn settle(config: &mut Config, state: &StateDir) -> Result<()> {
 fn fit(policy: &Policy, catalog: &Catalog) -> Result<()> {
     let now = catalog.now();
     policy.fit(&mut List::ALL.iter().flat_map(|list| now.list(*list)).map(|entry| entry.spec().resource()))
+}
+
+/// What reads the whole of results that are cut, where anything is that may be.
+fn reader(kept: &Arc<Kept>, tools: &[Arc<dyn Tool>]) -> Option<Arc<dyn Tool>> {
+    tools.iter().any(|tool| tool.spec().reading.is_some()).then(|| kept.reader())
 }
 
 /// A toolset that is asked for and that nothing belongs to is a mistake, not an empty list.

@@ -195,6 +195,7 @@ impl App {
         }
         let described = made.as_ref().map_or(&former.toolsets, |made| &made.toolsets);
         let stay = || now.added().map(|entry| entry.tool().clone());
+        tools.extend(super::reader(line.kept(), &tools));
         let checked = Catalog::build(tools.iter().cloned().chain(stay()).collect()).and_then(|all| {
             fit(&policy, &all)?;
             let all = all.now();

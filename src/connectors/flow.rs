@@ -10,11 +10,14 @@ use std::sync::Arc;
 use url::Url;
 
 use super::handles::Handles;
+use super::manifest::Showing;
 use super::response;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, HeaderValue, Method, Request, Response, on_behalf};
 use crate::json::{Map, Value, json};
-use crate::pipeline::{Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec};
+use crate::pipeline::{
+    Approved, BoxFuture, Context, Destination, Halt, Reply, Sight, Tool, ToolSpec, choose, offer,
+};
 use crate::policy::Effect;
 use crate::principal::Principal;
 use crate::protocol::types::{ToolAnnotations, ToolResult};
@@ -116,9 +119,17 @@ impl Flow {
     pub fn new(recipe: Recipe, upstream: Arc<Upstream>) -> Self {
         let mut spec = ToolSpec::new(recipe.name);
         let (properties, required) = recipe.input;
-        let schema = json!({
+        let mut schema = json!({
             "type": "object", "properties": properties, "required": required, "additionalProperties": false
         });
+        let mut reading = upstream.showing.with(None);
+        if recipe.effect == Effect::Read {
+            // a flow that is told how many shows a list
+            let list = schema["properties"].get("limit").is_some();
+            spec.page = list.then(|| offer(&mut schema)).flatten();
+            reading.fields = choose(&mut schema);
+        }
+        spec.reading = Some(reading);
         spec.title = Some(recipe.title.to_owned());
         spec.description = Some(recipe.description.to_owned());
         spec.input = LazySchema::new(schema);
@@ -202,6 +213,7 @@ pub struct Upstream {
     client: Client,
     handles: Handles,
     practice: bool,
+    showing: Showing,
 }
 
 /// One request of a flow.
@@ -252,13 +264,20 @@ impl<'a> Ask<'a> {
 impl Upstream {
     /// Binds a client to its base address. `handles` seals ids that are secrets.
     pub fn new(name: impl Into<String>, base: Url, client: Client, handles: Handles) -> Self {
-        Self { name: name.into(), base, client, handles, practice: false }
+        Self { name: name.into(), base, client, handles, practice: false, showing: Showing::default() }
     }
 
     /// Says whether a stand-in answers.
     #[must_use]
     pub fn practised(mut self, practice: bool) -> Self {
         self.practice = practice;
+        self
+    }
+
+    /// Says how answers are shown.
+    #[must_use]
+    pub fn showing(mut self, showing: Showing) -> Self {
+        self.showing = showing;
         self
     }
 

@@ -164,6 +164,7 @@ impl Connector {
             reserved_queries: [access.queries(), manifest.credentials.queries()].concat(),
             prefix: manifest.prefix.clone().unwrap_or_default(),
             health: instead.health.clone().or_else(|| manifest.health.clone()),
+            showing: manifest.response.clone(),
             practice: instead.practice,
             permissions: manifest.permissions.clone(),
         };
@@ -220,7 +221,9 @@ impl Connector {
         if let Some(base) = base {
             let handles = surroundings.handles.clone();
             let upstream = Arc::new(
-                Upstream::new(built_in.name, base, connector.client.clone(), handles).practised(practice),
+                Upstream::new(built_in.name, base, connector.client.clone(), handles)
+                    .practised(practice)
+                    .showing(manifest.response.clone()),
             );
             let flows = (built_in.flows)().into_iter();
             connector.tools.extend(

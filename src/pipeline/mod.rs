@@ -15,11 +15,14 @@ mod cut;
 mod diff;
 mod execute;
 mod gate;
+pub mod kept;
 mod notes;
 mod onward;
 mod permit;
 mod reach;
 mod redact;
+mod select;
+mod showing;
 mod sight;
 mod telling;
 pub mod tool;
@@ -40,11 +43,14 @@ pub use execute::Executed;
 pub use onward::{Trail, offer};
 pub use permit::{Guard, Guarded, Permitted};
 pub use redact::{DEPARTURE, Redacted};
-pub use tool::{Family, Sight, Tasking, Tool, ToolSpec};
+pub use select::{Pattern, choose};
+pub use tool::{Family, Reading, Sight, Tasking, Tool, ToolSpec};
 pub use validate::Validated;
 
 use account::{began, event, record, status};
+use kept::Kept;
 use notes::Notes;
+use showing::wanted;
 
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Entry, Event, Finish, Step};
@@ -83,6 +89,11 @@ pub struct Config {
     pub share_percent: u8,
     /// Bytes of a result; what is beyond is cut, and says so.
     pub result_limit: usize,
+    /// Bytes of an upstream's answer that are shown at once, where its connector does not say: of a list whole items,
+    /// of anything else all but its largest parts.
+    pub shown_bytes: usize,
+    /// Whole results of what was cut.
+    pub kept: kept::Config,
     /// Whether arguments that are nearly right are read as they were meant: a number in quotes, JSON in a text, one
     /// value where a list belongs.
     pub coerce: bool,
@@ -99,6 +110,8 @@ impl Default for Config {
             waiting: 2048,
             share_percent: 50,
             result_limit: 1 << 20,
+            shown_bytes: 16_000,
+            kept: kept::Config::default(),
             coerce: true,
         }
     }
@@ -150,6 +163,7 @@ pub struct Line {
     gate: Arc<gate::Gate>,
     task_gate: Arc<gate::Gate>,
     handles: Arc<onward::Handles>,
+    kept: Arc<Kept>,
 }
 
 /// What a call is for: its result, or suggestions for its arguments.
@@ -168,6 +182,7 @@ impl Line {
             gate,
             handles: Arc::new(handles),
             task_gate: Arc::new(gate::Gate::for_tasks(&parts.config)),
+            kept: Kept::new(Arc::clone(&parts.clock)),
             parts,
             freeze: None,
             observer: None,
@@ -199,6 +214,12 @@ impl Line {
             == (before.tasks_at_once, before.waiting, before.share_percent, before.longest_task_seconds);
         let task_gate =
             if alike { Arc::clone(&self.task_gate) } else { Arc::new(gate::Gate::for_tasks(config)) };
+        // who could call before may not be who can call now
+        let before = (self.parts.policy.version(), &self.parts.filter);
+        if before != (rules.policy.version(), &rules.filter) {
+            self.kept.clear();
+        }
+        let kept = Arc::clone(&self.kept);
         let parts = LineParts {
             audit: Arc::clone(&self.parts.audit),
             limiter: rules.limiter,
@@ -212,7 +233,19 @@ impl Line {
             config: rules.config,
         };
         let (freeze, observer) = (self.freeze.clone(), self.observer.clone());
-        Self { parts, gate, task_gate, freeze, observer, handles: Arc::clone(&self.handles) }
+        Self { parts, gate, task_gate, freeze, observer, handles: Arc::clone(&self.handles), kept }
+    }
+
+    /// The same line with another place for whole results.
+    #[must_use]
+    pub fn keeping(mut self, kept: Arc<Kept>) -> Self {
+        self.kept = kept;
+        self
+    }
+
+    /// Whole results of what was cut.
+    pub fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 
     /// The same line, measured.
@@ -362,15 +395,15 @@ impl Line {
         };
         entry.reached(Step::Approved);
         stage("execute");
+        let wanted = wanted(tool.spec(), call.arguments())?;
         notes.approver = call.approver().map(String::from);
-        let mut done = match execute::execute(call, aim, parts, context).await? {
+        let done = match execute::execute(call, aim, parts, context).await? {
             execute::Ran::Executed(done) => done.noting(&notes.coerced),
             execute::Ran::Asked(question) => return Ok(Outcome::Paused(question)),
         };
         entry.reached(Step::Executed);
         stage("redact");
-        let way = self.handles.way(tool.spec(), &context.principal, done.take_onward());
-        let clean = redact::redact(done, tool.spec(), &parts.redactor, parts.config.result_limit, way);
+        let clean = self.show(done, tool.spec(), &wanted, context);
         entry.reached(Step::Redacted);
         notes.bytes = u64::try_from(clean.bytes()).ok();
         notes.untrusted = clean.labels().names().collect::<Vec<_>>().join(" ");

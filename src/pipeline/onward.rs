@@ -11,7 +11,7 @@
 //! - A tool that can begin in the middle asks [`Approved::begins_at`](super::Approved::begins_at) where, and says with
 //!   [`Approved::goes_on`](super::Approved::goes_on) where its list can be taken up again ([`Trail`]). A tool that says
 //!   nothing is asked the same again, and what was shown already is left out.
-//! - Whoever cuts a list in the line (`cut.rs`) says with [`Way::tell`] which list was cut and how many of its items are
+//! - Whoever cuts a list in the line (`cut/`) says with [`Way::tell`] which list was cut and how many of its items are
 //!   left; where nothing was cut, it is told `None`. The handle, the sentence and `next_page` are written there and
 //!   nowhere else, after redaction.
 //! - A handle is sealed with the keys that seal questions and cursors; it opens for the same caller, tool, source and
@@ -23,7 +23,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::ToolSpec;
-use super::cut::CUT;
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, digest, json};
@@ -227,7 +226,6 @@ pub(super) struct Way<'a> {
 
 impl Way<'_> {
     /// The list that the tool itself named.
-    #[allow(dead_code, reason = "for whoever cuts")]
     pub(super) fn items(&self) -> Option<&str> {
         self.onward.trail.as_ref().map(|trail| trail.items.as_str())
     }
@@ -235,9 +233,7 @@ impl Way<'_> {
     /// Says in the result how to go on, if there is more. `kept` is for a list that was cut here: where it is (a JSON
     /// Pointer), and how many of its items are left.
     pub(super) fn tell(self, result: &mut ToolResult, kept: Option<(&str, usize)>) {
-        // what was cut within an item, or without counting them, cannot be gone on with
-        let lost = |meta: &Map<String, Value>| meta.contains_key(CUT);
-        if result.is_error || (kept.is_none() && result.meta.as_ref().is_some_and(lost)) {
+        if result.is_error {
             return;
         }
         let Some(place) = self.place(kept) else { return };

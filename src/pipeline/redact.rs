@@ -14,7 +14,7 @@
 
 use std::borrow::Cow;
 
-use super::cut;
+use super::cut::{self, Shaping};
 use super::onward::Way;
 use super::{Executed, Reply, ToolSpec};
 use crate::error::{Error, Kind};
@@ -57,13 +57,8 @@ impl Redacted {
     }
 }
 
-pub(super) fn redact(
-    done: Executed,
-    spec: &ToolSpec,
-    redactor: &Redactor,
-    limit: usize,
-    way: Option<Way<'_>>,
-) -> Redacted {
+pub(super) fn redact(done: Executed, shaping: &Shaping<'_>, way: Option<Way<'_>>) -> Redacted {
+    let Shaping { spec, redactor, .. } = *shaping;
     let mut reply = done.into_reply();
     // As it came: what hides is gone afterwards.
     let labels = labels(&reply);
@@ -82,13 +77,18 @@ pub(super) fn redact(
     {
         result.meta.get_or_insert_default().insert(String::from(PRACTICE), Value::Bool(true));
     }
-    let bytes = cut::within(&mut reply, limit);
-    if let (Reply::Tool(result), Some(way)) = (&mut reply, way) {
-        way.tell(result, None);
-    }
-    if let Reply::Tool(result) = &mut reply {
+    let bytes = if let Reply::Tool(result) = &mut reply {
+        let shaped = shaping.shape(result);
+        if let Some(way) = way {
+            way.tell(result, shaped.list.as_ref().map(|(list, kept)| (list.as_str(), *kept)));
+        }
+        let bytes = shaped.bytes;
+        shaped.tell(result);
         conform(result, spec);
-    }
+        bytes
+    } else {
+        cut::within(&mut reply, shaping.most)
+    };
     distrust(&mut reply, spec, labels);
     Redacted { reply, bytes, labels }
 }
@@ -149,7 +149,13 @@ fn distrust(reply: &mut Reply, spec: &ToolSpec, labels: Labels) {
         }
         Reply::Resource(all) => {
             for one in all {
-                one.meta.get_or_insert_default().insert(UNTRUSTED.to_owned(), said());
+                let meta = one.meta.get_or_insert_default();
+                // what was kept of an upstream still says which
+                let mut said = said();
+                if let Some(source) = meta.get(UNTRUSTED).and_then(|known| known.get("source")) {
+                    said["source"] = source.clone();
+                }
+                meta.insert(UNTRUSTED.to_owned(), said);
             }
         }
         Reply::Prompt(_) | Reply::Completion(_) => {}
@@ -160,7 +166,7 @@ fn distrust(reply: &mut Reply, spec: &ToolSpec, labels: Labels) {
 const PRACTICE: &str = "practice";
 
 /// The `_meta` key that says that a result comes from outside, from where, and what text in it tries.
-const UNTRUSTED: &str = "bartizan/untrusted";
+pub(super) const UNTRUSTED: &str = "bartizan/untrusted";
 
 /// The `_meta` key under which a connector says where an answer is not what its document describes.
 pub const DEPARTURE: &str = "bartizan/departure";

@@ -15,6 +15,7 @@ use crate::policy::{Effect, Input, Resource};
 use crate::protocol::types::{Annotations, Icon, PromptArgument, ToolAnnotations};
 use crate::schema::LazySchema;
 
+use super::select::Pattern;
 use super::{Approved, BoxFuture, Context, Halt, Reply};
 
 /// Which protocol list something belongs to.
@@ -66,6 +67,19 @@ pub struct Tasking {
     pub late: bool,
 }
 
+/// How results of an upstream are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The argument that says which parts of a result are wanted, where there is one.
+    pub fields: Option<String>,
+    /// What is left out unless it is asked for.
+    pub noise: Vec<Pattern>,
+    /// Whether members that say nothing are left out: null, and empty texts, lists and objects.
+    pub prune: bool,
+    /// Bytes that are shown at once, where it is not as many as `[calls] shown_bytes` says.
+    pub max_bytes: Option<usize>,
+}
+
 /// Everything known about something that can be called.
 #[derive(Debug)]
 pub struct ToolSpec {
@@ -111,6 +125,8 @@ pub struct ToolSpec {
     pub permissions: Vec<BTreeSet<String>>,
     /// Whether it is the read without arguments that shows whether its upstream can be reached.
     pub probe: bool,
+    /// How its results are shown, where they come from an upstream.
+    pub reading: Option<Reading>,
 }
 
 impl ToolSpec {
@@ -138,7 +154,14 @@ impl ToolSpec {
             page: None,
             permissions: Vec::new(),
             probe: false,
+            reading: None,
         }
+    }
+
+    /// Whether an argument is for the line, not for what is called: which parts of a result are wanted, where it goes on.
+    pub fn is_ours(&self, argument: &str) -> bool {
+        let fields = self.reading.as_ref().and_then(|reading| reading.fields.as_deref());
+        fields == Some(argument) || self.page.as_deref() == Some(argument)
     }
 
     /// What policies see of it.

@@ -15,7 +15,8 @@
 //! }
 //! ```
 
-use super::{Admitted, Aim, Config, Notes, Proposed};
+use super::select::Paths;
+use super::{Admitted, Aim, Config, Notes, Proposed, ToolSpec};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
 use crate::redaction::Redactor;
@@ -53,6 +54,7 @@ pub(super) fn validate(
     if let (Some(resumed), Some(argument)) = (&notes.resumed, &tool.spec().page) {
         resumed.same(&arguments, argument)?;
     }
+    wants(tool.spec(), &arguments)?;
     if redactor.refuses(&arguments) {
         return Err(Error::new(
             Kind::BadArguments,
@@ -65,6 +67,14 @@ pub(super) fn validate(
         _ => Map::new(),
     };
     Ok(Validated { call: Proposed { tool, arguments, method } })
+}
+
+/// What is asked for of a result is there, as far as its schema tells.
+fn wants(spec: &ToolSpec, arguments: &Value) -> Result<()> {
+    let argument = spec.reading.as_ref().and_then(|reading| reading.fields.as_ref());
+    let Some(asked) = argument.and_then(|name| arguments.get(name)) else { return Ok(()) };
+    let paths = Paths::read(asked)?;
+    spec.output.as_ref().map_or(Ok(()), |schema| paths.check(schema.source()))
 }
 
 /// What a completion asks for has a fixed shape; the arguments known so far need not be complete.

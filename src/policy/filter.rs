@@ -70,6 +70,10 @@ impl Filter {
         if (resource.source, resource.toolset) == ("builtin", "search") {
             return self.search != Search::Off;
         }
+        // so is the rest of what they answered
+        if (resource.source, resource.toolset) == ("builtin", "results") {
+            return true;
+        }
         (!self.read_only || resource.effect == Effect::Read)
             && self.toolsets.as_ref().is_none_or(|sets| switched_on(sets, resource.toolset))
             && self.tools.as_ref().is_none_or(|names| named(names, resource.name))

@@ -24,6 +24,8 @@ pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 pub const PROGRESS_TOKEN: &str = "progressToken";
 /// The extension for calls that outlive their request.
 pub const TASKS: &str = "io.modelcontextprotocol/tasks";
+/// Says of a result that it was cut, and how.
+pub const CUT: &str = "bartizan/cut";
 /// Seconds after which a refused call may be tried again.
 pub const RETRY_AFTER: &str = "bartizan/retryAfter";
 

@@ -9,11 +9,17 @@
 use std::borrow::Cow;
 
 use super::Revision;
+use super::meta::CUT;
+use super::shape::Takes;
 use super::types::{
     Annotations, Content, Implementation, PromptArgument, PromptMessage, ResourceContents, ToolResult,
 };
 use crate::json::{Map, Value, json};
 
+/// Stands where a text would repeat the data.
+const SEE_DATA: &str = "The result is in structuredContent.";
+/// The member of data that holds what other texts say.
+const NOTES: &str = "notes";
 /// Where a sound lies that is sent as an attachment.
 const SOUND: &str = "attachment:audio";
 
@@ -136,13 +142,15 @@ pub(super) fn prompt_arguments(
 }
 
 /// A tool's result: its content, and its data where that may be shown. Data that may not is given as text, unless a
-/// text says it already.
-pub(super) fn result(revision: Revision, result: &ToolResult) -> (Cow<'_, [Content]>, Option<&Value>) {
+/// text says it already. Where it may, a text says the same once more for clients that read texts alone; not for one
+/// that reads data, and not where it is long.
+pub(super) fn result(
+    revision: Revision,
+    result: &ToolResult,
+    takes: Takes,
+) -> (Cow<'_, [Content]>, Option<Cow<'_, Value>>) {
     let mut content = content(revision, &result.content);
     let Some(data) = &result.structured_content else { return (content, None) };
-    if revision.any_structured_content() || (revision.structured_content() && data.is_object()) {
-        return (content, Some(data));
-    }
     let says = |block: &Content| match block {
         Content::Text { text, .. } => serde_json::from_str::<Value>(text).is_ok_and(|said| said == *data),
         Content::Image { .. }
@@ -150,10 +158,46 @@ pub(super) fn result(revision: Revision, result: &ToolResult) -> (Cow<'_, [Conte
         | Content::ResourceLink { .. }
         | Content::Resource { .. } => false,
     };
+    if revision.any_structured_content() || (revision.structured_content() && data.is_object()) {
+        if takes.data && !result.is_error {
+            return once(content, data, says, takes.declared);
+        }
+        let cut = result.meta.as_ref().is_some_and(|meta| meta.contains_key(CUT));
+        if cut && !takes.declared && content.iter().any(says) {
+            return (content, None);
+        }
+        return (content, Some(Cow::Borrowed(data)));
+    }
     if !content.iter().any(says) {
         content.to_mut().push(Content::text(data.to_string()));
     }
     (content, None)
+}
+
+/// A result for a client that reads data, and may then read nothing else: the text that says the same only points to
+/// it, and what other texts say is there, too.
+fn once<'a>(
+    mut content: Cow<'a, [Content]>,
+    data: &'a Value,
+    says: impl Fn(&Content) -> bool,
+    declared: bool,
+) -> (Cow<'a, [Content]>, Option<Cow<'a, Value>>) {
+    let Some(twin) = content.iter().position(says) else { return (content, Some(Cow::Borrowed(data))) };
+    content.to_mut()[twin] = Content::text(SEE_DATA);
+    let others = content.iter().enumerate().filter_map(|(index, block)| match block {
+        Content::Text { text, .. } if index != twin => Some(Value::from(text.as_str())),
+        _ => None,
+    });
+    let notes: Vec<Value> = others.collect();
+    let mut data = Cow::Borrowed(data);
+    if !notes.is_empty()
+        && !declared
+        && data.get(NOTES).is_none()
+        && let Value::Object(members) = data.to_mut()
+    {
+        members.insert(NOTES.to_owned(), Value::Array(notes));
+    }
+    (content, Some(data))
 }
 
 /// How the server describes itself.
@@ -275,13 +319,13 @@ mod tests {
     fn data_becomes_text_once() {
         let (first, later) = (of("2025-03-26"), of("2025-06-18"));
         let spoken = ToolResult::structured(json!({"a": 1}));
-        let (content, data) = result(first, &spoken);
+        let (content, data) = result(first, &spoken, Takes::default());
         assert_eq!((content.len(), data), (1, None), "the text says it already");
-        assert_eq!(result(later, &spoken).1, Some(&json!({"a": 1})));
+        assert_eq!(result(later, &spoken, Takes::default()).1, Some(Cow::Owned(json!({"a": 1}))));
         let silent = ToolResult { content: vec![Content::text("Done.")], ..spoken };
-        let (content, _) = result(first, &silent);
+        let (content, _) = result(first, &silent, Takes::default());
         assert_eq!(content[1], Content::text(r#"{"a":1}"#));
-        assert!(matches!(result(later, &silent).0, Cow::Borrowed(_)));
+        assert!(matches!(result(later, &silent, Takes::default()).0, Cow::Borrowed(_)));
     }
 
     #[test]

@@ -89,15 +89,24 @@ pub struct Called<'a> {
     result_type: Option<&'static str>,
     content: Cow<'a, [Content]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    structured_content: Option<&'a Value>,
+    structured_content: Option<Cow<'a, Value>>,
     is_error: bool,
     #[serde(rename = "_meta", skip_serializing_if = "ResultMeta::is_empty")]
     meta: ResultMeta<'a>,
 }
 
+/// What is known of whoever gets a tool's result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// The client reads data: no text has to say the same again.
+    pub data: bool,
+    /// The tool declares what its data look like: they are there, and hold nothing else.
+    pub declared: bool,
+}
+
 /// A tool's result. Structured content that the revision does not allow is given as text.
-pub fn called<'a>(frame: Frame<'a>, result: &'a ToolResult) -> Called<'a> {
-    let (content, structured_content) = older::result(frame.revision, result);
+pub fn called<'a>(frame: Frame<'a>, result: &'a ToolResult, takes: Takes) -> Called<'a> {
+    let (content, structured_content) = older::result(frame.revision, result, takes);
     Called {
         result_type: frame.result_type("complete"),
         content,
@@ -273,6 +282,7 @@ pub fn client_capabilities(revision: Revision, declared: &Map<String, Value>) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::meta::CUT;
     use super::*;
 
     fn raw() -> Box<RawValue> {
@@ -282,8 +292,10 @@ mod tests {
     #[test]
     fn an_older_client_sees_neither_types_nor_lists_as_structured_content() {
         let (server, result) = (raw(), ToolResult::structured(json!([1])));
-        let text =
-            |revision| serde_json::to_string(&called(Frame { revision, server: &server }, &result)).unwrap();
+        let text = |revision| {
+            serde_json::to_string(&called(Frame { revision, server: &server }, &result, Takes::default()))
+                .unwrap()
+        };
         assert_eq!(
             text(Revision::V2025_11_25),
             r#"{"content":[{"type":"text","text":"[1]"}],"isError":false}"#
@@ -292,6 +304,43 @@ mod tests {
         assert_eq!(newer["resultType"], "complete");
         assert_eq!(newer["structuredContent"], json!([1]));
         assert_eq!(newer["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "n");
+    }
+
+    #[test]
+    fn a_client_that_takes_data_is_not_told_twice_and_misses_no_word() {
+        let server = raw();
+        let mut result = ToolResult::structured(json!({"a": [1, 2]}));
+        result.content.push(Content::text("etag: \"v1\""));
+        let shown = |result: &ToolResult, revision, data, declared| {
+            let takes = Takes { data, declared };
+            serde_json::to_value(called(Frame { revision, server: &server }, result, takes)).unwrap()
+        };
+        for revision in [Revision::V2025_06_18, Revision::V2025_11_25, Revision::V2026_07_28] {
+            let both = shown(&result, revision, false, false);
+            assert_eq!(both["content"][0]["text"], r#"{"a":[1,2]}"#);
+            assert_eq!(both["structuredContent"], json!({"a": [1, 2]}));
+            let once = shown(&result, revision, true, false);
+            assert!(!once["content"].to_string().contains("[1,2]"), "{once}");
+            assert_eq!(once["structuredContent"], json!({"a": [1, 2], "notes": ["etag: \"v1\""]}));
+            let declared = shown(&result, revision, true, true);
+            assert_eq!(declared["structuredContent"], json!({"a": [1, 2]}));
+        }
+        // data that the revision lacks is in the text, whatever the client takes
+        let oldest = shown(&result, Revision::V2025_03_26, true, false);
+        assert_eq!(
+            (&oldest["content"][0]["text"], &oldest["structuredContent"]),
+            (&json!(r#"{"a":[1,2]}"#), &Value::Null)
+        );
+        let failed = ToolResult { is_error: true, ..result.clone() };
+        assert_eq!(shown(&failed, Revision::NEWEST, true, false)["content"][0]["text"], r#"{"a":[1,2]}"#);
+        // what was cut because it is long is not sent twice to anybody, unless the tool promised data
+        let cut = ToolResult { meta: Some(Map::from_iter([(CUT.to_owned(), json!(true))])), ..result };
+        let once = shown(&cut, Revision::NEWEST, false, false);
+        assert_eq!(
+            (&once["content"][0]["text"], &once["structuredContent"]),
+            (&json!(r#"{"a":[1,2]}"#), &Value::Null)
+        );
+        assert_eq!(shown(&cut, Revision::NEWEST, false, true)["structuredContent"], json!({"a": [1, 2]}));
     }
 
     #[test]

@@ -312,7 +312,8 @@ fn fields(spec: &ToolSpec) -> [String; 5] {
     let text = &description[..end];
     let first = text.find(['\n', '.']).map_or(text.len(), |end| end + 1);
     let head = format!("{} {}", spec.title.as_deref().unwrap_or_default(), &text[..first]);
-    let names: Vec<String> = spec.input.arguments().into_iter().take(40).map(|(name, _)| name).collect();
+    let names = spec.input.arguments().into_iter().map(|(name, _)| name);
+    let names: Vec<String> = names.filter(|name| !spec.is_ours(name)).take(40).collect();
     let path = spec.target.as_deref().map(path).unwrap_or_default();
     [spec.name.clone(), head, path, text[first..].to_owned(), names.join(" ")]
 }

@@ -201,11 +201,14 @@ fn find(now: &Snapshot, index: &Index, arguments: &Map<String, Value>, context: 
             }
             continue;
         }
+        // what every read has, and no API asks for, is not said of each
+        let mut own = spec.input.arguments();
+        own.retain(|(name, _)| !spec.is_ours(name));
         shown.push(json!({
             "name": spec.name,
             "does": line(spec),
             "effect": spec.effect.name(),
-            "arguments": brief::arguments(&spec.input.arguments()),
+            "arguments": brief::arguments(&own),
         }));
     }
     if shown.is_empty() {

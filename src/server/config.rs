@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::replay::Bounds;
+use crate::pipeline::Client;
 
 /// The `[server]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct Config {
     pub subscriptions_each: usize,
     /// Resources one stream or session may watch.
     pub watched_each: usize,
+    /// Clients that read structured content, by the names they give themselves: no text says the same again. A trailing
+    /// `*` stands for any ending. A client can also declare the extension `bartizan/structured`.
+    pub structured_clients: Vec<String>,
     /// Messages in one batch; revision 2025-03-26 alone has batches.
     pub batch: usize,
 }
@@ -76,8 +80,24 @@ impl Default for Config {
             subscriptions: 1024,
             subscriptions_each: 64,
             watched_each: 1024,
+            structured_clients: vec![String::from("claude-code")],
             batch: 32,
         }
+    }
+}
+
+/// What a client declares that reads structured content.
+const STRUCTURED: &str = "bartizan/structured";
+
+impl Config {
+    /// Whether a client reads structured content, so that no text has to repeat it.
+    pub(super) fn takes_data(&self, client: &Client) -> bool {
+        let named = |known: &String| match known.strip_suffix('*') {
+            Some(start) => client.name.starts_with(start),
+            None => *known == client.name,
+        };
+        self.structured_clients.iter().any(named)
+            || client.capabilities.extensions.iter().any(|name| name == STRUCTURED)
     }
 }
 

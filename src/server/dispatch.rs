@@ -21,11 +21,11 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
     Answers, BoxFuture, Client, Context, Line, Outcome, Proposed, Reply, Tasking, Tool, ToolSpec, Voice,
-    is_charged, unknown,
+    is_charged, kept, unknown,
 };
 use crate::principal::Principal;
 use crate::protocol::message::{self, Id};
-use crate::protocol::shape::{self, Completed, Freshness, Nothing};
+use crate::protocol::shape::{self, Completed, Freshness, Nothing, Takes};
 use crate::protocol::types::{ClientCapabilities, LogLevel};
 use crate::protocol::{Door, Method, Revision};
 use crate::search;
@@ -198,14 +198,14 @@ impl Server {
                 Ok(inner) => inner,
                 Err(error) => {
                     let error = self.unheard(visit, method, entry, error).await;
-                    return self.answered(visit, Err(error));
+                    return self.answered(visit, Err(error), false);
                 }
             };
             entry = now.tool(&name);
         }
         let Some(entry) = entry else {
             let error = self.unheard(visit, method, None, unknown(method)).await;
-            return if passed_on { self.answered(visit, Err(error)) } else { Err(error) };
+            return if passed_on { self.answered(visit, Err(error), false) } else { Err(error) };
         };
         self.reaches(visit, method, &now, entry).await?;
         if let Some(facts) = &visit.headers
@@ -233,14 +233,15 @@ impl Server {
         } else {
             self.walk(visit, (self.line(&now), entry.tool()), (method, &name), arguments, answers).await
         };
-        self.answered(visit, walked)
+        self.answered(visit, walked, entry.spec().output.is_some())
     }
 
     /// The answer to `tools/call`.
-    fn answered(&self, visit: &Visit, walked: Result<Walked>) -> Result<String> {
+    fn answered(&self, visit: &Visit, walked: Result<Walked>, declared: bool) -> Result<String> {
+        let takes = Takes { data: self.config.takes_data(&visit.client), declared };
         match walked {
             Ok(Walked::Reply(Reply::Tool(result))) => {
-                Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
+                Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result, takes)))
             }
             Ok(Walked::Answer(answer)) => Ok(answer),
             Ok(Walked::Reply(Reply::Resource(_) | Reply::Prompt(_) | Reply::Completion(_))) => {
@@ -249,7 +250,7 @@ impl Server {
             Err(error) if error.kind() == Kind::Cancelled && visit.cancel.is_cancelled() => Err(error),
             Err(error) if visit.revision.tool_result(error.kind()) => {
                 let result = faults::tool_result(&error);
-                Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result)))
+                Ok(message::result(&visit.id, shape::called(self.frame(visit.revision), &result, takes)))
             }
             Err(error) => Err(error),
         }
@@ -490,7 +491,15 @@ impl Server {
 
     /// No resource there, with the address as the specification wants it.
     pub(super) fn no_such_resource(&self, uri: &str) -> Error {
-        let error = unknown(Method::ResourcesRead.name());
+        let error = if uri.starts_with(kept::ADDRESS) {
+            Error::new(
+                Kind::NoSuchResource,
+                "No result is kept at this address for you: it was kept for some minutes only, or is somebody else's. \
+                 Call the tool again.",
+            )
+        } else {
+            unknown(Method::ResourcesRead.name())
+        };
         if uri.len() > 2048 {
             return error;
         }

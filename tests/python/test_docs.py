@@ -29,7 +29,7 @@ BLOCKS = {
     "SECURITY.md": 0,
     "CHANGELOG.md": 0,
     "configuration.md": 7,
-    "connectors.md": 13,
+    "connectors.md": 14,
     "deploying.md": 8,
     "operations.md": 3,
     "python.md": 7,

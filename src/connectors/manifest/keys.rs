@@ -24,6 +24,7 @@ const TOP: &[&str] = &[
     "prefix",
     "permissions",
     "toolset",
+    "response",
     "operation",
 ];
 const TOOLSET: &[&str] = &["name", "description", "tags", "paths", "default"];
@@ -42,9 +43,11 @@ const OPERATION: &[&str] = &[
     "scopes",
     "permissions",
     "dry_run",
+    "response",
 ];
 const PAGES: &[&str] =
     &["style", "cursor", "send", "header", "more", "total", "id", "first", "items", "limit", "most"];
+const RESPONSE: &[&str] = &["max_bytes", "drop", "prune"];
 const QUOTA: &[&str] = &["per_minute", "burst"];
 const CREDENTIALS: &[&str] = &[
     "kind",
@@ -78,11 +81,13 @@ pub(super) fn check(table: &Table, place: &str) -> Result<()> {
     known(table, TOP, place)?;
     each(table.get("quota"), QUOTA, &format!("{place}, [quota]"))?;
     signs(table.get("credentials"), &format!("{place}, [credentials]"))?;
+    each(table.get("response"), RESPONSE, &format!("{place}, [response]"))?;
     each(table.get("toolset"), TOOLSET, &format!("{place}, [[toolset]]"))?;
     let there = format!("{place}, [[operation]]");
     each(table.get("operation"), OPERATION, &there)?;
     for operation in tables(table.get("operation")) {
         each(operation.get("pages"), PAGES, &format!("{there} pages"))?;
+        each(operation.get("response"), RESPONSE, &format!("{there} response"))?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ pub use toolsets::{Asked, Toolset};
 
 use crate::error::{Error, Kind, Result};
 use crate::http::Pace;
+use crate::pipeline::{Pattern, Reading};
 use crate::policy::Effect;
 
 /// A connector, as its folder describes it.
@@ -65,6 +66,8 @@ pub struct Manifest {
     /// Its parts.
     #[serde(rename = "toolset")]
     pub toolsets: Vec<Toolset>,
+    /// How its answers are shown.
+    pub response: Showing,
     /// Our opinion of single operations.
     #[serde(rename = "operation")]
     pub operations: Vec<Override>,
@@ -103,6 +106,43 @@ pub struct Override {
     /// The argument that makes a dry run of it when it is true: what the API says to that is shown to whoever has to
     /// agree. Name it only where the API then changes nothing.
     pub dry_run: Option<String>,
+    /// How its answers are shown, where not as those of the others.
+    pub response: Showing,
+}
+
+/// How answers are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Showing {
+    /// Bytes that are shown at once; of a list as many whole items as fit.
+    pub max_bytes: Option<usize>,
+    /// Members that are left out unless `fields` asks for them: `_links`, `data.href`, `**.href`. Those of an operation
+    /// come on top of those of its connector.
+    pub drop: Vec<String>,
+    /// Whether members that are null or empty are left out.
+    pub prune: Option<bool>,
+}
+
+impl Showing {
+    /// What an operation says on top of what its connector says.
+    pub(super) fn with(&self, own: Option<&Self>) -> Reading {
+        let own = own.cloned().unwrap_or_default();
+        Reading {
+            fields: None,
+            noise: self.drop.iter().chain(&own.drop).filter_map(|text| Pattern::parse(text)).collect(),
+            prune: own.prune.or(self.prune).unwrap_or_default(),
+            max_bytes: own.max_bytes.or(self.max_bytes),
+        }
+    }
+
+    /// What is wrong with it.
+    fn problem(&self) -> Option<&'static str> {
+        if self.max_bytes.is_some_and(|bytes| bytes < 2_000) {
+            return Some("`max_bytes` must be at least 2000: with less, hardly anything is shown");
+        }
+        let odd = self.drop.iter().any(|text| Pattern::parse(text).is_none());
+        odd.then_some("`drop` holds names with dots between them, such as data.href or **.href; `**` cannot be the last")
+    }
 }
 
 /// How the pages of an answer follow each other.
@@ -305,6 +345,9 @@ impl Manifest {
                 return bad("`headers` must hold no credential; use [credentials]");
             }
         }
+        if let Some(problem) = self.response.problem() {
+            return bad(problem);
+        }
         let mut listed = HashSet::new();
         for operation in &self.operations {
             if operation.id.is_empty() {
@@ -321,6 +364,9 @@ impl Manifest {
             }
             if let Some(wrong) = operation.pages.as_ref().and_then(Pages::wrong) {
                 return bad(wrong);
+            }
+            if let Some(problem) = operation.response.problem() {
+                return bad(problem);
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use self::glance::Glance;
 
 use super::advice::{Called, point};
 use super::document::{Document, Operation, Parameter, Place, Refusal, ResponseSpec};
-use super::manifest::Override;
+use super::manifest::{Override, Showing};
 use super::openapi::is_json;
 use super::outline::Outline;
 use super::pages::{At, Follow, Page, gather, infer};
@@ -29,7 +29,8 @@ use crate::error::{Error, Kind, Result};
 use crate::http::{Client, HeaderName, HeaderValue, Request, Response, on_behalf};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
-    Approved, BoxFuture, Context, DEPARTURE, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, offer,
+    Approved, BoxFuture, Context, DEPARTURE, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, choose,
+    offer,
 };
 use crate::policy::Effect;
 use crate::protocol::types::{Content, ToolAnnotations, ToolResult};
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub(super) prefix: String,
     /// The operation that shows whether the upstream can be reached.
     pub(super) health: Option<String>,
+    /// How answers are shown.
+    pub(super) showing: Showing,
     /// Whether a stand-in answers.
     pub(super) practice: bool,
     /// What the credential has to be allowed, where nothing says it of the operation.
@@ -352,7 +355,10 @@ fn spec(
     spec.target = Some(shared.base.target(&operation.method, &operation.path));
     spec.meta = shared.practice.then(super::practice_mark);
     let mut arguments = takes::sketch(operation);
+    let mut reading = shared.showing.with(opinion.map(|it| &it.response));
     spec.page = goes_on.then(|| offer(&mut arguments)).flatten();
+    reading.fields = (spec.effect == Effect::Read).then(|| choose(&mut arguments)).flatten();
+    spec.reading = Some(reading);
     if opinion.is_some_and(|it| it.output) {
         spec.output = output(operation);
     }
@@ -444,6 +450,42 @@ fn output(operation: &Operation) -> Option<LazySchema> {
         return None;
     }
     let mut schema = schema;
+    loosen(&mut schema);
     schema["type"] = json!("object");
     Some(LazySchema::new(schema))
+}
+
+/// A result of which only a part was asked for, or is shown, fits too: nothing has to be there.
+fn loosen(schema: &mut Value) {
+    match schema {
+        Value::Array(ways) => ways.iter_mut().for_each(loosen),
+        Value::Object(keywords) => {
+            for keyword in ["required", "minItems", "minProperties", "dependentRequired"] {
+                if !keywords.get(keyword).is_some_and(Value::is_object) || keyword == "dependentRequired" {
+                    keywords.shift_remove(keyword);
+                }
+            }
+            for keyword in ["additionalProperties", "unevaluatedProperties"] {
+                if keywords.get(keyword) == Some(&Value::Bool(false)) {
+                    keywords.shift_remove(keyword);
+                }
+            }
+            for (keyword, inner) in keywords.iter_mut() {
+                match (keyword.as_str(), inner) {
+                    // names of members are no keywords
+                    ("properties" | "patternProperties" | "$defs", Value::Object(members)) => {
+                        members.values_mut().for_each(loosen);
+                    }
+                    (
+                        "items" | "additionalProperties" | "allOf" | "anyOf" | "oneOf" | "prefixItems",
+                        inner,
+                    ) => {
+                        loosen(inner);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

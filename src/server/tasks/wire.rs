@@ -12,7 +12,7 @@ use crate::clock::rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
 use crate::pipeline::answers;
-use crate::protocol::shape::{self, Frame};
+use crate::protocol::shape::{self, Frame, Takes};
 use crate::protocol::types::ToolResult;
 use crate::tasks::{Mail, Record, State};
 
@@ -58,8 +58,10 @@ pub(super) fn detailed(record: &Record, poll_ms: u64, frame: Frame<'_>) -> Resul
         State::InputRequired { requests } => ("inputRequests", Value::Object(requests.clone())),
         State::Failed { error } => ("error", error.clone()),
         State::Completed { result } => {
+            // what the tool declares is not known any more
+            let takes = Takes { data: false, declared: true };
             let result: ToolResult = serde_json::from_value(result.clone()).map_err(odd)?;
-            ("result", serde_json::to_value(shape::called(frame, &result)).map_err(odd)?)
+            ("result", serde_json::to_value(shape::called(frame, &result, takes)).map_err(odd)?)
         }
     };
     body.insert(String::from(name), value);

@@ -8,6 +8,7 @@ mod hostile;
 mod kinds;
 mod paging;
 mod practised;
+mod responses;
 pub(crate) mod rig;
 mod shown;
 mod world;

@@ -14,11 +14,11 @@ use bartizan::http::Credentials;
 use bartizan::http::credentials::Header;
 use bartizan::json::Value;
 use bartizan::limits::{self, Limiter};
-use bartizan::pipeline::{Context, Line, LineParts, Outcome, Proposed, Reply, Tool};
+use bartizan::pipeline::{Context, Line, LineParts, Outcome, Proposed, Reply, Tool, kept};
 use bartizan::policy::{Filter, Policy};
 use bartizan::principal::{Principal, PrincipalKind};
 use bartizan::protocol::Revision;
-use bartizan::protocol::types::{Content, ToolResult};
+use bartizan::protocol::types::{Content, ResourceContents, ToolResult};
 use bartizan::redaction::{self, Redactor};
 use bartizan::secret::Secret;
 use bartizan::state::KeyRing;
@@ -129,7 +129,25 @@ impl Rig {
             config: bartizan::pipeline::Config::default(),
         });
         let line = line.sealing_with(KeyRing::new(&[[7; 32]]).unwrap());
+        // something reads what is kept, as in a whole server
+        let _reader = line.kept().reader();
         Self { upstream, connector, approvals, audit: audit.file(), line, folder }
+    }
+
+    /// Reads what was kept of a result.
+    pub(crate) async fn read(&self, who: &str, uri: &str) -> Result<ResourceContents, Error> {
+        let context =
+            Context::new(Revision::NEWEST, Arc::new(Principal::new(who, PrincipalKind::Process)), "memory");
+        let id = uri.strip_prefix(kept::ADDRESS).unwrap();
+        let arguments = bartizan::json::json!({ "id": id }).as_object().unwrap().clone();
+        let call = Proposed { tool: self.line.kept().reader(), arguments, method: "resources/read" };
+        match self.line.run(call, &context).await? {
+            Outcome::Done(done) => match done.into_reply() {
+                Reply::Resource(mut all) => Ok(all.remove(0)),
+                other => panic!("a resource, not {other:?}"),
+            },
+            Outcome::Paused(_) => panic!("nothing asks here"),
+        }
     }
 
     pub(crate) fn tool(&self, name: &str) -> &Arc<dyn Tool> {

@@ -730,3 +730,35 @@ async fn without_credentials_the_first_call_says_what_to_set() {
     }
     assert!(upstream.seen().is_empty());
 }
+
+#[tokio::test]
+async fn what_is_noise_to_a_model_is_left_out_and_given_to_whoever_asks() {
+    let port = |number: u32| {
+        let id = format!("c4d8dbce-3333-4c8a-9a64-{number:012}");
+        json!({
+            "href": format!("https://api.equinix.com/fabric/v4/ports/{id}"), "type": "XF_PORT", "uuid": id,
+            "name": format!("ops-{number}"), "description": "", "state": "ACTIVE", "bandwidth": 10_000, "tags": [],
+            "location": {"href": "https://api.equinix.com/fabric/v4/metros/SV", "metroCode": "SV", "ibx": null},
+            "project": {"projectId": "567"}, "device": {"name": "SV1", "redundancy": {"group": null, "priority": ""}},
+            "changeLog": {
+                "createdBy": "ada", "createdByFullName": "Ada Martin", "createdByEmail": "ada@customer.example",
+                "createdDateTime": "2026-01-02T03:04:05Z", "updatedBy": "ada", "updatedByFullName": "Ada Martin",
+                "updatedByEmail": "ada@customer.example", "updatedDateTime": "2026-01-02T03:04:05Z"
+            }
+        })
+    };
+    let ports: Vec<Value> = (0..15).map(port).collect();
+    let body = json!({"pagination": {"offset": 0, "limit": 15, "total": 15, "next": null}, "data": ports});
+    let (whole, rig) = (body.to_string().len(), Rig::answering(body).await);
+    let shown = rig.call("list_fabric_ports", json!({})).await.unwrap();
+    let less = data(&shown).to_string().len();
+    assert!(less * 100 < whole * 60, "{less} of {whole} bytes");
+    let first = &data(&shown)["data"][0];
+    assert_eq!(
+        (&first["name"], &first["changeLog"]["createdDateTime"]),
+        (&json!("ops-0"), &json!("2026-01-02T03:04:05Z"))
+    );
+    assert!(!shown.content.iter().any(|block| format!("{block:?}").contains("href")));
+    let asked = rig.call("list_fabric_ports", json!({"fields": ["data.href"]})).await.unwrap();
+    assert!(data(&asked)["data"][0]["href"].as_str().unwrap().starts_with("https://api.equinix.com/"));
+}

@@ -118,8 +118,10 @@ impl Rig {
 
     /// The handle under which a token that was received is shown.
     pub(crate) async fn handle_of(&self, token: &str) -> String {
-        let shown =
-            self.call("get_service_token", serde_json::json!({"service_token": token})).await.unwrap();
+        let shown = self
+            .call("get_service_token", serde_json::json!({"service_token": token, "fields": ["href"]}))
+            .await
+            .unwrap();
         let text = shown.structured_content.unwrap()["href"].as_str().unwrap().to_owned();
         text.rsplit('/').next().unwrap().to_owned()
     }
