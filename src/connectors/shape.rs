@@ -316,9 +316,8 @@ pub(super) fn pack(mut shapes: Vec<&mut Shape>) {
             next.extend(&parts[id as usize].part.refs);
         }
     }
-    let packed = parts.iter().zip(needed).map(|(named, needed)| match needed {
-        true => Named { name: named.name.clone(), part: named.part.packed() },
-        false => Named::default(),
+    let packed = parts.iter().zip(needed).map(|(named, needed)| {
+        if needed { Named { name: named.name.clone(), part: named.part.packed() } } else { Named::default() }
     });
     let table = Arc::new(Table { parts: OnceLock::from(packed.collect::<Vec<_>>()) });
     let mut alike: HashMap<(Box<str>, Vec<u32>), Arc<Part>> = HashMap::new();
