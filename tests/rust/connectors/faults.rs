@@ -17,6 +17,7 @@ use bartizan::practice::{Auth, Fault, Options, Practice, Rule, serve};
 use bartizan::protocol::types::ToolResult;
 use bartizan::secret::Secret;
 
+use super::documents::{contents, shared};
 use super::rig::{Parts, Rig, TOKEN, text};
 use crate::loopback::{Act, Upstream, answer};
 
@@ -206,6 +207,25 @@ async fn every_fault_of(name: &str, document: Document) -> usize {
         }
     }
     walked
+}
+
+#[tokio::test]
+async fn every_fault_is_typed_and_nothing_is_sent_twice_by_tools_of_vendors_documents() {
+    let Some(shared) = shared() else { return };
+    let files = [
+        "equinix/fabricv4.patched.yaml",
+        "akamai/network-lists-v2.json",
+        "akamai/config-dns-v2.json",
+        "akamai/papi-v1.reassembled.json",
+        "msgraph/v1.0.deviceappmanagement.json.gz",
+    ];
+    let work = files.map(|file| {
+        let document = load(&contents(&shared.join("specs").join(file)), None).unwrap();
+        every_fault_of(file, document)
+    });
+    let walked: usize = futures_util::future::join_all(work).await.into_iter().sum();
+    println!("{walked} faults");
+    assert!(walked >= 19 * 4 * files.len() - 19 * 4, "{walked}");
 }
 
 fn widgets() -> Value {
