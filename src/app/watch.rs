@@ -1,19 +1,18 @@
 //! When to reload.
 //!
 //! Owns [`Source`] and the watching of its files. The idea: whatever an editor, a package manager or an orchestrator does
-//! to a file ends with other content under the same name; so events only say when to look, and what is looked at is
-//! content. Several changes in a row are one. SIGHUP reloads whether anything changed or not.
+//! to a file ends with other content under the same name; so a glance at sizes and times, a few times a second, only
+//! says when to look, and what is looked at is content. It works on every file system, and what else is written into
+//! the same folder (an audit, say) costs nothing. Several changes in a row are one. SIGHUP reloads whether anything
+//! changed or not.
 //!
 //! Must not: reload by itself; `reload.rs` does.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use notify::event::{EventKind, ModifyKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
@@ -21,7 +20,7 @@ use crate::config::{Config, Reload};
 use crate::error::Result;
 use crate::json::Digest;
 
-/// How long nothing more may happen before files are looked at.
+/// How often files are glanced at, and how long nothing more may happen before they are read.
 const QUIET: Duration = Duration::from_millis(250);
 /// When they are looked at although it never becomes quiet.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -111,25 +110,22 @@ impl App {
     }
 
     async fn keep_up(&self, mut source: Source, mut hangups: Hangups) {
-        let (sender, mut events) = mpsc::channel(1);
         loop {
             let watching = self.config().reload == Reload::Changes;
-            // made anew each time: a new configuration names other files, and replaced folders are other folders
-            let watcher = watching.then(|| watch(&source.seen.files, &sender)).flatten();
-            // looked at before waiting: what changed while the watcher was made has sent no event
             let asked = loop {
-                if watcher.is_some() && !tokio::task::block_in_place(|| source.seen.is_current()) {
+                // before the look: what changes meanwhile is seen at the next glance
+                let before = watching.then(|| tokio::task::block_in_place(|| Glance::at(&source.seen.files)));
+                if watching && !tokio::task::block_in_place(|| source.seen.is_current()) {
                     break false;
                 }
                 tokio::select! {
                     () = hangups.next() => break true,
-                    () = settled(&mut events) => {}
+                    () = stirred(&source.seen.files, before) => {}
                 }
             };
             if !asked {
                 still(&source.seen.files).await;
             }
-            drop(watcher);
             let config = tokio::task::block_in_place(|| source.again());
             // what is wrong is in the log and in the audit already
             let _ = Box::pin(self.reload(config)).await;
@@ -137,57 +133,38 @@ impl App {
     }
 }
 
-/// Watches the folders of these files; an event is a knock, and one that waits is enough.
-fn watch(files: &BTreeSet<PathBuf>, knock: &Sender<()>) -> Option<RecommendedWatcher> {
-    let knock = knock.clone();
-    let names: BTreeSet<_> =
-        files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
-    let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder(file)).collect();
-    let inside = files.iter().filter(|file| file.is_dir()).cloned().collect::<BTreeSet<_>>();
-    let whole = inside.clone();
-    let made = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let Ok(event) = event else { return };
-        let matters = match event.kind {
-            EventKind::Access(_) => false,
-            // somebody writes into a file: only ours count, or else each line of a log beside them would
-            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
-                event.paths.iter().any(|path| {
-                    path.file_name().is_some_and(|name| names.contains(name))
-                        || path.parent().is_some_and(|parent| whole.contains(parent))
-                })
-            }
-            _ => true,
-        };
-        if matters {
-            // full means that somebody has knocked already
-            let _ = knock.try_send(());
-        }
-    });
-    let result = made.and_then(|mut watcher| {
-        for folder in folders.iter().chain(&inside) {
-            watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        }
-        Ok(watcher)
-    });
-    if result.is_err() {
-        tracing::warn!("the files of the configuration cannot be watched; SIGHUP still reloads them");
+/// What can be said of files without reading them: size, time, and which file it is.
+#[derive(PartialEq, Eq)]
+struct Glance(Vec<Option<(u64, Option<SystemTime>, u64)>>);
+
+impl Glance {
+    /// A glance at these files, and at what is in these folders.
+    fn at(files: &BTreeSet<PathBuf>) -> Self {
+        Self(each(files).map(|path| std::fs::metadata(path).ok().map(|seen| mark(&seen))).collect())
     }
-    result.ok()
 }
 
-fn folder(file: &Path) -> PathBuf {
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new(".")).to_path_buf()
+#[cfg(unix)]
+fn mark(seen: &std::fs::Metadata) -> (u64, Option<SystemTime>, u64) {
+    use std::os::unix::fs::MetadataExt;
+    // a file that is put in another's place may have its size and time, but not its number
+    (seen.len(), seen.modified().ok(), seen.ino() ^ seen.ctime_nsec().unsigned_abs().rotate_left(32))
 }
 
-/// Returns when something has happened and then nothing for a moment.
-async fn settled(events: &mut Receiver<()>) {
-    if events.recv().await.is_none() {
-        return std::future::pending().await;
+#[cfg(not(unix))]
+fn mark(seen: &std::fs::Metadata) -> (u64, Option<SystemTime>, u64) {
+    (seen.len(), seen.modified().ok(), 0)
+}
+
+/// Returns when a glance shows something else than `before`; never without one.
+async fn stirred(files: &BTreeSet<PathBuf>, before: Option<Glance>) {
+    let Some(before) = before else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(QUIET).await;
+        if tokio::task::block_in_place(|| Glance::at(files)) != before {
+            return;
+        }
     }
-    let quiet = async { while let Ok(Some(())) = tokio::time::timeout(QUIET, events.recv()).await {} };
-    // on time or not: now is a good moment to look
-    let _ = tokio::time::timeout(PATIENCE, quiet).await;
 }
 
 /// Returns when the files stay as they are for a moment: what is half written is not read.
@@ -210,17 +187,22 @@ async fn still(files: &BTreeSet<PathBuf>) {
 /// Names and digests of files; of what is in folders, one level deep.
 pub(super) fn describe(files: &BTreeSet<PathBuf>) -> String {
     let mut text = String::new();
-    for file in files {
-        let inside = std::fs::read_dir(file).into_iter().flatten().flatten().map(|entry| entry.path());
-        for path in inside.filter(|path| path.is_file()).chain([file.clone()]).collect::<BTreeSet<_>>() {
-            let digest = std::fs::read(&path).map(|bytes| Digest::of(&bytes).hex()).unwrap_or_default();
-            text.push_str(&path.display().to_string());
-            text.push('\0');
-            text.push_str(&digest);
-            text.push('\0');
-        }
+    for path in each(files) {
+        let digest = std::fs::read(&path).map(|bytes| Digest::of(&bytes).hex()).unwrap_or_default();
+        text.push_str(&path.display().to_string());
+        text.push('\0');
+        text.push_str(&digest);
+        text.push('\0');
     }
     text
+}
+
+/// Files and folders, and the files in the folders.
+fn each(files: &BTreeSet<PathBuf>) -> impl Iterator<Item = PathBuf> {
+    files.iter().flat_map(|file| {
+        let inside = std::fs::read_dir(file).into_iter().flatten().flatten().map(|entry| entry.path());
+        inside.filter(|path| path.is_file()).chain([file.clone()]).collect::<BTreeSet<_>>()
+    })
 }
 
 /// SIGHUP, where there is such a thing.
