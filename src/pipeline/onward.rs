@@ -314,7 +314,7 @@ mod tests {
     }
 
     fn map(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+        serde_json::from_value(value).unwrap()
     }
 
     fn onward(arguments: Value, trail: Trail) -> Onward {

@@ -87,11 +87,8 @@ fn what_is_proposed_holds_when_somebody_takes_the_hash_away() {
     let blocks: Vec<&str> = text.split("# [credentials]\n").skip(1).collect();
     assert_eq!(blocks.len(), 7);
     for block in blocks {
-        let keys: String = block
-            .lines()
-            .take_while(|line| line.contains(" = "))
-            .map(|line| format!("{}\n", &line[2..]))
-            .collect();
+        let keys = block.lines().take_while(|line| line.contains(" = ")).map(|line| &line[2..]);
+        let keys = keys.collect::<Vec<_>>().join("\n");
         let whole = format!("name = 'x'\nbase = 'https://api.house.example'\n[credentials]\n{keys}");
         Manifest::parse(&whole, "x").unwrap();
     }

@@ -307,8 +307,9 @@ fn place(within: &str, name: &str) -> String {
 mod tests {
     use super::*;
     use crate::connectors::openapi;
-    use crate::json::{Value, json};
+    use crate::json::{Map, Value, json};
 
+    #[allow(clippy::needless_pass_by_value, reason = "json! takes it")]
     fn of(parameters: &[(&str, Value)], answer: Value) -> Option<Pages> {
         let parameters: Vec<Value> = parameters
             .iter()
@@ -326,7 +327,10 @@ mod tests {
 
     fn answer(members: Value) -> Value {
         let mut properties = json!({"items": {"type": "array", "items": {"type": "object"}}});
-        properties.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        properties
+            .as_object_mut()
+            .unwrap()
+            .extend(serde_json::from_value::<Map<String, Value>>(members).unwrap());
         json!({"type": "object", "properties": properties})
     }
 
