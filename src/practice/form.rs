@@ -144,11 +144,7 @@ fn put(slot: &mut Value, view: Option<View<'_>>, steps: &[&str], text: &str) {
         if at == list.len() {
             list.push(Value::Null);
         }
-<<<<<<< HEAD
         put(&mut list[at], view.and_then(View::items), rest, text);
-=======
-        put(&mut list[at], view.and_then(super::recipe::View::items), rest, text);
->>>>>>> 1a9c13e (Say what clippy would have said)
     } else {
         if !slot.is_object() {
             *slot = Value::Object(Map::new());

@@ -299,7 +299,7 @@ async fn issuer(rotates: bool) -> (Upstream, Arc<Mutex<Issuer>>) {
 const REFRESH: &str = "[credentials]\nkind = 'refresh'\ntoken_url = 'BASE/token'\nclient_id = 'file:FOLDER/id'\n\
                        client_secret = 'file:FOLDER/secret'\nrefresh_token = 'file:FOLDER/refresh'\n";
 
-async fn refreshing(upstream: &Upstream, more: &str) -> Site {
+fn refreshing(upstream: &Upstream, more: &str) -> Site {
     let base = upstream.base().to_string();
     let credentials = format!("{REFRESH}{more}").replace("BASE", base.trim_end_matches('/'));
     let mut site = Site::of(upstream, &credentials);
@@ -314,7 +314,7 @@ async fn refreshing(upstream: &Upstream, more: &str) -> Site {
 #[tokio::test]
 async fn each_refresh_token_is_used_once_and_the_last_one_outlives_a_restart() {
     let (upstream, issuer) = issuer(true).await;
-    let site = refreshing(&upstream, "").await;
+    let site = refreshing(&upstream, "");
     for expected in 1..=3 {
         let app = site.start("").await.unwrap();
         assert!(!list(&app).await.unwrap().is_error);
@@ -337,7 +337,7 @@ async fn each_refresh_token_is_used_once_and_the_last_one_outlives_a_restart() {
 #[tokio::test]
 async fn processes_that_share_a_state_directory_take_turns_with_a_refresh_token() {
     let (upstream, issuer) = issuer(true).await;
-    let site = refreshing(&upstream, "").await;
+    let site = refreshing(&upstream, "");
     let (one, two) = (site.start("").await.unwrap(), site.start("").await.unwrap());
     for _ in 0..3 {
         issuer.lock().unwrap().access = String::from("none");
@@ -358,7 +358,7 @@ async fn processes_that_share_a_state_directory_take_turns_with_a_refresh_token(
 #[tokio::test]
 async fn a_refresh_token_that_somebody_else_used_is_told_plainly_and_not_sent_again() {
     let (upstream, issuer) = issuer(true).await;
-    let site = refreshing(&upstream, "").await;
+    let site = refreshing(&upstream, "");
     let app = site.start("").await.unwrap();
     assert!(!list(&app).await.unwrap().is_error);
     // somebody else has it: the next refresh is a second use
@@ -392,11 +392,11 @@ async fn a_refresh_token_that_somebody_else_used_is_told_plainly_and_not_sent_ag
 #[tokio::test]
 async fn a_refresh_token_needs_a_place_to_be_kept_unless_it_stays_the_same() {
     let (upstream, issuer) = issuer(false).await;
-    let mut site = refreshing(&upstream, "").await;
+    let mut site = refreshing(&upstream, "");
     site.more.clear();
     let error = site.start("").await.map(drop).unwrap_err();
     assert!(error.kind() == Kind::BadConfig && error.message().contains("[tokens]"), "{error}");
-    let mut site = refreshing(&upstream, "rotates = false").await;
+    let mut site = refreshing(&upstream, "rotates = false");
     site.more.clear();
     for number in 1..=2 {
         let app = site.start("").await.unwrap();
