@@ -25,6 +25,8 @@ fn document() -> Value {
         "/things": {"get": read("list", json!({})), "post": {"operationId": "create", "requestBody": {"content":
             {"application/json": {"schema": {"type": "object"}}}}}},
         "/declared": {"get": read("declared", json!({}))},
+        "/file": {"get": {"operationId": "file", "responses": {"200": {"description": "bytes", "content":
+            {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}}}}},
         "/clash": {"get": read("clash", json!({"parameters": [
             {"name": "fields", "in": "query", "schema": {"type": "string"}}]}))}}})
 }
@@ -225,11 +227,11 @@ async fn texts_and_bytes_lead_to_their_whole_too() {
         all.push_str(&read.text.unwrap());
     }
     assert_eq!(all, lines);
-    let bytes = rig.call("list", json!({})).await.unwrap();
+    let bytes = rig.call("file", json!({})).await.unwrap();
     assert!(text(&bytes).contains(MARK));
     let read = rig.read("anna", link(&bytes).unwrap()).await.unwrap();
     assert_eq!((read.mime_type.as_deref(), read.text), (Some("application/pdf"), None));
     assert!(read.blob.unwrap().starts_with("BwcHBwcH"));
-    let picture = rig.call("list", json!({})).await.unwrap();
+    let picture = rig.call("file", json!({})).await.unwrap();
     assert!(matches!(&picture.content[0], Content::Image { data, .. } if data.len() == 400_000));
 }
