@@ -53,10 +53,14 @@ Json = dict[str, Any]
 class Writer:
     """One document in the making."""
 
-    def __init__(self, seed: int, schemas: int, wordy: int) -> None:
-        """Choose the names of its schemas; `wordy` is how many words a description has at most."""
+    def __init__(self, seed: int, schemas: int, wordy: int, linked: float = 0.17) -> None:
+        """Choose the names of its schemas.
+
+        `wordy` is how many words a description has at most, `linked` the share of properties that refer to a schema.
+        """
         self.dice = random.Random(seed)  # noqa: S311 - the same document for the same seed is what is wanted
         self.wordy = wordy
+        self.linked = linked
         self.names = [f"{THINGS[at % len(THINGS)].capitalize()}{self.part(at // len(THINGS))}" for at in range(schemas)]
 
     @staticmethod
@@ -84,12 +88,11 @@ class Writer:
                 {"type": "boolean", "default": False},
             )
             return {**plain[(kind > 0.45) + (kind > 0.6)], **described}
-        if kind < 0.78:
-            return {"type": "string", "enum": self.dice.sample(ACTIONS, 5), **described}
-        if kind < 0.88:
-            return self.reference()
+        if self.dice.random() < self.linked / 0.32:
+            one = self.reference()
+            return one if kind < 0.88 else {"type": "array", "items": one, **described}
         if kind < 0.95 or depth > 2:
-            return {"type": "array", "items": self.reference(), **described}
+            return {"type": "string", "enum": self.dice.sample(ACTIONS, 5), **described}
         return self.object(self.dice.randint(2, 5), depth + 1)
 
     def object(self, members: int, depth: int = 0) -> Json:
@@ -210,17 +213,17 @@ def digits(number: int, base: int) -> list[int]:
 
 def rich(seed: int = 1) -> Json:
     """Return 1,223 operations in 13 MB: long words, examples, and schemas that say much."""
-    return Writer(seed, schemas=1_700, wordy=60).document(1_223, extra=5_600)
+    return Writer(seed, schemas=1_700, wordy=60).document(1_223, extra=5_850)
 
 
 def vast(seed: int = 2) -> Json:
     """Return 22,000 operations in 41 MB: short words, and thousands of schemas that refer to each other."""
-    return Writer(seed, schemas=9_500, wordy=33).document(22_000, extra=0)
+    return Writer(seed, schemas=9_500, wordy=36).document(22_000, extra=0)
 
 
 def many(seed: int = 3) -> Json:
-    """Return 5,000 operations as small as those of a usual service."""
-    return Writer(seed, schemas=400, wordy=6).document(5_000, extra=0)
+    """Return 5,000 operations whose tools are as large as those of usual documents: 2 kB each."""
+    return Writer(seed, schemas=400, wordy=6, linked=0.06).document(5_000, extra=0)
 
 
 KINDS: dict[str, Callable[[], Json]] = {"rich": rich, "vast": vast, "many": many}
