@@ -54,12 +54,13 @@ def listed(program: str, scratch: Path, configuration: str, *options: str) -> li
     path = scratch / "bartizan.toml"
     path.write_text(f"[server]\npage_size = 1000\n{configuration}")
     environment = {**os.environ, "BARTIZAN_STATE_DIR": str(scratch / "state")}
+    log = (scratch / "log").open("w")
     server = subprocess.Popen(
         [program, "serve", "--config", str(path), "--policy", "admin", *options],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=log,
         text=True,
     )
     tools: list[dict[str, Any]] = []
@@ -73,13 +74,15 @@ def listed(program: str, scratch: Path, configuration: str, *options: str) -> li
         server.stdin.flush()
         answer = json.loads(server.stdout.readline() or "{}")
         if "result" not in answer:
-            sys.exit(f"tools/list was answered with {json.dumps(answer)[:300]}")
+            said = (scratch / "log").read_text()
+            sys.exit(f"tools/list was answered with {json.dumps(answer)[:300]}\n{configuration}\n{said[-2000:]}")
         tools += answer["result"]["tools"]
         cursor = answer["result"].get("nextCursor")
         if cursor is None:
             break
     server.stdin.close()
     server.wait(20)
+    log.close()
     return tools
 
 
@@ -127,11 +130,19 @@ def main() -> int:
         path.write_text(json.dumps({"tools": tools}, separators=(",", ":"), ensure_ascii=False))
         written.append((name, mode, len(tools), path))
 
+    # documents that have tools of one name cannot be served together without a prefix
+    together: list[Path] = []
+    names: set[str] = set()
     for file in files:
-        keep(file.name, "full", listed(program, scratch, openapi([file]), "--search", "off"))
+        full = listed(program, scratch, openapi([file]), "--search", "off")
+        keep(file.name, "full", full)
+        own = {str(tool["name"]) for tool in full}
+        if not own & names:
+            together.append(file)
+            names |= own
         keep(file.name, "toolsets", listed(program, scratch, imported(program, scratch, file), "--search", "off"))
         keep(file.name, "search", listed(program, scratch, openapi([file]), "--search", "on"))
-    keep("all of them", "search", listed(program, scratch, openapi(files)))
+    keep(f"{len(together)} of them, {len(names)} tools", "search", listed(program, scratch, openapi(together)))
     rows = [
         {"document": name, "mode": mode, "tools": tools, "tokens": tokens}
         for (name, mode, tools, _), tokens in zip(written, count([path for *_, path in written]), strict=True)
