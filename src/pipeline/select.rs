@@ -157,13 +157,10 @@ impl Tree {
             self.whole = true;
             return;
         };
-        let place = match self.below.iter().position(|(name, _)| name == first) {
-            Some(place) => place,
-            None => {
-                self.below.push((first.clone(), Self::default()));
-                self.below.len() - 1
-            }
-        };
+        let place = self.below.iter().position(|(name, _)| name == first).unwrap_or_else(|| {
+            self.below.push((first.clone(), Self::default()));
+            self.below.len() - 1
+        });
         self.below[place].1.add(rest);
     }
 

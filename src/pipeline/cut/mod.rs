@@ -179,11 +179,9 @@ impl Shaping<'_> {
         mark(&mut value, cut.as_ref().map(|list| list.path.as_slice()), &said);
         shaped.told = Some(match cut {
             Some(list) => {
-                let pointer: String = list
-                    .path
-                    .iter()
-                    .map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1")))
-                    .collect();
+                let pointer = list.path.iter().fold(String::new(), |pointer, name| {
+                    pointer + "/" + &name.replace('~', "~0").replace('/', "~1")
+                });
                 let told = json!({"list": pointer, "shown": list.shown, "total": list.total});
                 shaped.list = Some((pointer, list.shown));
                 told
@@ -245,9 +243,10 @@ impl Shaping<'_> {
                 match links_to(link.as_ref()) {
                     Some(address) => {
                         let shown = text.len();
-                        text.push_str(&format!(
+                        let said = format!(
                             "\n{MARK} The first {shown} of {total} bytes; the whole result: {address}"
-                        ));
+                        );
+                        text.push_str(&said);
                     }
                     None => text.push_str(MARKER),
                 }

@@ -41,8 +41,8 @@ fn shaped(
     (shaped, kept.into_inner())
 }
 
-fn reading() -> Option<Reading> {
-    Some(Reading { fields: Some(String::from("fields")), ..Reading::default() })
+fn reading() -> Reading {
+    Reading { fields: Some(String::from("fields")), ..Reading::default() }
 }
 
 fn text(result: &ToolResult, index: usize) -> &str {
@@ -67,7 +67,7 @@ fn what_has_no_room_to_be_shaped_is_cut_and_says_so() {
 fn what_fits_is_left_alone() {
     let mut result = ToolResult::structured(json!({"a": [1, null, "x"]}));
     let before = result.clone();
-    let (shaped, kept) = shaped(&mut result, reading(), &[], 1_000);
+    let (shaped, kept) = shaped(&mut result, Some(reading()), &[], 1_000);
     assert!(shaped.bytes > 10 && shaped.told.is_none() && kept.is_empty());
     assert_eq!(result, before);
 }
@@ -76,7 +76,7 @@ fn what_fits_is_left_alone() {
 fn a_long_list_is_shown_in_whole_items_with_how_many_there_are() {
     let items: Vec<Value> = (0..5_000).map(|id| json!({"id": id, "name": format!("thing “{id}”")})).collect();
     let mut result = ToolResult::structured(json!({"data": items, "kind": "list"}));
-    let (shaped, kept) = shaped(&mut result, reading(), &[], 16_000);
+    let (shaped, kept) = shaped(&mut result, Some(reading()), &[], 16_000);
     let value = result.structured_content.as_ref().unwrap();
     let shown = value["data"].as_array().unwrap();
     assert_eq!(shown[..], items[..shown.len()]);
@@ -96,7 +96,7 @@ fn a_long_list_is_shown_in_whole_items_with_how_many_there_are() {
 #[test]
 fn a_bare_list_has_its_marker_at_its_end() {
     let mut result = ToolResult::structured(json!(vec!["x".repeat(99); 900]));
-    let (shaped, _) = shaped(&mut result, reading(), &[], 4_000);
+    let (shaped, _) = shaped(&mut result, Some(reading()), &[], 4_000);
     let items = result.structured_content.as_ref().unwrap().as_array().unwrap();
     assert!(items.last().unwrap().as_str().unwrap().starts_with(MARK));
     assert_eq!(shaped.list, Some((String::new(), items.len() - 1)));
@@ -104,9 +104,8 @@ fn a_bare_list_has_its_marker_at_its_end() {
 
 #[test]
 fn fields_come_before_the_size_and_noise_only_without_them() {
-    let noisy = || {
-        Some(Reading { noise: vec![Pattern::parse("**.href").unwrap()], prune: true, ..reading().unwrap() })
-    };
+    let noisy =
+        || Some(Reading { noise: vec![Pattern::parse("**.href").unwrap()], prune: true, ..reading() });
     let value = json!({"data": [{"id": 1, "href": "https://x", "note": null}], "href": "y"});
     let mut plain = ToolResult::structured(value.clone());
     shaped(&mut plain, noisy(), &[], 1_000);
@@ -124,7 +123,7 @@ fn fields_come_before_the_size_and_noise_only_without_them() {
 #[test]
 fn a_long_text_ends_early_and_pictures_are_no_words() {
     let mut result = ToolResult::text("é".repeat(20_000));
-    let (shaped, kept) = shaped(&mut result, reading(), &[], 16_000);
+    let (shaped, kept) = shaped(&mut result, Some(reading()), &[], 16_000);
     assert!(
         text(&result, 0).len() <= 16_000
             && text(&result, 0).ends_with("the whole result: bartizan://results/one")
@@ -138,11 +137,11 @@ fn a_long_text_ends_early_and_pictures_are_no_words() {
     };
     let mut result = ToolResult { content: vec![picture(300_000)], ..ToolResult::default() };
     let before = result.clone();
-    let (shown, _) = self::shaped(&mut result, reading(), &[], 16_000);
+    let (shown, _) = self::shaped(&mut result, Some(reading()), &[], 16_000);
     assert!(shown.told.is_none());
     assert_eq!(result, before);
     let mut result = ToolResult { content: vec![picture(2 << 20)], ..ToolResult::default() };
-    let (shown, kept) = self::shaped(&mut result, reading(), &[], 16_000);
+    let (shown, kept) = self::shaped(&mut result, Some(reading()), &[], 16_000);
     assert!(shown.told.is_some() && kept == [("A".repeat(2 << 20), true)]);
     assert!(text(&result, 0).starts_with(MARK) && matches!(result.content[1], Content::ResourceLink { .. }));
 }
@@ -152,7 +151,7 @@ fn a_failure_says_what_it_says_and_its_long_answer_loses_parts() {
     let mut result = ToolResult::failure("acme refused the request (HTTP 422).");
     result.structured_content =
         Some(json!({"kind": "UpstreamRefused", "status": 422, "answer": {"errors": vec!["wrong"; 9_000]}}));
-    let (shaped, _) = shaped(&mut result, reading(), &["data"], 4_000);
+    let (shaped, _) = shaped(&mut result, Some(reading()), &["data"], 4_000);
     assert!(result.is_error && text(&result, 0) == "acme refused the request (HTTP 422).");
     let value = result.structured_content.unwrap();
     assert_eq!((&value["status"], &value["answer"]["errors"][0]), (&json!(422), &json!("wrong")));
@@ -169,7 +168,7 @@ fn what_was_cut_cannot_be_sent_back() {
         json!({"rules": {"text": "x".repeat(50_000)}, "name": "edge"}),
     ] {
         let mut result = ToolResult::structured(value);
-        shaped(&mut result, reading(), &[], 16_000);
+        shaped(&mut result, Some(reading()), &[], 16_000);
         let shown = result.structured_content.unwrap();
         assert!(redactor.refuses(&json!({ "body": shown.get("firewall").unwrap_or(&shown) })), "{shown}");
     }
