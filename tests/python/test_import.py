@@ -165,7 +165,7 @@ def test_an_overlay_changes_what_is_served_and_says_what_matched_nothing(tmp_pat
         "- {target: $.nothing, remove: true}\n",
         encoding="utf-8",
     )
-    source = ["--openapi", document, "--overlay", overlay, "--base-url", "https://api.example.com"]
+    source: list[str | Path] = ["--openapi", document, "--overlay", overlay, "--base-url", "https://api.example.com"]
     listed = run("tools", *source, "--full", "--json")
     assert [(tool["name"], tool["title"]) for tool in listed.json["tools"]] == [("list_things", "Our things.")]
     checked = run("check", *source, "--json")

@@ -421,7 +421,7 @@ async def test_thread_local_state_survives_from_call_to_call(server: Server) -> 
         return str(local.n)
 
     async with server.test_client() as client:
-        counts = [int((await client.call("count")).text) for _ in range(20)]
+        counts = [int((await client.call("count")).text) for _ in range(200)]
     assert max(counts) > 1
 
 
