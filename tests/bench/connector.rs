@@ -7,13 +7,12 @@
 #![expect(clippy::print_stdout, reason = "what it is for")]
 #![allow(clippy::unwrap_used, reason = "a program to measure with")]
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::Path;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
 
 /// Calls that are made before any is counted.
 const WARMING: Duration = Duration::from_millis(500);
@@ -24,7 +23,7 @@ async fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["upstream", port, millis] => {
-            upstream(port.parse().unwrap(), Duration::from_millis(millis.parse().unwrap())).await;
+            upstream(port.parse().unwrap(), Duration::from_millis(millis.parse().unwrap()));
         }
         ["ask", connections, seconds, url] => {
             ask(connections.parse().unwrap(), seconds.parse().unwrap(), url, None).await;
@@ -42,16 +41,33 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn upstream(port: u16, wait: Duration) {
-    let answer = move |Path(id): Path<String>| async move {
-        tokio::time::sleep(wait).await;
-        let body =
-            format!(r#"{{"id":"{id}","name":"a widget","state":"ready","tags":["one","two"],"size":42}}"#);
-        ([(CONTENT_TYPE, "application/json")], body)
-    };
-    let app = Router::new().route("/widgets/{id}", get(answer));
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    axum::serve(listener, app).await.unwrap();
+/// Answers each connection on a thread of its own: a runtime's timers would gather the answers of a millisecond.
+fn upstream(port: u16, wait: Duration) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    for stream in listener.incoming() {
+        std::thread::spawn(move || serve(stream.unwrap(), wait));
+    }
+}
+
+fn serve(mut stream: TcpStream, wait: Duration) {
+    stream.set_nodelay(true).unwrap();
+    let body = r#"{"id":"w1","name":"a widget","state":"ready","tags":["one","two"],"size":42}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (mut held, mut some) = (Vec::new(), [0; 4096]);
+    // requests have no body, and come one at a time
+    while let Ok(read @ 1..) = stream.read(&mut some) {
+        held.extend_from_slice(&some[..read]);
+        if held.ends_with(b"\r\n\r\n") {
+            held.clear();
+            std::thread::sleep(wait);
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 async fn ask(connections: usize, seconds: f64, url: &str, call: Option<(&str, &str)>) {
