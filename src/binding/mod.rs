@@ -54,8 +54,19 @@ mod _core {
             kinds.set_item(kind.name(), kind.exception())?;
         }
         module.add("ERROR_KINDS", kinds)?;
+        let rest = wrap_pyfunction!(super::rest, module)?;
+        module.py().import("atexit")?.call_method1("register", (rest,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
+}
+
+/// Lets go of the interpreter before it ends.
+#[pyfunction]
+fn rest(py: Python<'_>) {
+    py.detach(|| {
+        pool::Pool::global().rest();
+        pool::Pool::brief().rest();
+    });
 }
 
 /// How many threads are held by sync tools that did not return in time.

@@ -30,6 +30,8 @@ const STUCK: usize = 128;
 const STUCK_EACH: usize = 64;
 /// Calls of one caller that may wait; more than the gate lets through, for what runs before the gate.
 const QUEUED_EACH: usize = 1024;
+/// How long what runs may still take when the interpreter is about to end.
+const REST: Duration = Duration::from_millis(500);
 /// How long a call waits in the queue before another thread is woken for it.
 const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -51,6 +53,8 @@ struct State {
     idle: usize,
     stuck: usize,
     stuck_of: HashMap<Arc<str>, usize>,
+    /// Set when the interpreter is about to end: no thread goes back to it.
+    over: bool,
 }
 
 impl State {
@@ -83,6 +87,8 @@ impl State {
 pub(super) struct Pool {
     state: Mutex<State>,
     wake: Condvar,
+    /// Told of each thread that has let the interpreter go for good.
+    rested: Condvar,
     most: usize,
 }
 
@@ -101,8 +107,16 @@ impl Pool {
 
     fn of(most: usize, each: usize) -> Self {
         let queue = Fair::new(each);
-        let state = State { queue, threads: 0, idle: 0, stuck: 0, stuck_of: HashMap::new() };
-        Self { state: Mutex::new(state), wake: Condvar::new(), most }
+        let state = State { queue, threads: 0, idle: 0, stuck: 0, stuck_of: HashMap::new(), over: false };
+        Self { state: Mutex::new(state), wake: Condvar::new(), rested: Condvar::new(), most }
+    }
+
+    /// Begins nothing more and waits a moment for what runs. A thread that came back to an interpreter which has ended
+    /// would be ended by it, and take the process along.
+    pub(super) fn rest(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        let _ = self.rested.wait_timeout_while(state, REST, |state| state.idle < state.threads);
     }
 
     /// How many threads are stuck.
@@ -180,6 +194,9 @@ impl Pool {
     }
 
     fn wake_one(&'static self, mut state: MutexGuard<'_, State>) {
+        if state.over {
+            return;
+        }
         if state.idle > 0 {
             self.wake.notify_one();
         } else if state.threads < self.most {
@@ -202,7 +219,7 @@ impl Pool {
                     if let Some(owner) = done.take() {
                         state.queue.done(&owner);
                     }
-                    state.queue.pop()
+                    if state.over { None } else { state.queue.pop() }
                 };
                 let Some((owner, job)) = job.or_else(|| py.detach(|| self.wait())) else { return };
                 if !step(&job.state, QUEUED, RUNNING) {
@@ -229,10 +246,15 @@ impl Pool {
     fn wait(&self) -> Option<(Owner, Job)> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.queue.pop() {
+            if !state.over
+                && let Some(job) = state.queue.pop()
+            {
                 return Some(job);
             }
             state.idle += 1;
+            if state.over {
+                self.rested.notify_all();
+            }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;
         }

@@ -438,3 +438,24 @@ def _call(address: str, tool: str) -> None:
     )
     with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - likewise
         answer.read()
+
+
+def test_a_process_ends_quietly_while_a_sink_is_busy(tmp_path: Path) -> None:
+    script = tmp_path / "busy.py"
+    script.write_text(
+        "import asyncio, time\n"
+        "from bartizan import Server\n"
+        "server = Server('office', policy='admin')\n"
+        "@server.tool(effect='read')\n"
+        "def ask() -> int:\n    return 1\n"
+        "@server.audit_sink\n"
+        "def ship(record):\n    time.sleep(0.2)\n"
+        "async def main():\n"
+        "    async with server.test_client() as client:\n"
+        "        await client.call('ask')\n"
+        "asyncio.run(main())\n"
+        "print('done')\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
