@@ -39,15 +39,14 @@ fn tools() -> Vec<Arc<dyn Tool>> {
     vec![tool("look", Effect::Read), tool("make", Effect::Write), tool("wipe", Effect::Destroy)]
 }
 
-pub async fn started_in(folder: tempfile::TempDir, text: &str) -> Started {
-    let path = folder.path().join("bartizan.toml");
-    std::fs::write(&path, format!("state_dir = 'state'\n{text}")).unwrap();
-    let config = Config::load(&path).unwrap();
-    let app = App::build(config, Extra { tools: tools(), ..Extra::default() }).await.unwrap();
+/// What is served, where, with what key, and how it ends.
+pub type Serving = (SocketAddr, Option<PathBuf>, CancellationToken, JoinHandle<bartizan::error::Result<()>>);
+
+pub async fn serving(app: &Arc<App>) -> Serving {
     let stop = CancellationToken::new();
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let done = tokio::spawn({
-        let (app, stop) = (app.clone(), stop.clone());
+        let (app, stop) = (Arc::clone(app), stop.clone());
         async move {
             let ready = |reachable: &bartizan::app::Reachable| {
                 sender.send((reachable.address, reachable.key_file.clone())).unwrap();
@@ -56,6 +55,15 @@ pub async fn started_in(folder: tempfile::TempDir, text: &str) -> Started {
         }
     });
     let (address, key_file) = soon(receiver).await.unwrap();
+    (address, key_file, stop, done)
+}
+
+pub async fn started_in(folder: tempfile::TempDir, text: &str) -> Started {
+    let path = folder.path().join("bartizan.toml");
+    std::fs::write(&path, format!("state_dir = 'state'\n{text}")).unwrap();
+    let config = Config::load(&path).unwrap();
+    let app = App::build(config, Extra { tools: tools(), ..Extra::default() }).await.unwrap();
+    let (address, key_file, stop, done) = serving(&app).await;
     Started { folder, app, address, key_file, stop, done }
 }
 

@@ -10,7 +10,7 @@ use bartizan::identity::{Callers, Certificates, NoAuth};
 use bartizan::json::json;
 use bartizan::transport::Config;
 use bartizan::transport::auth::Authenticator;
-use rcgen::{CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -21,12 +21,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+use crate::authority::Authority;
 use crate::doors::{post, whole};
 use crate::gates::Site;
 use crate::loopback::soon;
-
-/// A private authority.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key.
 struct Issued {
@@ -35,13 +33,6 @@ struct Issued {
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
     fn issue(&self, name: &str, use_: ExtendedKeyUsagePurpose, expired: bool) -> Issued {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();

@@ -31,6 +31,7 @@ mod audit_events;
 mod audit_files;
 mod audit_reports;
 mod audit_shared;
+mod authority;
 mod batches;
 mod client;
 mod commands;

@@ -13,7 +13,7 @@ use bartizan::policy::Effect;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::doors::{exchange, post};
+use crate::doors::{exchange, post, serving};
 use crate::loopback::soon;
 use crate::stage;
 
@@ -94,17 +94,7 @@ struct Running {
 
 async fn serve(config: Config) -> Running {
     let app = App::build(config, extra()).await.unwrap();
-    let (stop, (sender, receiver)) = (CancellationToken::new(), tokio::sync::oneshot::channel());
-    let done = tokio::spawn({
-        let (app, stop) = (app.clone(), stop.clone());
-        async move {
-            let ready = |reachable: &bartizan::app::Reachable| {
-                sender.send((reachable.address, reachable.key_file.clone())).unwrap();
-            };
-            app.serve_http(false, stop, ready).await
-        }
-    });
-    let (address, key_file) = soon(receiver).await.unwrap();
+    let (address, key_file, stop, done) = serving(&app).await;
     Running { app, key_file: key_file.unwrap(), address, stop, done }
 }
 

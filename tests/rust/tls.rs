@@ -10,7 +10,7 @@ use bartizan::http::credentials::Header;
 use bartizan::http::{Client, Config, Method, Request, Response, Settings};
 use bartizan::redaction::Redactor;
 use bartizan::secret::Secret;
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -20,28 +20,12 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
 use url::Url;
 
+use crate::authority::Authority;
 use crate::loopback::soon;
 
-/// A private authority.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
 impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Its certificate as `[egress] ca_file` wants it.
-    fn file(&self, folder: &tempfile::TempDir) -> std::path::PathBuf {
-        let path = folder.path().join("ca.pem");
-        std::fs::write(&path, self.0.pem()).unwrap();
-        path
-    }
-
     /// What a server needs to call itself `name`.
-    fn server(
+    fn serves(
         &self,
         name: &str,
         expired: bool,
@@ -122,9 +106,9 @@ async fn a_private_authority_is_trusted_once_the_configuration_names_it() {
     let authority = Authority::new("private");
     for versions in [&[&TLS12][..], &[&TLS13], &[&TLS12, &TLS13]] {
         for host in ["localhost", "127.0.0.1"] {
-            let (address, requests) = upstream(authority.server(host, false, versions)).await;
+            let (address, requests) = upstream(authority.serves(host, false, versions)).await;
             refused(ask(host, address, None).await, "certificate that is not trusted", &requests);
-            assert_eq!(ask(host, address, Some(authority.file(&folder))).await.unwrap().status, 200);
+            assert_eq!(ask(host, address, Some(authority.file(folder.path()))).await.unwrap().status, 200);
             assert_eq!(requests.load(Ordering::SeqCst), 1);
         }
     }
@@ -134,12 +118,12 @@ async fn a_private_authority_is_trusted_once_the_configuration_names_it() {
 async fn another_authority_another_name_and_an_expired_certificate_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (trusted, other) = (Authority::new("trusted"), Authority::new("other"));
-    let ca_file = trusted.file(&folder);
+    let ca_file = trusted.file(folder.path());
     for config in [
-        other.server("localhost", false, &[&TLS13]),
-        trusted.server("elsewhere.example", false, &[&TLS13]),
-        trusted.server("localhost.example", false, &[&TLS13]),
-        trusted.server("localhost", true, &[&TLS13]),
+        other.serves("localhost", false, &[&TLS13]),
+        trusted.serves("elsewhere.example", false, &[&TLS13]),
+        trusted.serves("localhost.example", false, &[&TLS13]),
+        trusted.serves("localhost", true, &[&TLS13]),
     ] {
         let (address, requests) = upstream(config).await;
         refused(

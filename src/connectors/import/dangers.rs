@@ -25,12 +25,10 @@ const LOSING: [&str; 11] = [
     "expunge",
     "obliterate",
 ];
-/// First words of an id that say something is changed; and those that also say so at the end of a path.
-const CHANGING: [&str; 30] = [
+/// Words that say something is changed, in front of an id and at the end of a path.
+const CHANGING: [&str; 18] = [
     "create",
     "add",
-    "update",
-    "set",
     "send",
     "start",
     "stop",
@@ -40,45 +38,31 @@ const CHANGING: [&str; 30] = [
     "execute",
     "trigger",
     "submit",
-    "apply",
     "approve",
     "reject",
     "cancel",
     "remove",
+    "activate",
+    "deactivate",
+    "upload",
+];
+/// Those that say so in front of an id alone.
+const CHANGING_IDS: [&str; 12] = [
+    "update",
+    "set",
+    "apply",
     "move",
     "invite",
     "assign",
     "unassign",
     "register",
     "unregister",
-    "activate",
-    "deactivate",
-    "upload",
     "insert",
     "upsert",
     "publish",
 ];
-const CHANGING_PATHS: [&str; 19] = [
-    "create",
-    "add",
-    "send",
-    "start",
-    "stop",
-    "restart",
-    "enable",
-    "disable",
-    "execute",
-    "trigger",
-    "submit",
-    "approve",
-    "reject",
-    "cancel",
-    "remove",
-    "activate",
-    "deactivate",
-    "upload",
-    "logout",
-];
+/// The one that says so at the end of a path alone.
+const CHANGING_PATH: &str = "logout";
 /// Words of what only looks.
 const LOOKING: [&str; 18] = [
     "get",
@@ -216,8 +200,9 @@ pub(super) fn judge(operation: &Operation) -> Judgement {
     match operation.effect {
         Effect::Destroy if reads => found.why.push(Why::WordsSayMore),
         Effect::Read
-            if verbs.iter().any(|it| CHANGING.contains(it))
-                || ends.is_some_and(|it| CHANGING_PATHS.contains(&it)) =>
+            if says(&CHANGING)
+                || verbs.iter().any(|it| CHANGING_IDS.contains(it))
+                || ends == Some(CHANGING_PATH) =>
         {
             found.effect = Some(Effect::Write);
             found.why.push(Why::WordsSayMore);
