@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::json::{Digest, Value, canonical, digest, json};
+use crate::json::{Digest, Value, canonical, digest, json, pointer};
 use crate::principal::{Principal, PrincipalKind};
 
 /// A call that wants a person's agreement.
@@ -188,7 +188,7 @@ fn redacted(value: &Value, at: &mut String, found: &mut Vec<String>) {
         Value::Object(members) => {
             for (name, member) in members {
                 let length = at.len();
-                let _ = write!(at, "/{}", name.replace('~', "~0").replace('/', "~1"));
+                let _ = write!(at, "/{}", pointer::escaped(name));
                 if name.contains("[redacted:") {
                     redacted(&Value::String(name.clone()), at, found);
                 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::shape::Shape;
-use crate::json::{Map, Value};
+use crate::json::{Map, Value, pointer};
 
 /// Levels, members in all, and references from one to the next, of one outline.
 const LEVELS: usize = 4;
@@ -90,7 +90,7 @@ impl Outline {
 fn within(at: &mut String, step: &str, inside: impl FnOnce(&mut String)) {
     let length = at.len();
     at.push('/');
-    at.push_str(&step.replace('~', "~0").replace('/', "~1"));
+    at.push_str(&pointer::escaped(step));
     inside(at);
     at.truncate(length);
 }

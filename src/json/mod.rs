@@ -7,6 +7,7 @@
 
 mod digest;
 mod parse;
+pub mod pointer;
 
 pub use digest::{Digest, canonical, digest};
 pub use parse::parse;

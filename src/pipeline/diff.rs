@@ -8,7 +8,7 @@
 use super::approve::reveal;
 use super::redact;
 use crate::approvals::visible;
-use crate::json::{Map, Value, canonical};
+use crate::json::{Map, Value, canonical, pointer};
 use crate::redaction::Redactor;
 
 /// Lines that are shown of one diff.
@@ -258,7 +258,7 @@ fn apply(work: &mut Value, op: &str, path: &str, from: &str, value: Option<&Valu
 
 fn split(path: &str) -> Option<(&str, String)> {
     let (parent, last) = path.rsplit_once('/')?;
-    Some((parent, last.replace("~1", "/").replace("~0", "~")))
+    Some((parent, pointer::plain(last)))
 }
 
 fn put(work: &mut Value, path: &str, value: Value) -> Option<String> {

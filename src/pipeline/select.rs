@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Kind, Result};
-use crate::json::{Map, Value, json};
+use crate::json::{Map, Value, json, pointer};
 
 /// Names that one path may have.
 const LONGEST: usize = 32;
@@ -123,7 +123,7 @@ fn is_nothing(value: &Value) -> bool {
 /// The names of a path: between dots, or of a JSON Pointer.
 fn names(text: &str) -> Option<Vec<String>> {
     let names: Vec<String> = match text.strip_prefix('/') {
-        Some(rest) => rest.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect(),
+        Some(rest) => rest.split('/').map(pointer::plain).collect(),
         // lists are gone through anyway, so that whoever says so is understood
         None => text.split('.').map(|name| name.strip_suffix("[]").unwrap_or(name).to_owned()).collect(),
     };
@@ -136,7 +136,7 @@ pub(super) fn path(names: &[String]) -> String {
     if names.iter().all(|name| !name.contains(['.', '/']) && !name.is_empty()) {
         return names.join(".");
     }
-    let step = |name: &String| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    let step = |name: &String| format!("/{}", pointer::escaped(name));
     names.iter().map(step).collect()
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Must not: know what the thing is.
 
-use crate::json::{Map, Value};
+use crate::json::{Map, Value, pointer};
 
 /// Why a patch could not be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ fn tokens(pointer: &str) -> Result<Vec<String>, Trouble> {
         return Ok(Vec::new());
     }
     let rest = pointer.strip_prefix('/').ok_or(Trouble::Malformed)?;
-    Ok(rest.split('/').map(|token| token.replace("~1", "/").replace("~0", "~")).collect())
+    Ok(rest.split('/').map(pointer::plain).collect())
 }
 
 fn look<'a>(thing: &'a Value, path: &[String]) -> Option<&'a Value> {

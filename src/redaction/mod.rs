@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::error::{Error, Kind, Result};
-use crate::json::{Digest, Value};
+use crate::json::{Digest, Value, pointer};
 use crate::secret::Secret;
 use known::Known;
 pub use labels::Labels;
@@ -307,8 +307,7 @@ impl Redactor {
     /// The same, and also whatever is at these JSON Pointers (`*` stands for any item or member).
     pub fn value_at(&self, value: &mut Value, pointers: &[String]) {
         for pointer in pointers {
-            let steps: Vec<String> =
-                pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+            let steps: Vec<String> = pointer::names(pointer);
             let blanked = walk::blank_at(value, &steps);
             if blanked > 0 {
                 self.0.lore.took(walk::FIELD, blanked);

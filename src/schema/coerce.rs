@@ -7,7 +7,7 @@
 //!
 //! Must not: guess between two readings, or look into what the schema does not name.
 
-use crate::json::{Bounds, Value, parse};
+use crate::json::{Bounds, Value, parse, pointer};
 
 /// Levels of a value that are looked at.
 const DEPTH: usize = 24;
@@ -64,7 +64,7 @@ fn mend(
             let Some(Value::Object(properties)) = schema.get("properties") else { return };
             for (name, member) in members {
                 if let Some(schema) = properties.get(name) {
-                    let inside = format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"));
+                    let inside = format!("{place}/{}", pointer::escaped(name));
                     mend(root, schema, member, &mut (inside, *depth - 1), mended);
                 }
             }

@@ -14,7 +14,7 @@ use jsonschema::{ValidationError, Validator};
 use serde::Serialize;
 
 use crate::error::{Error, Kind};
-use crate::json::Value;
+use crate::json::{Value, pointer};
 
 /// How many names or choices a sentence lists.
 const MOST_LISTED: usize = 12;
@@ -95,7 +95,7 @@ impl Facts<'_> {
             Rule::Type { kind } => at(format!("must be {}", types(kind))),
             Rule::Required { property } => {
                 let name = property.as_str().unwrap_or_default();
-                let path = format!("{path}/{}", escape(name));
+                let path = format!("{path}/{}", pointer::escaped(name));
                 vec![Problem { path, problem: String::from("is required") }]
             }
             Rule::AdditionalProperties { unexpected } | Rule::UnevaluatedProperties { unexpected } => {
@@ -122,7 +122,7 @@ impl Facts<'_> {
             match segment {
                 LocationSegment::Index(index) => path.push_str(&index.to_string()),
                 LocationSegment::Property(name) if self.declared.contains(name.as_ref()) => {
-                    path.push_str(&escape(&name));
+                    path.push_str(&pointer::escaped(&name));
                 }
                 LocationSegment::Property(_) => path.push('*'),
             }
@@ -270,10 +270,6 @@ fn count(number: u64, noun: &str) -> String {
 
 fn quoted(names: &[&str], between: &str) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(between)
-}
-
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 fn is_additional(schema_path: &Location) -> bool {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use super::Remotes;
 use crate::error::{Error, Kind, Result};
-use crate::json::{Map, Value};
+use crate::json::{Map, Value, pointer};
 
 const MOST_SCHEMAS: usize = 20_000;
 const MOST_DEPTH: usize = 100;
@@ -123,7 +123,7 @@ impl<'a> Walk<'a> {
         let length = path.len();
         for step in steps {
             path.push('/');
-            path.push_str(&step.replace('~', "~0").replace('/', "~1"));
+            path.push_str(&pointer::escaped(step));
         }
         let result = self.schema(inner, path, depth + 1);
         path.truncate(length);

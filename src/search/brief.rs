@@ -8,7 +8,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::json::{Map, Value, json};
+use crate::json::{Map, Value, json, pointer};
 
 /// About how many bytes a value has as JSON; counting ends beyond `most`.
 pub(super) fn size(value: &Value, most: usize) -> usize {
@@ -124,7 +124,7 @@ fn references(value: &Value, seen: &mut HashSet<String>, queue: &mut VecDeque<St
             if let Some(name) =
                 members.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix("#/$defs/"))
             {
-                let name = name.replace("~1", "/").replace("~0", "~");
+                let name = pointer::plain(name);
                 if seen.insert(name.clone()) {
                     queue.push_back(name);
                 }

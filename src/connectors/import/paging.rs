@@ -9,6 +9,7 @@ use crate::connectors::document::Operation;
 use crate::connectors::infer_pages;
 use crate::connectors::manifest::{PageStyle, Pages};
 use crate::connectors::shape::Look;
+use crate::json::pointer;
 
 /// Objects that say something of a page; members that take an offset, that limit, and that count.
 const ABOUT: [&str; 5] = ["pagination", "paging", "page", "meta", "metadata"];
@@ -58,7 +59,7 @@ fn beside(look: Look<'_>, names: &[&str]) -> Option<String> {
 
 /// A name as a step of a JSON Pointer.
 pub(super) fn step(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("/{}", pointer::escaped(name))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::connectors::manifest::{PageStyle, Pages};
 use crate::connectors::request::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::http::{HeaderMap, HeaderName, Request};
-use crate::json::{Map, Value, json};
+use crate::json::{Map, Value, json, pointer};
 
 /// Bytes of a token or query that is remembered.
 const LONGEST: usize = 4_096;
@@ -290,7 +290,7 @@ impl Follow {
         let Some(place) = self.own().filter(|_| !self.whole) else { return false };
         let Some((parent, name)) = place.rsplit_once('/') else { return false };
         let Some(Value::Object(members)) = value.pointer_mut(parent) else { return false };
-        members.shift_remove(&name.replace("~1", "/").replace("~0", "~")).is_some()
+        members.shift_remove(&pointer::plain(name)).is_some()
     }
 
     /// Where an answer names the next page.
@@ -326,7 +326,7 @@ impl Send {
             Self::Body(argument, place) => {
                 let mut there = arguments.entry(argument.as_str()).or_insert_with(|| json!({}));
                 for name in place.split('/').skip(1) {
-                    let name = name.replace("~1", "/").replace("~0", "~");
+                    let name = pointer::plain(name);
                     there = there.as_object_mut()?.entry(name).or_insert_with(|| json!({}));
                 }
                 *there = value;
@@ -363,7 +363,7 @@ fn pointer(text: &str) -> String {
     if text.is_empty() || text.starts_with('/') {
         text.to_owned()
     } else {
-        format!("/{}", text.replace('~', "~0").replace('/', "~1"))
+        format!("/{}", pointer::escaped(text))
     }
 }
 

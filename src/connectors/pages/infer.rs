@@ -10,6 +10,7 @@ use super::super::document::{Operation, Parameter, Place};
 use super::super::manifest::{PageStyle, Pages};
 use super::super::openapi::is_json;
 use super::super::shape::Look;
+use crate::json::pointer;
 use crate::policy::Effect;
 
 /// Members that may say what comes next, beside the list or in one of [`INSIDE`].
@@ -300,7 +301,7 @@ fn plain(name: &str) -> String {
 }
 
 fn place(within: &str, name: &str) -> String {
-    format!("{within}/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("{within}/{}", pointer::escaped(name))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::kept::Whole;
 use super::redact::clean;
 use super::select::{self, Paths};
 use super::{Reply, ToolSpec};
-use crate::json::{Map, Value, json};
+use crate::json::{Map, Value, json, pointer};
 use crate::protocol::meta::CUT;
 use crate::protocol::types::{Content, ResourceContents, ToolResult};
 use crate::redaction::Redactor;
@@ -162,9 +162,7 @@ impl Shaping<'_> {
         let Piece { mut value, list } = if result.is_error {
             Piece { value: knife.condense(value, room, &mut Vec::new()), list: None }
         } else {
-            let named: Option<Vec<String>> = self.items.map(|pointer| {
-                pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect()
-            });
+            let named = self.items.map(pointer::names);
             knife.take(value, named.as_deref(), room)
         };
         let cut = list.filter(|list| list.shown < list.total);
@@ -179,9 +177,10 @@ impl Shaping<'_> {
         mark(&mut value, cut.as_ref().map(|list| list.path.as_slice()), &said);
         shaped.told = Some(match cut {
             Some(list) => {
-                let pointer = list.path.iter().fold(String::new(), |pointer, name| {
-                    pointer + "/" + &name.replace('~', "~0").replace('/', "~1")
-                });
+                let pointer = list
+                    .path
+                    .iter()
+                    .fold(String::new(), |pointer, name| pointer + "/" + &pointer::escaped(name));
                 let told = json!({"list": pointer, "shown": list.shown, "total": list.total});
                 shaped.list = Some((pointer, list.shown));
                 told
