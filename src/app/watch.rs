@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use super::App;
 use crate::config::{Config, Reload};
 use crate::error::Result;
 use crate::json::Digest;
+use crate::state::Stamp;
 
 /// How often files are glanced at, and how long nothing more may happen before they are read.
 const QUIET: Duration = Duration::from_millis(250);
@@ -133,27 +134,15 @@ impl App {
     }
 }
 
-/// What can be said of files without reading them: size, time, and which file it is.
+/// What can be said of files without reading them.
 #[derive(PartialEq, Eq)]
-struct Glance(Vec<Option<(u64, Option<SystemTime>, u64)>>);
+struct Glance(Vec<Option<Stamp>>);
 
 impl Glance {
     /// A glance at these files, and at what is in these folders.
     fn at(files: &BTreeSet<PathBuf>) -> Self {
-        Self(each(files).map(|path| std::fs::metadata(path).ok().map(|seen| mark(&seen))).collect())
+        Self(each(files).map(|path| Stamp::at(&path)).collect())
     }
-}
-
-#[cfg(unix)]
-fn mark(seen: &std::fs::Metadata) -> (u64, Option<SystemTime>, u64) {
-    use std::os::unix::fs::MetadataExt;
-    // a file that is put in another's place may have its size and time, but not its number
-    (seen.len(), seen.modified().ok(), seen.ino() ^ seen.ctime_nsec().unsigned_abs().rotate_left(32))
-}
-
-#[cfg(not(unix))]
-fn mark(seen: &std::fs::Metadata) -> (u64, Option<SystemTime>, u64) {
-    (seen.len(), seen.modified().ok(), 0)
 }
 
 /// Returns when a glance shows something else than `before`; never without one.

@@ -24,7 +24,7 @@ pub use sheet::{Extent, Lift, Notice, Sheet};
 use crate::approvals::{Approvals, Operator};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
-use crate::state::StateDir;
+use crate::state::{Stamp, StateDir};
 
 /// The file.
 const FILE: &str = "freeze.json";
@@ -69,7 +69,7 @@ impl Known {
 #[derive(PartialEq, Eq, Clone, Debug)]
 enum Mark {
     Missing,
-    There(u64, Option<std::time::SystemTime>, u64),
+    There(Stamp),
     Unreadable,
 }
 
@@ -273,7 +273,7 @@ impl Freeze {
 
     fn mark(&self, name: &str) -> Mark {
         match std::fs::metadata(self.state.file(name)) {
-            Ok(facts) => Mark::There(facts.len(), facts.modified().ok(), inode(&facts)),
+            Ok(facts) => Mark::There(Stamp::of(&facts)),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Mark::Missing,
             Err(_) => Mark::Unreadable,
         }
@@ -345,14 +345,4 @@ pub fn refusal(extent: Extent) -> Error {
              freeze."
         },
     )
-}
-
-#[cfg(unix)]
-fn inode(facts: &std::fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(facts)
-}
-
-#[cfg(not(unix))]
-fn inode(_facts: &std::fs::Metadata) -> u64 {
-    0
 }

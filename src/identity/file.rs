@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::usage::Book;
 use crate::error::{Error, Kind, Result};
 use crate::ownership::{self, Exposure};
+use crate::state::Stamp;
 
 /// One key, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,15 +48,6 @@ pub(super) struct Stored {
     pub(super) certificate: Option<String>,
 }
 
-/// Tells one content of `keys.json` from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    changed: SystemTime,
-    length: u64,
-    /// Each change is another file under the same name.
-    number: u64,
-}
-
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
@@ -80,12 +71,7 @@ impl KeyFile {
 
     /// What `keys.json` is now; nothing where there is none.
     pub(super) fn stamp(&self) -> Option<Stamp> {
-        let about = std::fs::metadata(self.keys()).ok()?;
-        #[cfg(unix)]
-        let number = std::os::unix::fs::MetadataExt::ino(&about);
-        #[cfg(not(unix))]
-        let number = 0;
-        Some(Stamp { changed: about.modified().ok()?, length: about.len(), number })
+        Stamp::at(&self.keys())
     }
 
     fn used(&self) -> PathBuf {

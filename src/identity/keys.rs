@@ -21,7 +21,7 @@ use http::header::AUTHORIZATION;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::file::{KeyFile, Stamp, Stored};
+use super::file::{KeyFile, Stored};
 pub use super::grant::{About, Ages, Grant, Minted, State, is_name};
 pub use super::usage::Used;
 use super::usage::{Book, Counter};
@@ -29,6 +29,7 @@ use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::principal::{Principal, PrincipalKind};
 use crate::secret::Secret;
+use crate::state::Stamp;
 use crate::transport::auth::{Authenticator, Certificate, Lease, Presented, Refusal, Verdict};
 
 const ID_LENGTH: usize = 8;

@@ -3,7 +3,8 @@
 //! Owns [`StateDir`]. The idea: one directory, readable by its owner alone, where every change is a rename: a reader
 //! sees the old file or the new one, and of many processes that rename the same file exactly one succeeds.
 //!
-//! Beside it: [`Fleeting`], the same in memory, [`KeyRing`], which seals what others keep for us, and [`Shared`], the store that several instances share.
+//! Beside it: [`Fleeting`], the same in memory, [`KeyRing`], which seals what others keep for us, [`Shared`], the store that several instances
+//! share, and [`Stamp`], which tells whether a file is still the one that was read.
 //!
 //! Must not: know what is in the files, or read the environment; the path is handed in.
 
@@ -12,6 +13,7 @@ mod folder;
 mod once;
 mod seal;
 pub mod shared;
+mod stamp;
 
 pub use once::Remembered;
 
@@ -27,6 +29,7 @@ pub use fleeting::Fleeting;
 pub use folder::{Folder, Held};
 pub use seal::KeyRing;
 pub use shared::{Once, Shared};
+pub use stamp::Stamp;
 
 /// A directory that only its owner can read.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -29,6 +29,7 @@ use super::auth::Certificate;
 use crate::clock::{SharedClock, rfc3339};
 use crate::error::{Error, Kind, Result};
 use crate::ownership::{self, Care, Flaw};
+use crate::state::Stamp;
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -157,20 +158,20 @@ fn read(path: &Path, care: Care) -> Result<Vec<u8>> {
 }
 
 /// What tells one state of the files from another.
-type Stamp = Vec<Option<(SystemTime, u64)>>;
+type Stamps = Vec<Option<Stamp>>;
 
 /// Certificate and key, as they are now.
 pub(super) struct Tower {
     config: Tls,
     now: ArcSwap<ServerConfig>,
-    began: Stamp,
+    began: Stamps,
     clock: SharedClock,
 }
 
 impl Tower {
     pub(super) fn open(config: &Tls, clock: SharedClock) -> Result<Self> {
         config.check()?;
-        let began = stamp(config);
+        let began = stamps(config);
         let now = ArcSwap::from_pointee(config.load()?);
         let tower = Self { config: config.clone(), now, began, clock };
         tower.tell_of_end();
@@ -219,7 +220,7 @@ impl Tower {
         let (mut used, mut before) = (self.began.clone(), self.began.clone());
         loop {
             tokio::time::sleep(EVERY).await;
-            let now = stamp(&self.config);
+            let now = stamps(&self.config);
             // what was changed a moment ago may be half of it
             let settled = now == before;
             before.clone_from(&now);
@@ -246,12 +247,8 @@ impl Tower {
     }
 }
 
-fn stamp(config: &Tls) -> Stamp {
-    let of = |path: &Path| {
-        let about = std::fs::metadata(path).ok()?;
-        Some((about.modified().ok()?, about.len()))
-    };
-    config.files().map(of).collect()
+fn stamps(config: &Tls) -> Stamps {
+    config.files().map(Stamp::at).collect()
 }
 
 /// Why a connection could not be encrypted, without the peer's words.

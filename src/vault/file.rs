@@ -68,23 +68,10 @@ fn text(bytes: &[u8], place: &str) -> Result<Secret> {
     Ok(Secret::new(text))
 }
 
-/// What changes when the file is changed or replaced; nothing where there is none.
+/// A number that changes when the file is changed or replaced; nothing where there is none.
 pub(super) fn stamp(path: &Path) -> Option<u64> {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let facts = std::fs::metadata(path).ok()?;
     let mut hasher = DefaultHasher::new();
-    (facts.len(), facts.modified().ok(), inode(&facts)).hash(&mut hasher);
+    crate::state::Stamp::at(path)?.hash(&mut hasher);
     Some(hasher.finish())
-}
-
-#[cfg(unix)]
-fn inode(facts: &std::fs::Metadata) -> (u64, i64, i64, u32) {
-    use std::os::unix::fs::MetadataExt as _;
-    // a change of mode or owner is one too
-    (facts.ino(), facts.ctime(), facts.ctime_nsec(), facts.mode())
-}
-
-#[cfg(not(unix))]
-fn inode(_facts: &std::fs::Metadata) -> u64 {
-    0
 }

@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reference, is_label};
 use crate::error::{Error, Kind, Result};
-use crate::state::StateDir;
+use crate::state::{Stamp, StateDir};
 
 /// The file.
 const FILE: &str = "standby.json";
@@ -96,9 +95,8 @@ impl Switch {
         Ok(changes)
     }
 
-    fn stamp(&self) -> Option<(u64, SystemTime)> {
-        let facts = std::fs::metadata(self.0.file(FILE)).ok()?;
-        Some((facts.len(), facts.modified().ok()?))
+    fn stamp(&self) -> Option<Stamp> {
+        Stamp::at(&self.0.file(FILE))
     }
 }
 
@@ -140,7 +138,7 @@ pub(super) struct Standing {
     switch: Switch,
     all: BTreeMap<String, Standby>,
     /// What the file looked like when it was read.
-    seen: Mutex<Option<(u64, SystemTime)>>,
+    seen: Mutex<Option<Stamp>>,
     /// What is read in place of what, now.
     instead: ArcSwap<HashMap<Reference, Reference>>,
     /// Counts how often that changed.

@@ -70,7 +70,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "state",
         ],
     ),
-    ("transport", &["error", "json", "secret", "clock", "principal", "protocol", "telemetry", "ownership"]),
+    (
+        "transport",
+        &["error", "json", "secret", "clock", "principal", "protocol", "telemetry", "ownership", "state"],
+    ),
     ("practice", &["error", "json", "clock", "schema", "connectors", "transport", "policy"]),
     (
         "identity",
