@@ -190,6 +190,10 @@ async fn health(app: &Arc<App>) -> Vec<Finding> {
                 _ => (false, String::from("answered")),
             },
             Ok(Outcome::Paused(_)) => (true, String::from("asks a person first")),
+            Err(error) if error.kind() == Kind::NoSuchTool => (
+                true,
+                String::from("is not offered by these settings (toolsets, policy), so it was not tried"),
+            ),
             Err(error) => (true, format!("failed: {}", error.message().trim_end_matches('.'))),
         };
         found.push(Finding::new(wrong, format!("{}: its health check, {}, {told}.", spec.source, spec.name)));

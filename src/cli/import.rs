@@ -125,7 +125,8 @@ fn tell(report: &Report, folder: &Path, screen: Screen) {
     let answers = report.answers;
     let mut odd = Vec::new();
     if answers.other > 0 {
-        odd.push(format!("{} operations answer with something else than JSON", answers.other));
+        let answer = if answers.other == 1 { "operation answers" } else { "operations answer" };
+        odd.push(format!("{} {answer} with something else than JSON", answers.other));
     }
     if answers.unsaid > 0 {
         odd.push(format!("of {} the document does not say what they answer", answers.unsaid));

@@ -129,6 +129,9 @@ def test_a_token_api_works_whole_from_its_document_alone(tmp_path: Path) -> None
     assert done.code == 0, done.all
     done = run("check", "--connector", folder, "--practice", "--health")
     assert done.code == 0, done.all
+    done = run("check", "--connector", folder, "--practice", "--health", "--toolsets", "diagnostics")
+    assert done.code == 2
+    assert "is not offered by these settings" in done.all
     done = run("call", "--connector", folder, "--practice", "list_things", '{"limit": 2}', "--json")
     assert done.code == 0, done.all
     result = done.json["structuredContent"]
