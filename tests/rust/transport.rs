@@ -1,5 +1,6 @@
 //! The HTTP endpoint, over real sockets.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -431,8 +432,12 @@ async fn bodies_of_all_callers_share_one_room_and_each_has_at_most_half() {
     let refused = within(async {
         loop {
             let answer = site.raw(&post(&alice, &large("echo"))).await;
+            // both are read at once: the first may be the one that finds no room
+            if !matches!(first.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock) {
+                first = site.connect().await;
+                first.write_all(begun).await.unwrap();
             // reads come back a hundred a second, however often this asks
-            if answer.status != 200 && answer.status != 429 {
+            } else if answer.status != 200 && answer.status != 429 {
                 return answer;
             }
         }
