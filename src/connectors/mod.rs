@@ -11,6 +11,7 @@ pub mod document;
 pub mod flow;
 pub mod handles;
 pub mod import;
+mod loose;
 pub mod manifest;
 pub mod openapi;
 mod operation;

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::loose::{settle, spread};
 use crate::json::{Map, Value, json};
 
 /// Where `$ref`s of converted schemas lead.
@@ -45,6 +46,8 @@ pub(super) struct Part {
     pub(super) in_place: Vec<u32>,
     pub(super) size: usize,
     pub(super) depth: usize,
+    /// Whether it accepts more than its document says.
+    pub(super) loose: bool,
 }
 
 /// A part with the name it has in `$defs`.
@@ -76,7 +79,8 @@ impl Part {
         }
         let text = Some(self.value.to_string().into_boxed_str());
         let (refs, in_place) = (self.refs.as_slice().to_vec(), Vec::new());
-        Self { value: Value::Null, text, refs, in_place, size: self.size, depth: self.depth }
+        let Self { size, depth, loose, .. } = *self;
+        Self { value: Value::Null, text, refs, in_place, size, depth, loose }
     }
 }
 
@@ -98,15 +102,11 @@ impl Shape {
 
     /// The schema, with `$defs` of together at most about `budget` bytes.
     pub fn value_within(&self, budget: usize) -> Value {
-        let defs = definitions(std::iter::once(self), budget);
+        let (defs, loose) = definitions(std::iter::once(self), budget);
         let mut value = self.whole();
-        if !defs.is_empty() {
-            match &mut value {
-                Value::Object(object) => {
-                    object.insert(String::from("$defs"), Value::Object(defs));
-                }
-                other => return other.clone(),
-            }
+        settle(&mut value, &|name| loose.contains(name));
+        if let (Value::Object(object), false) = (&mut value, defs.is_empty()) {
+            object.insert(String::from("$defs"), Value::Object(defs));
         }
         value
     }
@@ -252,19 +252,40 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// The `$defs` that several shapes of one document need together, nearest first, within a budget in bytes.
-pub(super) fn definitions<'a>(shapes: impl Iterator<Item = &'a Shape>, budget: usize) -> Map<String, Value> {
+/// The `$defs` that several shapes of one document need together, nearest first, within a budget in bytes; and which of
+/// them accept more than the document says, which whoever refers to them has to [`settle`].
+pub(super) fn definitions<'a>(
+    shapes: impl Iterator<Item = &'a Shape>,
+    budget: usize,
+) -> (Map<String, Value>, HashSet<&'a str>) {
+    let mut taken: Vec<(u32, &'a Named, bool)> = Vec::new();
+    gather(shapes, budget, |id, named, fits| taken.push((id, named, fits)));
+    let opened = taken.iter().filter(|(.., fits)| !fits).map(|(id, ..)| *id).collect();
+    // Those that were loose before have been settled when the document was read.
+    let anew = spread(
+        taken.iter().filter(|(.., fits)| *fits).map(|(id, named, _)| (*id, &*named.part.refs)),
+        opened,
+    );
+    let loose: HashSet<&str> = taken
+        .iter()
+        .filter(|(id, named, _)| named.part.loose || anew.contains(id))
+        .map(|(_, named, _)| named.name.as_str())
+        .collect();
     let mut defs = Map::new();
-    gather(shapes, budget, |named, fits| {
-        defs.insert(named.name.clone(), if fits { named.part.whole() } else { json!({}) });
-    });
-    defs
+    for (id, named, fits) in taken {
+        let mut value = if fits { named.part.whole() } else { json!({}) };
+        if anew.contains(&id) {
+            settle(&mut value, &|name| loose.contains(name));
+        }
+        defs.insert(named.name.clone(), value);
+    }
+    (defs, loose)
 }
 
 /// About how many bytes several shapes of one document have together with the `$defs` that they need.
 pub(super) fn weight<'a>(shapes: impl Iterator<Item = &'a Shape>, budget: usize) -> usize {
     let mut names = 0;
-    let size = gather(shapes, budget, |named, _| names += named.name.len() + 4);
+    let size = gather(shapes, budget, |_, named, _| names += named.name.len() + 4);
     size + names
 }
 
@@ -272,7 +293,7 @@ pub(super) fn weight<'a>(shapes: impl Iterator<Item = &'a Shape>, budget: usize)
 fn gather<'a>(
     shapes: impl Iterator<Item = &'a Shape>,
     budget: usize,
-    mut take: impl FnMut(&'a Named, bool),
+    mut take: impl FnMut(u32, &'a Named, bool),
 ) -> usize {
     let mut queue: VecDeque<(u32, usize)> = VecDeque::new();
     let mut seen: HashSet<u32> = HashSet::new();
@@ -298,7 +319,7 @@ fn gather<'a>(
         } else {
             size += 2;
         }
-        take(named, fits);
+        take(id, named, fits);
     }
     size
 }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use super::keywords;
 use super::refs::{Reason, Sources, Spot};
 use super::words::{self, clean};
+use crate::connectors::loose::{loosen, settle, widen};
 use crate::connectors::shape::{DEFS, Named, Part, Shape, Table, measure};
 use crate::json::{Digest, Map, Value, json};
+use crate::schema::Schema;
 
 /// Whether a schema is for what is sent or for what comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,7 +41,8 @@ pub(super) struct Schemas<'a> {
     done: usize,
     /// Parts that operations refer to themselves.
     roots: HashSet<u32>,
-    patterns: HashMap<String, bool>,
+    /// As they can be matched, if they can.
+    patterns: HashMap<String, Option<String>>,
     table: Arc<Table>,
 }
 
@@ -118,6 +121,7 @@ impl<'a> Schemas<'a> {
             (entered(one), &parts[*one].name).cmp(&(entered(other), &parts[*other].name))
         });
         super::cycles::cut(&mut parts, &order);
+        widen(&mut parts);
         // Nobody else fills it.
         let _ = self.table.parts.set(parts);
         reasons
@@ -127,6 +131,7 @@ impl<'a> Schemas<'a> {
         let mut part = Part::default();
         let place = Place { file: spot.file, direction, depth: 0, same_value: true };
         part.value = self.schema(spot.value, place, &mut part, &HashSet::new())?;
+        part.loose = settle(&mut part.value, &|_| false);
         for list in [&mut part.refs, &mut part.in_place] {
             list.sort_unstable();
             list.dedup();
@@ -249,16 +254,18 @@ impl<'a> Schemas<'a> {
         out: &mut Map<String, Value>,
     ) -> Result<(), Reason> {
         let absent = &self.absent(object, place, absent);
-        keywords::copy(object, place.direction == Direction::Request, out);
-        self.pattern(object, out);
+        let mut whole = keywords::copy(object, place.direction == Direction::Request, out);
+        whole &= self.pattern(object, out);
         for (key, value) in object {
             match (key.as_str(), value) {
                 ("properties", Value::Object(list)) => {
                     let mut properties = Map::new();
                     for (name, schema) in list.iter().filter(|(name, _)| !absent.contains(name.as_str())) {
-                        if !name.chars().any(words::is_hidden) && name.len() <= 256 {
+                        if showable(name) {
                             let schema = self.schema(schema, place.below(false), part, &HashSet::new())?;
                             properties.insert(name.clone(), schema);
+                        } else {
+                            whole = false;
                         }
                     }
                     out.insert(key.clone(), Value::Object(properties));
@@ -266,9 +273,11 @@ impl<'a> Schemas<'a> {
                 ("patternProperties", Value::Object(list)) => {
                     let mut patterns = Map::new();
                     for (pattern, schema) in list {
-                        if self.usable(pattern) {
+                        if let Some(pattern) = self.usable(pattern) {
                             let schema = self.schema(schema, place.below(false), part, &HashSet::new())?;
-                            patterns.insert(pattern.clone(), schema);
+                            patterns.insert(pattern, schema);
+                        } else {
+                            whole = false;
                         }
                     }
                     out.insert(key.clone(), Value::Object(patterns));
@@ -300,11 +309,8 @@ impl<'a> Schemas<'a> {
                     | "propertyNames",
                     Value::Object(_) | Value::Bool(_),
                 ) => {
-                    // Names that a dropped pattern would have allowed must not be refused for want of it.
-                    if key == "additionalProperties"
-                        && let Some(Value::Object(patterns)) = object.get("patternProperties")
-                        && !patterns.keys().all(|pattern| self.usable(pattern))
-                    {
+                    // Names that are not known for want of what was dropped must not be refused.
+                    if key == "additionalProperties" && !self.knows_names(object) {
                         continue;
                     }
                     let schema = self.schema(value, place.below(false), part, &HashSet::new())?;
@@ -316,8 +322,12 @@ impl<'a> Schemas<'a> {
                     let key = if blind { "unevaluatedProperties" } else { key.as_str() };
                     out.insert(key.to_owned(), schema);
                 }
+                ("dependentRequired" | "dependentSchemas" | "$dynamicRef", _) => whole &= !self.modern,
                 _ => {}
             }
+        }
+        if !whole {
+            loosen(out);
         }
         keywords::require(object, absent, out);
         if !self.modern {
@@ -372,30 +382,48 @@ impl<'a> Schemas<'a> {
         }
     }
 
-    /// `pattern`, if it can be matched in linear time.
-    fn pattern(&mut self, object: &'a Map<String, Value>, out: &mut Map<String, Value>) {
-        let Some(Value::String(pattern)) = object.get("pattern") else { return };
-        if self.usable(pattern) {
+    /// Whether every property and every pattern of them is kept.
+    fn knows_names(&mut self, object: &'a Map<String, Value>) -> bool {
+        let names = |key: &str, known: &mut dyn FnMut(&str) -> bool| {
+            let names = object.get(key).and_then(Value::as_object);
+            names.is_none_or(|names| names.keys().all(|name| known(name)))
+        };
+        names("properties", &mut showable)
+            && names("patternProperties", &mut |pattern| self.usable(pattern).is_some())
+    }
+
+    /// `pattern`, if it can be matched in linear time; false if it cannot.
+    fn pattern(&mut self, object: &'a Map<String, Value>, out: &mut Map<String, Value>) -> bool {
+        let Some(Value::String(pattern)) = object.get("pattern") else { return true };
+        if let Some(pattern) = self.usable(pattern) {
             out.insert(String::from("pattern"), json!(pattern));
-            return;
+            return true;
         }
         let note = super::UNCHECKED_PATTERN;
         let text = out.get("description").and_then(Value::as_str);
         let text = text.map_or_else(|| String::from(note), |text| format!("{text} {note}"));
         out.insert(String::from("description"), json!(text));
+        false
     }
 
-    fn usable(&mut self, pattern: &str) -> bool {
+    /// A pattern as it can be matched, if it can.
+    fn usable(&mut self, pattern: &str) -> Option<String> {
         if let Some(known) = self.patterns.get(pattern) {
-            return *known;
+            return known.clone();
         }
-        let usable =
-            pattern.len() <= 2_000 && crate::schema::Schema::compile(&json!({"pattern": pattern})).is_ok();
+        let compiles = |pattern: &str| Schema::compile(&json!({"pattern": pattern})).is_ok();
+        let plain = [pattern.to_owned(), keywords::literal_braces(pattern)];
+        let usable = plain.into_iter().find(|pattern| pattern.len() <= 2_000 && compiles(pattern));
         if self.patterns.len() < 10_000 {
-            self.patterns.insert(pattern.to_owned(), usable);
+            self.patterns.insert(pattern.to_owned(), usable.clone());
         }
         usable
     }
+}
+
+/// Whether the name of a property can be shown to a model.
+fn showable(name: &str) -> bool {
+    name.len() <= 256 && !name.chars().any(words::is_hidden)
 }
 
 /// A part that refers to one that cannot be used cannot be used either.

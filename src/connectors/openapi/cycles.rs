@@ -6,8 +6,9 @@
 //!
 //! Must not: touch circles through properties and items, which end with the value they describe.
 
+use crate::connectors::loose::{loosen, settle};
 use crate::connectors::shape::{DEFS, Named};
-use crate::json::{Map, Value, json};
+use crate::json::Value;
 
 /// References from one to the next that apply to the same value.
 const CHAIN: usize = 24;
@@ -63,7 +64,9 @@ pub(super) fn cut(parts: &mut [Named], order: &[usize]) {
     }
     for (part, used) in cuts {
         let target = format!("{DEFS}{}", parts[used].name);
-        open(&mut parts[part].part.value, &target);
+        let part = &mut parts[part].part;
+        open(&mut part.value, &target);
+        part.loose |= settle(&mut part.value, &|_| false);
     }
 }
 
@@ -72,6 +75,7 @@ fn open(value: &mut Value, target: &str) {
     let Value::Object(object) = value else { return };
     if object.get("$ref").and_then(Value::as_str) == Some(target) {
         object.shift_remove("$ref");
+        loosen(object);
     }
     for key in ["allOf", "anyOf", "oneOf"] {
         if let Some(Value::Array(branches)) = object.get_mut(key) {
@@ -81,16 +85,9 @@ fn open(value: &mut Value, target: &str) {
         }
     }
     for key in ["not", "if", "then", "else"] {
-        open_one(object, key, target);
-    }
-}
-
-fn open_one(object: &mut Map<String, Value>, key: &str, target: &str) {
-    if key == "not" && object.get("not") == Some(&json!({"$ref": target})) {
-        // `not` of a schema that accepts anything would accept nothing.
-        object.shift_remove("not");
-    } else if let Some(inner) = object.get_mut(key) {
-        open(inner, target);
+        if let Some(inner) = object.get_mut(key) {
+            open(inner, target);
+        }
     }
 }
 
@@ -98,6 +95,7 @@ fn open_one(object: &mut Map<String, Value>, key: &str, target: &str) {
 mod tests {
     use super::*;
     use crate::connectors::shape::Part;
+    use crate::json::json;
 
     fn part(id: usize, refs: Vec<u32>) -> Named {
         let branches: Vec<Value> = refs.iter().map(|id| json!({"$ref": format!("{DEFS}P{id}")})).collect();

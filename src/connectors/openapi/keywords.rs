@@ -10,6 +10,22 @@ use std::collections::HashSet;
 use super::words::{clean, line};
 use crate::json::{Map, Number, Value, json};
 
+/// Keywords that restrict values; a boolean `exclusiveMinimum` belongs to the older dialect, see [`older`].
+const RESTRICTING: [&str; 13] = [
+    "type",
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "maxContains",
+];
 /// Bytes of one value that a schema allows; a longer one is no choice but a text.
 const MEMBER: usize = 300;
 
@@ -18,8 +34,9 @@ pub(super) fn flag(object: &Map<String, Value>, key: &str) -> bool {
     object.get(key) == Some(&Value::Bool(true))
 }
 
-/// Copies what 2020-12 has.
-pub(super) fn copy(object: &Map<String, Value>, request: bool, out: &mut Map<String, Value>) {
+/// Copies what 2020-12 has; false if something is missing that would have restricted values.
+pub(super) fn copy(object: &Map<String, Value>, request: bool, out: &mut Map<String, Value>) -> bool {
+    let mut whole = true;
     for (key, value) in object {
         let kept = match key.as_str() {
             "type" => types(value),
@@ -42,7 +59,10 @@ pub(super) fn copy(object: &Map<String, Value>, request: bool, out: &mut Map<Str
             "readOnly" => (!request && value == &Value::Bool(true)).then(|| value.clone()),
             _ => None,
         };
-        let Some(kept) = kept else { continue };
+        let Some(kept) = kept else {
+            whole &= !RESTRICTING.contains(&key.as_str());
+            continue;
+        };
         let name = if key == "example" { "examples" } else { key };
         out.insert(name.to_owned(), kept);
     }
@@ -53,6 +73,7 @@ pub(super) fn copy(object: &Map<String, Value>, request: bool, out: &mut Map<Str
         out.shift_remove("format");
         out.insert(String::from("contentEncoding"), json!("base64"));
     }
+    whole
 }
 
 /// Whether a schema means raw bytes, which an argument holds as base64.
@@ -185,6 +206,46 @@ fn word(value: &Value) -> Option<Value> {
     plain.then(|| value.clone())
 }
 
+/// A pattern whose braces that repeat nothing are escaped: ECMA-262 without `u` takes them as they are, others do not.
+pub(super) fn literal_braces(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let (mut in_class, mut rest) = (false, pattern);
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '\\' => escape(rest),
+            '{' if !in_class => repeats(rest).unwrap_or(1),
+            _ => c.len_utf8(),
+        };
+        match c {
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '{' | '}' if !in_class && length == 1 => out.push('\\'),
+            _ => {}
+        }
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// Bytes of what begins with a backslash, `\p{…}` and its like as one.
+fn escape(text: &str) -> usize {
+    let Some(c) = text[1..].chars().next() else { return 1 };
+    let plain = 1 + c.len_utf8();
+    match (c, text[plain..].find('}')) {
+        ('p' | 'P' | 'u' | 'x', Some(end)) if text[plain..].starts_with('{') => plain + end + 1,
+        _ => plain,
+    }
+}
+
+/// Bytes of `{2}`, `{2,}` or `{2,3}` at the beginning.
+fn repeats(text: &str) -> Option<usize> {
+    let (inside, _) = text.strip_prefix('{')?.split_once('}')?;
+    let (least, most) = inside.split_once(',').unwrap_or((inside, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    (!least.is_empty() && digits(least) && digits(most)).then_some(inside.len() + 2)
+}
+
 fn count(value: &Value) -> Option<Value> {
     #[allow(
         clippy::cast_possible_truncation,
@@ -235,6 +296,20 @@ mod tests {
             ),
         ] {
             assert_eq!(converted(&older), newer);
+        }
+    }
+
+    #[test]
+    fn braces_that_repeat_nothing_are_escaped() {
+        for (pattern, plain) in [
+            (r"deny_custom_{\d+}", r"deny_custom_\{\d+\}"),
+            (r"^a{2}b{2,}c{2,3}$", r"^a{2}b{2,}c{2,3}$"),
+            (r"x{,3}{a}{", r"x\{,3\}\{a\}\{"),
+            (r"\{a\}[{}]\p{L}\u{41}\", r"\{a\}[{}]\p{L}\u{41}\"),
+            (r"ü{é}[\]{]}", r"ü\{é\}[\]{]\}"),
+        ] {
+            assert_eq!(literal_braces(pattern), plain);
+            assert_eq!(literal_braces(plain), plain, "again");
         }
     }
 

@@ -18,6 +18,7 @@ use self::glance::Glance;
 
 use super::advice::{Called, point};
 use super::document::{Document, Operation, Parameter, Place, Refusal, ResponseSpec};
+use super::loose::any_of;
 use super::manifest::{Override, Showing};
 use super::openapi::is_json;
 use super::outline::Outline;
@@ -470,16 +471,18 @@ fn loosen(schema: &mut Value) {
                     keywords.shift_remove(keyword);
                 }
             }
+            // what fits more must not make the whole fit less
+            for keyword in ["not", "if", "then", "else", "contains", "minContains", "maxContains"] {
+                keywords.shift_remove(keyword);
+            }
+            any_of(keywords);
             for (keyword, inner) in keywords.iter_mut() {
                 match (keyword.as_str(), inner) {
                     // names of members are no keywords
                     ("properties" | "patternProperties" | "$defs", Value::Object(members)) => {
                         members.values_mut().for_each(loosen);
                     }
-                    (
-                        "items" | "additionalProperties" | "allOf" | "anyOf" | "oneOf" | "prefixItems",
-                        inner,
-                    ) => {
+                    ("items" | "additionalProperties" | "allOf" | "anyOf" | "prefixItems", inner) => {
                         loosen(inner);
                     }
                     _ => {}

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::connectors::document::Operation;
+use crate::connectors::loose::settle;
 use crate::connectors::shape::{Shape, definitions};
 use crate::json::{Map, Value, json};
 use crate::schema::{LazySchema, Maker, Schema};
@@ -88,6 +89,12 @@ fn made(operation: &Operation, budget: usize) -> Value {
 }
 
 fn assemble(operation: &Operation, root: &dyn Fn(&Shape) -> Value, budget: usize) -> Value {
+    let (defs, loose) = definitions(shapes(operation), budget);
+    let root = |shape: &Shape| {
+        let mut schema = root(shape);
+        settle(&mut schema, &|name| loose.contains(name));
+        schema
+    };
     let mut properties = Map::new();
     let mut required: Vec<&str> = Vec::new();
     for parameter in operation.parameters.iter().filter(|it| it.fixed.is_none()) {
@@ -109,7 +116,6 @@ fn assemble(operation: &Operation, root: &dyn Fn(&Shape) -> Value, budget: usize
     if !required.is_empty() {
         schema["required"] = json!(required);
     }
-    let defs = definitions(shapes(operation), budget);
     if budget > 0 && !defs.is_empty() {
         schema["$defs"] = Value::Object(defs);
     }

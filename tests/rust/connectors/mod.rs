@@ -6,6 +6,7 @@ pub(crate) mod documents;
 mod faults;
 mod hostile;
 mod kinds;
+mod loosened;
 mod paging;
 mod practised;
 mod responses;
