@@ -181,8 +181,8 @@ def load(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Fuzz every target, or those that are named; a number is the seconds that each is given.
 
-    Two minutes each unless said otherwise, ten for what every client can send. `nox -s fuzz -- 30 json` is half a
-    minute of one target.
+    Two minutes each unless said otherwise, ten for what every client can send and for the redactor.
+    `nox -s fuzz -- 30 json` is half a minute of one target.
     """
     crate = ROOT / "tests" / "fuzz"
     targets = sorted(path.name for path in (crate / "seeds").iterdir())
@@ -202,7 +202,7 @@ def fuzz(session: nox.Session) -> None:
         corpus, found = (ROOT / "target" / "fuzz" / kind / target for kind in ("corpus", "artifacts"))
         corpus.mkdir(parents=True, exist_ok=True)
         found.mkdir(parents=True, exist_ok=True)
-        limit = seconds or (600 if target in {"json", "message"} else 120)
+        limit = seconds or (600 if target in {"json", "message", "redactor"} else 120)
         # the core forbids unsafe code: without a sanitizer there is twice the time to find what is wrong
         run = (
             "fuzz",

@@ -64,7 +64,8 @@ pub struct Config {
     /// `bartizan.lock` beside the file that this was read from; where it is, it counts.
     #[serde(skip)]
     pub lock: Option<PathBuf>,
-    /// Whether what the lock does not approve is only looked at, by a command that serves nothing.
+    /// Whether what the lock does not approve, or no operator has accepted, is only looked at, by a command that serves
+    /// nothing.
     #[serde(skip)]
     pub looks: bool,
     /// When this file and those it names are read again while a server runs.

@@ -5,6 +5,7 @@
 //!
 //! Must not: decide anything a setting should decide.
 
+mod accepted;
 mod brake;
 mod chorus;
 mod desk;
@@ -62,6 +63,7 @@ use crate::transport::Handler;
 use crate::transport::wire::Wire;
 use crate::vault::Keeper;
 
+pub use accepted::{Terms, accept, accepted, unaccepted, waives_factor};
 pub use chorus::say_revoked;
 pub use door::Reachable;
 pub use drill::{Outcome as DrillOutcome, Rehearsal, Rehearsed, Step as DrillStep, rehearse};
@@ -184,6 +186,7 @@ impl App {
             None => Limiter::across(&config.limits, clock.clone(), state.clone()),
         });
         let policy = Arc::new(Policy::load(&config.policy)?.in_profile(config.profile.name()));
+        accepted::enforce(&config, &policy, &approvals, &state)?;
         let handles = Handles::new(state.key("handles.key")?);
         let logins = store::logins(shared.as_ref(), &state)?;
         let made = sources::open(&config, &own, &clock, handles.clone(), (&logins, &secrets)).await?;

@@ -168,6 +168,7 @@ impl App {
         config.log.check()?;
         let redactor = self.redactor.renewed(&config.redaction)?;
         let policy = Arc::new(Policy::load(&config.policy)?.in_profile(config.profile.name()));
+        super::accepted::enforce(&config, &policy, &self.approvals, &self.state)?;
         let mark = sources::mark(&config);
         // a stand-in keeps what was done to it, unless it has to be another; credentials are always read again
         let same = config.practice && mark == former.mark;

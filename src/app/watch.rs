@@ -74,7 +74,12 @@ impl Seen {
 }
 
 fn files(own: Option<&Path>, config: &Config) -> BTreeSet<PathBuf> {
-    own.map(Path::to_path_buf).into_iter().chain(named(config)).collect()
+    let mut files: BTreeSet<PathBuf> = own.map(Path::to_path_buf).into_iter().chain(named(config)).collect();
+    // what was not accepted a moment ago may be now
+    if let (false, Ok(state)) = (files.is_empty(), config.state_folder()) {
+        files.insert(state.join(super::accepted::file(config.profile.name())));
+    }
+    files
 }
 
 /// The files and folders that a configuration names and a reload reads again.

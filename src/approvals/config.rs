@@ -71,7 +71,7 @@ pub enum SecondFactor {
     Destroy,
     /// For every approval.
     Always,
-    /// Never.
+    /// Never, but for accepting another policy.
     Off,
 }
 

@@ -98,7 +98,7 @@ fn file(name: &str) -> String {
 
 impl Approvals {
     /// Whether anybody has a second factor.
-    pub(super) fn has_factors(&self) -> Result<bool> {
+    pub fn has_factors(&self) -> Result<bool> {
         Ok(self.factors.names()?.iter().any(|name| name.ends_with(".factor")))
     }
 

@@ -121,6 +121,11 @@ impl Approvals {
         }
     }
 
+    /// Whether an operator, and nobody without a second factor, has to accept the policy that holds.
+    pub fn guards_policy(&self) -> Result<bool> {
+        Ok(self.has_factors()? && self.has_operators()?)
+    }
+
     /// Whether the public keys of operators belong to another user, and this one cannot change them: then nothing that
     /// runs as this user can make an operator of its own.
     pub fn stands_apart(&self) -> bool {

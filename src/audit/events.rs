@@ -63,6 +63,8 @@ events! {
     ConfigurationReloaded = "configuration reloaded";
     /// A new configuration is wrong; the former one stays. Facts: `kind`, `reason`.
     ConfigurationRefused = "configuration refused";
+    /// An operator accepted a policy. Facts: `operator`, `factor`, `profile`, `set`, `policy`, `changed`.
+    PolicyAccepted = "policy accepted";
     /// Settings that are less strict than the defaults. Facts: `settings`.
     Relaxed = "relaxed";
     /// A certificate changed on the disk and is in use. Facts: `path`, `expires`.

@@ -12,7 +12,10 @@ use std::sync::Arc;
 use super::args::Check;
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::app::{App, Loader, Pins, Standing, Suspicion, accesses, place, references, refusals, suspicions};
+use crate::app::{
+    App, Loader, Pins, Standing, Suspicion, accesses, place, references, refusals, suspicions, unaccepted,
+};
+use crate::approvals::Approvals;
 use crate::catalog::{Entry, List};
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -70,6 +73,11 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
             findings.extend(missing.map(|what| Finding::new(true, format!("{source}: {what}"))));
         }
     }
+    let (state, _held) = place(&config)?;
+    let approvals = Approvals::open(&config.approvals, state.path(), SystemClock::shared())?;
+    let accepted = unaccepted(&config, &state, &approvals);
+    let tries = typed.health && accepted.is_ok();
+    findings.extend(accepted.err().map(|error| Finding::new(true, error.message())));
     let certificate = config.http.probe();
     let holders = Certificates::new(&config.http.certificate, SystemClock::shared()).map(drop);
     let wrong = [certificate, holders].into_iter().filter_map(Result::err);
@@ -90,7 +98,7 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
     findings.extend(
         paged(app.catalog().now().list(List::Tools)).into_iter().map(|what| Finding::new(false, what)),
     );
-    if typed.health {
+    if tries {
         findings.extend(health(&app).await);
     }
     findings.extend(suspicions.iter().chain(&app.cross_mentions()).map(suspicious));

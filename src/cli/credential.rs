@@ -200,7 +200,7 @@ impl Desk {
         let mut detail = json!({"name": name, "to": to, "credentials": prints});
         let approvals = Approvals::open(&self.config.approvals, self.state.path(), self.clock.clone())?;
         let by = authorise(&approvals, &log, Event::CredentialSwitched.name(), &detail, key)?;
-        let by = by.unwrap_or_else(account);
+        let by = by.map_or_else(account, |operator| operator.name().to_owned());
         detail["by"] = json!(by);
         let turned = (!back).then(|| Turned { since: self.clock.wall().as_secs(), by });
         log.act(Event::CredentialSwitched.name(), &detail, || switch.turn(name, turned))?;

@@ -11,10 +11,11 @@ use std::time::Duration;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
+use super::accept::First;
 use super::args::{FactorAction, OperatorFlags};
 use super::operator::{Log, code, operator, passphrase, second_factor};
 use super::screen::{Screen, Tone};
-use crate::approvals::{Approvals, Opens};
+use crate::approvals::{Approvals, Opens, Proven};
 use crate::clock::rfc3339;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -30,8 +31,9 @@ pub(super) fn run(
     match action {
         FactorAction::List => list(approvals, as_json, screen),
         FactorAction::Enrol { name, page, show_uri, key } => {
+            let first = First::of(&config, approvals)?;
             let log = Log::open(config)?;
-            enrol(approvals, &log, (name, *page, *show_uri), key, as_json, screen)
+            enrol(approvals, &log, (name, *page, *show_uri), (key, first), as_json, screen)
         }
         FactorAction::Remove { name, key } => {
             let log = Log::open(config)?;
@@ -82,7 +84,7 @@ fn enrol(
     approvals: &Approvals,
     log: &Log,
     (name, page, show_uri): (&str, bool, bool),
-    flags: &OperatorFlags,
+    (flags, first): (&OperatorFlags, Option<First>),
     as_json: bool,
     screen: Screen,
 ) -> Result<()> {
@@ -90,14 +92,13 @@ fn enrol(
     let detail = json!({"operator": name, "page": page});
     let act = "second factor enrolled";
     let is_operator = approvals.operators()?.iter().any(|known| known == name);
-    let unlocked = if is_operator {
+    let (operator, unlocked) = if is_operator {
         let passphrase = passphrase(flags, &format!("Passphrase of operator {name}: "), false)?;
-        log.noting(act, &detail, approvals.operator(name, None, &passphrase))?;
-        Some(passphrase)
+        let operator = log.noting(act, &detail, approvals.operator(name, None, &passphrase))?;
+        (Some(operator), Some(passphrase))
     } else if page {
         // an approver of the page has no passphrase; an operator says that this is theirs
-        super::operator::authorise(approvals, log, act, &detail, flags)?;
-        None
+        (super::operator::authorise(approvals, log, act, &detail, flags)?, None)
     } else {
         return Err(Error::new(
             Kind::BadConfig,
@@ -133,6 +134,12 @@ fn enrol(
         _ => Opens::Page,
     };
     let recovery = log.act(act, &detail, || approvals.confirm_factor(&begun, typed.expose(), &opens))?;
+    // a code was shown just now
+    let operator = operator.map(|operator| operator.with_factor(Some(Proven::Totp)));
+    let accepted = match (first, &operator) {
+        (Some(first), Some(operator)) => Some(first.accept(approvals, log, operator)?),
+        _ => None,
+    };
     let shown: Vec<&str> = recovery.iter().map(crate::secret::Secret::expose).collect();
     if as_json {
         screen.json(&json!({"factor": name, "page": page, "recovery_codes": shown}));
@@ -142,6 +149,9 @@ fn enrol(
     screen.line("Recovery codes: each is good once, and they are not shown again. Keep them on paper.");
     for pair in shown.chunks(2) {
         screen.line(&format!("  {}", pair.join("    ")));
+    }
+    if let Some(accepted) = accepted {
+        screen.note(&accepted);
     }
     Ok(())
 }

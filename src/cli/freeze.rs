@@ -76,7 +76,7 @@ pub(super) fn unfreeze(typed: &Unfreeze, screen: Screen) -> Result<()> {
     let detail = json!({"operator": name, "freeze": id});
     let notice = log.act(Event::Unfrozen.name(), &detail, || {
         let key = approvals.operator(&name, None, &secret)?;
-        let due = approvals.factor_for_acts()?;
+        let due = log.factor_due(&approvals)?;
         let factor = second_factor(&approvals, &log, (&name, &secret), &typed.key, due)?;
         freeze.lift(&key.with_factor(factor))
     })?;

@@ -14,7 +14,7 @@ use super::args::{Key as Typed, KeyAction, NewKey, RotateKey};
 use super::operator::{Log, authorise};
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::approvals::{Approvals, visible};
+use crate::approvals::{Approvals, Operator, visible};
 use crate::audit::Event;
 use crate::clock::{SharedClock, SystemClock, rfc3339};
 use crate::config::Config;
@@ -92,7 +92,7 @@ impl Office {
         let mut detail = told(draft.id(), &grant);
         let log = self.log()?;
         let by = authorise(&*self.approvals()?, &log, Event::KeyIssued.name(), &detail, &typed.key)?;
-        detail["operator"] = json!(by);
+        detail["operator"] = json!(by.as_ref().map(Operator::name));
         let minted = log.act(Event::KeyIssued.name(), &detail, || self.keys.keep(draft))?;
         self.show(&minted, &grant, "");
         Ok(())
@@ -114,7 +114,7 @@ impl Office {
         detail["replaces"] = json!({"id": old.id, "ends": rfc3339(ends)});
         let log = self.log()?;
         let by = authorise(&*self.approvals()?, &log, Event::KeyRotated.name(), &detail, &typed.key)?;
-        detail["operator"] = json!(by);
+        detail["operator"] = json!(by.as_ref().map(Operator::name));
         let minted =
             log.act(Event::KeyRotated.name(), &detail, || self.keys.replace(&old.id, draft, ends))?;
         let holder = self.state.file("http.key");

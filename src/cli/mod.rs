@@ -5,6 +5,7 @@
 //!
 //! Must not: hold a rule that a server without a command line would lack.
 
+mod accept;
 mod alerts;
 mod approvals;
 mod args;
@@ -48,6 +49,7 @@ use crate::app::Loader;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use args::{Cli, Command};
+use policy_args::PolicyAction;
 use screen::Screen;
 use stop::Stop;
 
@@ -116,7 +118,10 @@ fn run(typed: Command, command: &str, loader: Option<&dyn Loader>, screen: Scree
         Command::Call(typed) => block_on(call::run(&typed, loader, screen)),
         Command::Approvals(typed) => approvals::run(&typed, screen),
         Command::Key(typed) => key::run(&typed, screen),
-        Command::Policy(typed) => block_on(unless_stopped(policy::run(&typed, loader, screen))),
+        Command::Policy(typed) => match &typed.action {
+            PolicyAction::Look(look) => block_on(unless_stopped(policy::run(look, loader, screen))),
+            PolicyAction::Accept(typed) => accept::run(typed, screen),
+        },
         Command::Audit(typed) => audit::run(&typed, screen),
         Command::Alerts(typed) => block_on(unless_stopped(alerts::run(&typed, screen))),
         Command::Freeze(typed) => freeze::freeze(&typed, screen),

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use super::args::OperatorFlags;
 use super::hushed::Hushed;
-use crate::approvals::{Approvals, Proven};
+use crate::approvals::{Approvals, Operator, Proven};
 use crate::audit::{Audit, Event};
 use crate::clock::SystemClock;
-use crate::config::{Config, environment};
+use crate::config::{Config, Profile, environment};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Digest, Value, json};
 use crate::redaction::Redactor;
@@ -40,18 +40,33 @@ pub(super) fn account() -> String {
 }
 
 /// The audit, as an operator's acts are written into it; closed, and so signed, when it is dropped.
-pub(super) struct Log(Arc<Audit>);
+pub(super) struct Log {
+    audit: Arc<Audit>,
+    state: StateDir,
+    profile: Profile,
+}
 
 impl Log {
     pub(super) fn open(mut config: Config) -> Result<Self> {
         let state = StateDir::open(config.state_folder()?)?;
         config.audit.state = state.path().to_path_buf();
         let redactor = redactor(&config, &state)?;
-        Ok(Self(Audit::open(&config.audit, redactor, SystemClock::shared())?))
+        let audit = Audit::open(&config.audit, redactor, SystemClock::shared())?;
+        Ok(Self { audit, state, profile: config.profile })
     }
 
     pub(super) fn event(&self, kind: impl Into<&'static str>, detail: &Value) -> Result<()> {
-        super::block_on(self.0.event(kind, detail))
+        super::block_on(self.audit.event(kind, detail))
+    }
+
+    /// Whether an act of an operator needs a second factor. That a configuration asks for none counts only where it was
+    /// accepted.
+    pub(super) fn factor_due(&self, approvals: &Approvals) -> Result<bool> {
+        if approvals.factor_for_acts()? {
+            return Ok(true);
+        }
+        let guarded = approvals.guards_policy()?;
+        Ok(guarded && !crate::app::waives_factor(&self.state, approvals, self.profile.name())?)
     }
 
     /// Does something, once the line that says so is written; a failure gets a line too.
@@ -83,7 +98,7 @@ pub(super) fn authorise(
     act: &'static str,
     detail: &Value,
     flags: &OperatorFlags,
-) -> Result<Option<String>> {
+) -> Result<Option<Operator>> {
     if approvals.operators()?.is_empty() && flags.operator.is_none() {
         return Ok(None);
     }
@@ -92,9 +107,9 @@ pub(super) fn authorise(
     let unlocked = approvals.operator(&name, None, &passphrase);
     let detail = json!({"operator": name, "about": detail});
     let operator = log.noting(act, &detail, unlocked)?;
-    let due = approvals.factor_for_acts()?;
-    log.noting(act, &detail, second_factor(approvals, log, (&name, &passphrase), flags, due))?;
-    Ok(Some(operator.name().to_owned()))
+    let due = log.factor_due(approvals)?;
+    let factor = log.noting(act, &detail, second_factor(approvals, log, (&name, &passphrase), flags, due))?;
+    Ok(Some(operator.with_factor(factor)))
 }
 
 /// Asks for the code of a second factor where one is due, and looks at one that was given anyway.

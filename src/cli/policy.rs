@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::args::Source;
-use super::policy_args::{CallerFlags, Policy as Typed, PolicyAction};
+use super::policy_args::{CallerFlags, Look};
 use super::screen::{Screen, Tone};
 use super::settings;
 use crate::app::{App, Loader};
@@ -25,10 +25,10 @@ use crate::pipeline::ToolSpec;
 use crate::policy::{self, Considered, Explanation, Holds, Place, Policy, Verdict};
 use crate::principal::{ADMIN, Principal, PrincipalKind, READ, WRITE};
 
-pub(super) async fn run(typed: &Typed, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
-    match &typed.action {
-        PolicyAction::Check { files, source, json } => check(files, source, *json, loader, screen).await,
-        PolicyAction::Explain { principal, tool, arguments, caller, source, json } => {
+pub(super) async fn run(typed: &Look, loader: Option<&dyn Loader>, screen: Screen) -> Result<()> {
+    match typed {
+        Look::Check { files, source, json } => check(files, source, *json, loader, screen).await,
+        Look::Explain { principal, tool, arguments, caller, source, json } => {
             let bounds = crate::json::Bounds::default();
             let Ok(Value::Object(arguments)) = crate::json::parse(arguments.as_bytes(), &bounds) else {
                 return Err(Error::new(
@@ -44,14 +44,14 @@ pub(super) async fn run(typed: &Typed, loader: Option<&dyn Loader>, screen: Scre
             house.app.close().await?;
             said
         }
-        PolicyAction::Test { file, source, json } => {
+        Look::Test { file, source, json } => {
             let cases = cases(file)?;
             let house = House::open(source, loader).await?;
             let outcome = house.test(&cases, *json, screen);
             house.app.close().await?;
             outcome
         }
-        PolicyAction::Schema { source, json } => {
+        Look::Schema { source, json } => {
             let house = House::open(source, loader).await?;
             let policy = Policy::load(&house.config.policy)?;
             let now = house.app.catalog().now();
@@ -76,7 +76,7 @@ struct House {
 impl House {
     async fn open(source: &Source, loader: Option<&dyn Loader>) -> Result<Self> {
         let config = settings::configuration(source)?;
-        let plain = Config { policy: policy::Config::default(), ..config.clone() };
+        let plain = Config { policy: policy::Config::default(), looks: true, ..config.clone() };
         Ok(Self { app: settings::app(plain, loader).await?, config })
     }
 

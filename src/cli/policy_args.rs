@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::Source;
+use super::args::{OperatorFlags, Source};
 
 const POLICY_AFTER: &str = "\
 A policy is Cedar (https://www.cedarpolicy.com). This one lets the role `ops` order small ports and asks a person:
@@ -19,7 +19,8 @@ A policy is Cedar (https://www.cedarpolicy.com). This one lets the role `ops` or
 
   bartizan policy check ports.cedar --connector equinix --practice
   bartizan policy explain key:ci fabric_ports_list --policy standard --connector equinix --practice
-  bartizan policy schema --connector equinix --practice > bartizan.cedarschema";
+  bartizan policy schema --connector equinix --practice > bartizan.cedarschema
+  bartizan policy accept --config bartizan.toml     once a second factor is enrolled";
 
 #[derive(Debug, Args)]
 #[command(after_help = POLICY_AFTER)]
@@ -30,6 +31,37 @@ pub(crate) struct Policy {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyAction {
+    #[command(flatten)]
+    Look(Look),
+    /// Accept the policy that the configuration names, as an operator with a second factor.
+    #[command(after_help = ACCEPT_AFTER)]
+    Accept(Accept),
+}
+
+const ACCEPT_AFTER: &str = "\
+Once an operator has a second factor, a server takes another policy only after this. It shows what is another than what was
+accepted last, then asks for the passphrase and a code; a server that runs takes the policy then by itself.
+
+  bartizan policy accept --config bartizan.toml
+  bartizan policy accept --config bartizan.toml --policy standard     where the server is started with that flag
+
+What counts: the set, the text of every policy file, the profile, who may be what ([principal], [oauth], [[http.certificate]]),
+who may agree ([approvals]), and what [offer] takes away.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Accept {
+    #[command(flatten)]
+    pub(crate) source: Box<Source>,
+    #[command(flatten)]
+    pub(crate) key: OperatorFlags,
+    /// Print what was accepted, and what changed, as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What only looks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Look {
     /// Check policies against the tools that are loaded: those of the configuration, or these files.
     Check {
         /// Policy files (.cedar) to check in place of the configuration's.
@@ -114,10 +146,13 @@ impl Policy {
     /// Whether the command was asked for JSON.
     pub(super) fn is_json(&self) -> bool {
         match &self.action {
-            PolicyAction::Check { json, .. }
-            | PolicyAction::Explain { json, .. }
-            | PolicyAction::Test { json, .. }
-            | PolicyAction::Schema { json, .. } => *json,
+            PolicyAction::Look(
+                Look::Check { json, .. }
+                | Look::Explain { json, .. }
+                | Look::Test { json, .. }
+                | Look::Schema { json, .. },
+            ) => *json,
+            PolicyAction::Accept(typed) => typed.json,
         }
     }
 }

@@ -128,6 +128,11 @@ impl Policy {
         &self.loaded.version
     }
 
+    /// What they were read from: the name of each text, and its digest.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.loaded.files.iter().map(|(name, digest)| (name.as_str(), digest.as_str()))
+    }
+
     /// Drops every verdict that was remembered, such as those about a tool that is gone.
     pub fn forget(&self) {
         self.cache.clear();

@@ -51,14 +51,14 @@ pub(super) struct Loaded {
     /// Whether any policy may tell tools apart by their name or address.
     pub(super) by_name: bool,
     pub(super) version: String,
-    /// The names of the files.
-    files: Vec<String>,
+    /// The names of the files, and the digests of their texts.
+    pub(super) files: Vec<(String, String)>,
 }
 
 impl Loaded {
     /// Where a policy is written.
     pub(super) fn place(&self, rule: &Rule) -> (&str, Option<usize>) {
-        (self.files.get(rule.file).map_or("", String::as_str), rule.line)
+        (self.files.get(rule.file).map_or("", |(name, _)| name), rule.line)
     }
 }
 
@@ -140,7 +140,7 @@ fn gather(sources: &[Source]) -> Result<Loaded> {
     // The order of the files is part of the name; the bytes of each are.
     let texts: Vec<String> = sources.iter().map(|source| Digest::of(source.text.as_bytes()).hex()).collect();
     let version = Digest::of(texts.join(" ").as_bytes()).hex()[..16].to_owned();
-    let files = sources.iter().map(|source| source.name.clone()).collect();
+    let files = sources.iter().map(|source| source.name.clone()).zip(texts).collect();
     Ok(Loaded { set, listing, rules, reads, by_name, version, files })
 }
 

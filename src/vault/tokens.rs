@@ -2,7 +2,8 @@
 //!
 //! Owns [`Tokens`] and `[tokens]`. The idea: nothing is kept unless the configuration says so and says where the key is;
 //! then each token is a file that only that key opens, and only under this name, in this profile. What does not open,
-//! for whatever reason, or is not its owner's alone, counts as not there, and the log says so.
+//! for whatever reason, or is not its owner's alone, counts as not there, and the log says so. There is no tenant to bind
+//! it to: credentials of upstreams are the installation's, whichever tenant's caller a request is for.
 //!
 //! Must not: let a token that cannot be read or written fail a call.
 

@@ -327,8 +327,11 @@ def test_each_of_the_94_promises_is_kept_by_a_file_and_a_test_or_says_why_not() 
             assert int(number) in {8, 12, 71, 79, 82, 83, 89, 91, 93}, words
         if kept == "later":
             assert int(number) in {46, 48, 50, *range(69, 76)}, words
+            assert re.match(r"waits for (a|the same) connector for \w+", proved), f"{words}: {proved}"
         if kept in {"operator", "later"}:
             assert proved, words
+            for heading in re.findall(r'see "([^"]+)" below', proved):
+                assert re.search(rf"^##+ {heading}$", text, re.MULTILINE), f"{words}: no heading {heading}"
             continue
         files, proofs = re.findall(r"`([^`]+)`", kept), re.findall(r"`([^`]+::[^`]+)`", proved)
         assert files, words

@@ -38,6 +38,7 @@ fn every_command_explains_itself() {
         &["import"],
         &["freeze"],
         &["unfreeze"],
+        &["policy", "accept"],
         &["tokens"],
         &["tokens", "rotate-key"],
         &["doctor"],
