@@ -195,16 +195,12 @@ impl Settings {
 
 /// The record of a profile: it lies beside the second factors, so that instances which share these share it too.
 pub(super) fn file(profile: &str) -> PathBuf {
-    Path::new(FOLDER).join(name(profile))
-}
-
-fn name(profile: &str) -> String {
-    format!("policy-{profile}.json")
+    Path::new(FOLDER).join(Approvals::accepted_as(profile))
 }
 
 /// What was accepted last for that profile. One that no operator with a second factor proves counts as none.
 pub fn accepted(state: &StateDir, approvals: &Approvals, profile: &str) -> Result<Option<Terms>> {
-    let Some(bytes) = state.folder(FOLDER)?.read(&name(profile))? else { return Ok(None) };
+    let Some(bytes) = state.folder(FOLDER)?.read(&Approvals::accepted_as(profile))? else { return Ok(None) };
     let proved = |record: &Record| {
         record.version == 1
             && record.terms.profile == profile
@@ -241,7 +237,7 @@ pub fn accept(
     let bytes = serde_json::to_vec_pretty(&record).map_err(|cause| {
         Error::new(Kind::Internal, "What was accepted could not be written down.").with_source(cause)
     })?;
-    state.folder(FOLDER)?.write(&name(&terms.profile), &bytes)
+    state.folder(FOLDER)?.write(&Approvals::accepted_as(&terms.profile), &bytes)
 }
 
 /// Whether it was accepted that no second factor is asked for.

@@ -15,6 +15,9 @@ use crate::error::{Error, Kind, Result};
 use crate::ownership;
 use crate::principal::{Principal, PrincipalKind};
 
+/// How the name of a record begins that says which policy was accepted.
+const ACCEPTED: &str = "policy-";
+
 /// What an agreement has to keep to.
 pub(super) struct Terms {
     /// Who may not agree: the people who asked.
@@ -121,9 +124,16 @@ impl Approvals {
         }
     }
 
-    /// Whether an operator, and nobody without a second factor, has to accept the policy that holds.
+    /// Whether an operator, and nobody without a second factor, has to accept the policy that holds. Where one did once,
+    /// a directory of operators that is empty, or cannot be read, changes nothing about that.
     pub fn guards_policy(&self) -> Result<bool> {
-        Ok(self.has_factors()? && self.has_operators()?)
+        let accepted = || Ok(self.factors.names()?.iter().any(|name| name.starts_with(ACCEPTED)));
+        Ok(self.has_factors()? && (accepted()? || self.has_operators()?))
+    }
+
+    /// The name of what says, beside the second factors, which policy was accepted for a profile.
+    pub fn accepted_as(profile: &str) -> String {
+        format!("{ACCEPTED}{profile}.json")
     }
 
     /// Whether the public keys of operators belong to another user, and this one cannot change them: then nothing that

@@ -174,8 +174,10 @@ def test_nothing_starts_with_a_policy_that_nobody_accepted(tmp_path: Path) -> No
     office.factor()
     assert run("call", "--config", office.config, "look").code == 0
     assert run("check", "--config", office.config).code == 0
+    (tmp_path / "nobody").mkdir()
     for policy, more in [
         ("standard", ""),
+        ("admin", '[approvals]\noperators = "nobody"\n'),
         ("read-only", '[approvals]\nsecond_factor = "off"\n'),
         ("read-only", '[principal.local]\nroles = ["ops"]\n'),
         ("read-only", 'profile = "development"\n'),
