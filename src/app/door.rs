@@ -70,6 +70,7 @@ impl App {
         shutdown: CancellationToken,
         ready: impl FnOnce(&Reachable),
     ) -> Result<()> {
+        self.open_metrics().await?;
         self.note_configuration().await?;
         let config = self.config();
         let listener = crate::transport::http::bind(&config.http, no_auth).await?;

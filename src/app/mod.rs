@@ -9,6 +9,7 @@ mod accepted;
 mod brake;
 mod chorus;
 mod desk;
+mod destinations;
 mod door;
 mod drill;
 mod halt;
@@ -65,14 +66,13 @@ use crate::vault::Keeper;
 
 pub use accepted::{Terms, accept, accepted, unaccepted, waives_factor};
 pub use chorus::say_revoked;
+pub use destinations::{Target, destinations};
 pub use door::Reachable;
 pub use drill::{Outcome as DrillOutcome, Rehearsal, Rehearsed, Step as DrillStep, rehearse};
 pub use permissions::{Reach, reaches};
 pub use pins::{Pins, Standing};
 pub use safety::{is_beyond, relaxations};
-pub use sources::{
-    Sources, Stand, accesses, destinations, inventory, practice_document, references, refusals,
-};
+pub use sources::{Sources, Stand, accesses, inventory, practice_document, references, refusals};
 pub use store::{approvals, place, shared_now};
 pub use suspicions::{Suspicion, suspicions};
 pub use watch::Source;
@@ -380,6 +380,7 @@ impl App {
     /// Serves the process's standard input and output until the input ends or `shutdown` fires. The wire is taken
     /// before anything is loaded, so that nothing can touch it.
     pub async fn serve_stdio(&self, wire: Wire, shutdown: CancellationToken) -> Result<()> {
+        self.open_metrics().await?;
         self.note_configuration().await?;
         self.serve_pipe(wire.input, wire.output, self.local_principal(), shutdown).await
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::App;
@@ -26,8 +27,9 @@ use crate::telemetry::{Metrics, Observer, Rows, Shape, Table};
 #[derive(Default)]
 pub(super) struct Observing {
     pub(super) observer: Option<Arc<Observer>>,
-    address: Option<SocketAddr>,
-    _page: Option<AbortOnDropHandle<()>>,
+    /// Where the page is to be.
+    listen: Option<SocketAddr>,
+    page: OnceCell<(SocketAddr, AbortOnDropHandle<()>)>,
 }
 
 impl Observing {
@@ -58,20 +60,14 @@ impl Observing {
             }
             None => None,
         };
-        let (mut address, mut page) = (None, None);
-        if let (Some(listen), Some(metrics)) = (&settings.metrics_listen, &metrics) {
-            let listener = bind(listen).await?;
-            address = listener.local_addr().ok();
-            let metrics = Arc::clone(metrics);
-            page = Some(AbortOnDropHandle::new(tokio::spawn(serve(listener, metrics))));
-        }
+        let listen = settings.metrics_listen.as_deref().map(place).transpose()?;
         let observer = Observer {
             metrics,
             #[cfg(feature = "otlp")]
             otel,
             propagate: settings.propagate,
         };
-        Ok(Self { observer: Some(Arc::new(observer)), address, _page: page })
+        Ok(Self { observer: Some(Arc::new(observer)), listen, page: OnceCell::new() })
     }
 
     /// Numbers that are read when somebody asks.
@@ -122,9 +118,19 @@ impl Observing {
 }
 
 impl App {
-    /// Where Prometheus finds `/metrics`, if it does.
-    pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.observing.address
+    /// Opens `/metrics` where the configuration says so, and tells where it is. Whoever serves does; a command that only
+    /// looks leaves the address to the server that runs.
+    pub async fn open_metrics(&self) -> Result<Option<SocketAddr>> {
+        let metrics = self.observing.observer.as_ref().and_then(|observer| observer.metrics.clone());
+        let (Some(listen), Some(metrics)) = (self.observing.listen, metrics) else { return Ok(None) };
+        let opened = self.observing.page.get_or_try_init(async || {
+            let taken = "[telemetry] metrics_listen cannot be listened on; another program may use it.";
+            let failed = |cause| Error::new(Kind::BadConfig, taken).with_source(cause);
+            let listener = TcpListener::bind(listen).await.map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            Ok((address, AbortOnDropHandle::new(tokio::spawn(serve(listener, metrics)))))
+        });
+        opened.await.map(|(address, _)| Some(*address))
     }
 }
 
@@ -211,24 +217,14 @@ fn by_upstream(states: &[State], of: fn(&State) -> u64, together: fn(u64, u64) -
     rows.into_iter().map(labelled).collect()
 }
 
-async fn bind(listen: &str) -> Result<TcpListener> {
-    let wrong = || {
+fn place(listen: &str) -> Result<SocketAddr> {
+    let address = listen.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
+    address.ok_or_else(|| {
         Error::new(
             Kind::BadConfig,
             "[telemetry] metrics_listen is a loopback address and a port, such as 127.0.0.1:9464: the page asks nobody \
              who they are.",
         )
-    };
-    let address: SocketAddr = listen.parse().map_err(|_| wrong())?;
-    if !address.ip().is_loopback() {
-        return Err(wrong());
-    }
-    TcpListener::bind(address).await.map_err(|cause| {
-        Error::new(
-            Kind::BadConfig,
-            "[telemetry] metrics_listen cannot be listened on; another program may use it.",
-        )
-        .with_source(cause)
     })
 }
 

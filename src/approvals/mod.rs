@@ -202,6 +202,22 @@ impl Approvals {
         }))
     }
 
+    /// The same for whoever only looks: nothing is made, and what it weighs is bound to nothing.
+    pub fn look(config: &Config, state: &Path, clock: SharedClock) -> Arc<Self> {
+        let within = |name: &str| StateDir::look(state.join(name));
+        Arc::new(Self {
+            config: config.clone(),
+            files: within("approvals").into(),
+            operators: config.operators.clone().unwrap_or_else(|| state.join("operators")),
+            factors: within("factors"),
+            common: None,
+            instance: rand::random(),
+            clock,
+            shelf: Shelf::default(),
+            herald: OnceLock::new(),
+        })
+    }
+
     fn now(&self) -> u64 {
         millis(self.clock.wall())
     }

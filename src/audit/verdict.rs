@@ -4,10 +4,10 @@
 //!
 //! Must not: look.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What was done to a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FaultKind {
     /// It does not say what it said when it was written.
@@ -21,7 +21,7 @@ pub enum FaultKind {
 }
 
 /// The first thing wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What was done.
     pub kind: FaultKind,

@@ -20,6 +20,7 @@ use super::query::unreadable;
 use super::segments;
 use super::verdict::{Fault, FaultKind, Report};
 use crate::error::{Error, Kind, Result};
+use crate::json::Value;
 
 /// The members of a line that matter here.
 #[derive(Deserialize)]
@@ -76,11 +77,13 @@ pub fn verify<'a>(path: &Path, known: impl Into<Known<'a>>) -> Result<Report> {
     Ok(check.report)
 }
 
-/// Checks a part of an audit that somebody handed over, with the public key that came along.
-pub fn verify_part(lines: &mut impl BufRead, public_key: &str) -> Result<Report> {
+/// Checks a part of an audit that somebody handed over, with the public key that came along, and the checkpoints that
+/// were kept beside the file where the part goes to its end.
+pub fn verify_part(lines: &mut impl BufRead, public_key: &str, kept: &[Value]) -> Result<Report> {
     let known = Known { part: true, ..Known::default() };
     let mut check = Check::new(Path::new("the part"), known, Verifier::of(public_key));
     check.report.files = 1;
+    check.kept = kept.iter().filter_map(|kept| Kept::deserialize(kept).ok()).collect();
     check.walk(lines, true)?;
     check.conclude();
     Ok(check.report)

@@ -1,7 +1,8 @@
 //! `bartizan evidence`.
 //!
 //! Owns how a bundle is asked for, and what of one is shown. The idea: one command, early, before anybody tidies up; the
-//! line in the audit is written first, so that it is in the bundle, signed.
+//! line in the audit is written first, so that it is in the bundle, signed; where it cannot be written, that is said and
+//! keeps nobody from the rest. What was written is read again as whoever gets it will.
 //!
 //! Must not: replace a file.
 
@@ -14,7 +15,7 @@ use super::doctor::examined;
 use super::operator::{Log, redactor};
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::audit::{self, Event};
+use crate::audit::{self, Event, Fault};
 use crate::clock::{SystemClock, rfc3339};
 use crate::error::{Error, Kind, Result};
 use crate::evidence::{self, Case, Verdict, Written};
@@ -85,7 +86,8 @@ fn take(typed: &Evidence, screen: Screen) -> Result<()> {
     let doctor = examined(&config, file.as_deref(), (&state, &redactor, &clock), (false, false))
         .map(|report| serde_json::to_value(&report).unwrap_or(Value::Null));
     // closed, and so signed, before anything is read
-    Log::open(config.clone())?.event(Event::EvidenceTaken, &json!({"since": since, "file": out}))?;
+    let told = Log::open(config.clone())
+        .and_then(|log| log.event(Event::EvidenceTaken, &json!({"since": since, "file": out})));
     let case = Case {
         config: &config,
         file: file.as_deref(),
@@ -94,21 +96,31 @@ fn take(typed: &Evidence, screen: Screen) -> Result<()> {
         clock: &clock,
         since: since.as_deref(),
         doctor,
+        untold: told.err().map(|error| error.message().to_owned()),
     };
     let Written { files, lines, key } = evidence::gather(&case).write(&out)?;
+    let found = evidence::check(&out, Some(&key))?;
+    let fault = found.audit.fault;
     if typed.state.json {
-        screen.json(&json!({"file": out, "files": files, "audit_lines": lines, "key": key}));
-        return Ok(());
+        screen.json(&json!({
+            "file": out, "files": files, "audit_lines": lines, "key": key, "fault": fault, "unproven": found.unproven,
+        }));
+    } else {
+        let tone = if fault.is_none() { Tone::Good } else { Tone::Bad };
+        let made = format!("{}: {} files, {lines} lines of the audit", out.display(), files.len());
+        screen.line(&screen.paint(tone, &made));
+        screen.line(&format!("signed by  {key}"));
+        screen.note("Note the key elsewhere, and hand the file over; `bartizan evidence verify` checks it.");
+        for remark in &found.unproven {
+            screen.note(&format!("not proven: {remark}"));
+        }
     }
-    screen.line(
-        &screen.paint(
-            Tone::Good,
-            &format!("{}: {} files, {lines} lines of the audit", out.display(), files.len()),
-        ),
-    );
-    screen.line(&format!("signed by  {key}"));
-    screen.note("Note the key elsewhere, and hand the file over; `bartizan evidence verify` checks it.");
-    Ok(())
+    touched("The bundle is written, and it shows that the audit was touched before", fault.as_ref())
+}
+
+/// A fault of the audit, as a failure.
+fn touched(said: &str, fault: Option<&Fault>) -> Result<()> {
+    fault.map_or(Ok(()), |fault| Err(Error::new(Kind::Internal, format!("{said}: {}", fault.message))))
 }
 
 fn verify(file: &Path, key: Option<&str>, as_json: bool, screen: Screen) -> Result<()> {
@@ -135,16 +147,8 @@ fn verify(file: &Path, key: Option<&str>, as_json: bool, screen: Screen) -> Resu
         }
         screen.line(&format!("signed by  {}", found.key));
     }
-    match &found.audit.fault {
-        None => Ok(()),
-        Some(fault) => Err(Error::new(
-            Kind::Internal,
-            format!(
-                "The bundle is as it was made, and the audit in it was touched before: {}",
-                fault.message
-            ),
-        )),
-    }
+    let said = "The bundle is as it was made, and the audit in it was touched before";
+    touched(said, found.audit.fault.as_ref())
 }
 
 /// A key as it was typed, or as a file has it.

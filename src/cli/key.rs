@@ -94,8 +94,7 @@ impl Office {
         let by = authorise(&*self.approvals()?, &log, Event::KeyIssued.name(), &detail, &typed.key)?;
         detail["operator"] = json!(by.as_ref().map(Operator::name));
         let minted = log.act(Event::KeyIssued.name(), &detail, || self.keys.keep(draft))?;
-        self.show(&minted, &grant, "");
-        Ok(())
+        self.show(&minted, &grant, "").or_else(|error| self.lost(&log, &minted, &detail, &error))
     }
 
     fn rotate(&self, typed: &RotateKey) -> Result<()> {
@@ -123,8 +122,16 @@ impl Office {
         if handed {
             remark = format!("{remark} {} holds the new one.", holder.display());
         }
-        self.show(&minted, &grant, &remark);
-        Ok(())
+        let shown = self.show(&minted, &grant, &remark);
+        // what its holder's file holds is not lost
+        if handed { shown } else { shown.or_else(|error| self.lost(&log, &minted, &detail, &error)) }
+    }
+
+    /// Takes a key back that nobody can have seen.
+    fn lost(&self, log: &Log, minted: &Minted, detail: &Value, why: &Error) -> Result<()> {
+        log.act(Event::KeyRevoked.name(), detail, || self.keys.revoke(&minted.id))?;
+        let said = format!("{} The key {} was shown to nobody, so it is revoked.", why.message(), minted.id);
+        Err(Error::new(why.kind(), said))
     }
 
     fn revoke(&self, id: &str) -> Result<()> {
@@ -169,14 +176,13 @@ impl Office {
         Err(Error::new(Kind::BadArguments, said))
     }
 
-    fn show(&self, minted: &Minted, grant: &Grant, remark: &str) {
+    fn show(&self, minted: &Minted, grant: &Grant, remark: &str) -> Result<()> {
         if self.as_json {
             let mut shown = told(&minted.id, grant);
             shown["key"] = json!(minted.key.expose());
-            self.screen.json(&shown);
-            return;
+            return self.screen.hand(&shown.to_string());
         }
-        self.screen.line(minted.key.expose());
+        self.screen.hand(minted.key.expose())?;
         let scopes: Vec<&str> = grant.scopes.iter().map(String::as_str).collect();
         self.screen.note(&format!(
             "This is the only time the key is shown; send it as `Authorization: Bearer KEY`.\n{}: key:{}, for {}, \
@@ -190,6 +196,7 @@ impl Office {
         if !remark.is_empty() {
             self.screen.note(remark);
         }
+        Ok(())
     }
 
     fn list(&self) {

@@ -1,8 +1,8 @@
 //! `bartizan config migrate`.
 //!
-//! Owns the renaming of settings in a file. The idea: the table of old and new names is the configuration's own; the file
-//! is edited as text, so that comments, order and spaces stay, and every line that changes is shown first. What is
-//! written replaces the file whole, and the former one is kept beside it.
+//! Owns what is asked and shown when settings in a file are renamed, and how it is replaced. The idea: the table of old and
+//! new names is the configuration's own; comments, order and spaces stay (`renaming.rs`), and every line that changes is
+//! shown first. What is written replaces the file whole, for the same owner, and the former one is kept beside it.
 //!
 //! Must not: write without being told to, or write what the program would then not read.
 
@@ -11,11 +11,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use toml_edit::{DocumentMut, Item, Key, Table, TableLike};
 
+use super::renaming::migrated;
 use super::screen::{Screen, Tone};
 use super::settings;
-use crate::config::{Config, RENAMED};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
 use crate::ownership::private;
@@ -109,127 +109,22 @@ pub(super) fn run(typed: &Migrate, screen: Screen) -> Result<()> {
     Ok(())
 }
 
-type Pair = (&'static str, &'static str);
-
-/// The text with new names, and which were renamed.
-fn migrated(text: &str, place: &str) -> Result<(String, Vec<Pair>)> {
-    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-        let line = error
-            .span()
-            .map_or(1, |span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
-        Error::new(
-            Kind::BadConfig,
-            format!(
-                "{place}, line {line}: this is not valid TOML; check quotes, brackets and the equals sign."
-            ),
-        )
-    })?;
-    let mut done = Vec::new();
-    whole_tables(&mut document, &mut done);
-    for (old, new) in RENAMED {
-        if done.contains(&(*old, *new)) {
-            continue;
-        }
-        let twice = || {
-            Error::new(
-                Kind::BadConfig,
-                format!("{place}: `{old}` is called `{new}` now, and both are there; remove one of them."),
-            )
-        };
-        let moved = match (old.split_once('.'), new.split_once('.')) {
-            (Some((from, old_key)), Some((to, new_key))) => {
-                entry(&mut document, (from, old_key), (to, new_key)).ok_or_else(twice)?
-            }
-            _ => section(document.as_table_mut(), old, new).ok_or_else(twice)?,
-        };
-        if moved {
-            done.push((*old, *new));
-        }
-    }
-    Ok((document.to_string(), done))
-}
-
-/// Tables of which every setting moves to one other table that is not there yet: the table is renamed where it stands.
-fn whole_tables(document: &mut DocumentMut, done: &mut Vec<Pair>) {
-    let mut tables: Vec<(&str, &str)> = RENAMED
-        .iter()
-        .filter_map(|(old, new)| Some((old.split_once('.')?.0, new.split_once('.')?.0)))
-        .filter(|(from, to)| from != to)
-        .collect();
-    tables.dedup();
-    for (from, to) in tables {
-        let moves = |key: &str| {
-            let (old, new) = (format!("{from}.{key}"), format!("{to}.{key}"));
-            RENAMED.iter().find(|(known, other)| *known == old && *other == new)
-        };
-        let Some(table) = document.get(from).and_then(Item::as_table_like) else { continue };
-        let pairs: Option<Vec<Pair>> = table.iter().map(|(key, _)| moves(key).copied()).collect();
-        let Some(pairs) = pairs.filter(|pairs| !pairs.is_empty() && !document.contains_key(to)) else {
-            continue;
-        };
-        if section(document.as_table_mut(), from, to) == Some(true) {
-            done.extend(pairs);
-        }
-    }
-}
-
-/// Renames a table in its place, or puts what is in it to what is there under the new name. None if a setting is in both.
-fn section(root: &mut Table, old: &str, new: &str) -> Option<bool> {
-    let Some((key, mut item)) = root.remove_entry(old) else { return Some(false) };
-    if !root.contains_key(new) {
-        root.insert_formatted(&named(new, &key), item);
-        return Some(true);
-    }
-    let (from, to) = (item.as_table_like_mut()?, root.get_mut(new)?.as_table_like_mut()?);
-    let keys: Vec<String> = from.iter().map(|(key, _)| key.to_owned()).collect();
-    for key in keys {
-        if to.contains_key(&key) {
-            return None;
-        }
-        to.insert(&key, from.remove(&key)?);
-    }
-    Some(true)
-}
-
-/// Moves one setting. None if it is in both places.
-fn entry(document: &mut DocumentMut, (from, old): (&str, &str), (to, new): (&str, &str)) -> Option<bool> {
-    let Some(table) = document.get_mut(from).and_then(Item::as_table_like_mut) else { return Some(false) };
-    if !table.contains_key(old) {
-        return Some(false);
-    }
-    let formatted = table.get_key_value(old).map(|(key, _)| key.clone());
-    let item = table.remove(old)?;
-    let emptied = table.is_empty();
-    let key = formatted.map_or_else(|| Key::new(new), |key| named(new, &key));
-    let target = document.entry(to).or_insert_with(|| Item::Table(Table::new())).as_table_like_mut()?;
-    if target.contains_key(new) {
-        return None;
-    }
-    put(target, &key, item);
-    if emptied && from != to {
-        document.remove(from);
-    }
-    Some(true)
-}
-
-fn put(target: &mut dyn TableLike, key: &Key, item: Item) {
-    target.entry_format(key).or_insert(item);
-}
-
-/// A key of another name with the spaces and comments of the old one.
-fn named(name: &str, like: &Key) -> Key {
-    Key::new(name).with_leaf_decor(like.leaf_decor().clone()).with_dotted_decor(like.dotted_decor().clone())
-}
-
-/// Replaces a file whole, with the mode it has, and keeps the former one beside it.
+/// Replaces a file whole, with the owner and mode it has, and keeps the former one beside it.
 fn replace(path: &Path, former: &str, fresh: &str) -> Result<PathBuf> {
     let failed = |cause: std::io::Error| {
-        let message = format!("{} could not be replaced; it is as it was.", path.display());
+        let message = if cause.kind() == std::io::ErrorKind::PermissionDenied {
+            format!(
+                "{} could not be replaced and stay its owner's; it is as it was. Do it as that user.",
+                path.display()
+            )
+        } else {
+            format!("{} could not be replaced; it is as it was.", path.display())
+        };
         Error::new(Kind::BadConfig, message).with_source(cause)
     };
     // a link stays one
     let place = path.canonicalize().map_err(failed)?;
-    let permissions = fs::metadata(&place).map_err(failed)?.permissions();
+    let facts = fs::metadata(&place).map_err(failed)?;
     let beside = |ending: &str| {
         let mut name = place.as_os_str().to_owned();
         name.push(ending);
@@ -237,9 +132,15 @@ fn replace(path: &Path, former: &str, fresh: &str) -> Result<PathBuf> {
     };
     let write = |at: &Path, text: &str| -> std::io::Result<()> {
         let mut file = private(OpenOptions::new().write(true).create_new(true)).open(at)?;
-        file.write_all(text.as_bytes())?;
-        file.set_permissions(permissions.clone())?;
-        file.sync_all()
+        let done = file
+            .write_all(text.as_bytes())
+            .and_then(|()| hand_back(&file, &facts))
+            .and_then(|()| file.set_permissions(facts.permissions()))
+            .and_then(|()| file.sync_all());
+        if done.is_err() {
+            let _ = fs::remove_file(at);
+        }
+        done
     };
     let backups =
         std::iter::once(String::from(".bak")).chain((1..1000).map(|number| format!(".bak.{number}")));
@@ -262,6 +163,22 @@ fn replace(path: &Path, former: &str, fresh: &str) -> Result<PathBuf> {
         failed(cause)
     })?;
     Ok(kept)
+}
+
+/// Gives a file to whom the one that it replaces belongs.
+#[cfg(unix)]
+fn hand_back(file: &fs::File, former: &fs::Metadata) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) == (former.uid(), former.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(former.uid()), Some(former.gid()))
+}
+
+#[cfg(not(unix))]
+fn hand_back(_file: &fs::File, _former: &fs::Metadata) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Lines that differ, and two around each: ` ` stays, `-` goes, `+` comes, `…` is left out.
@@ -310,61 +227,25 @@ fn difference<'a>(old: &'a str, new: &'a str) -> Vec<(char, &'a str)> {
 mod tests {
     use super::*;
 
-    fn fresh(text: &str) -> String {
-        let (fresh, renamed) = migrated(text, "x.toml").unwrap();
-        assert!(!renamed.is_empty());
-        Config::parse(&fresh, "x.toml").unwrap_or_else(|error| panic!("{error}\n{fresh}"));
-        assert!(migrated(&fresh, "x.toml").unwrap().1.is_empty(), "once is enough");
-        fresh
-    }
-
+    #[cfg(unix)]
     #[test]
-    fn comments_order_and_spaces_stay() {
-        let text = "# ours\nprofile = \"staging\"   # for now\n\n# how we introduce ourselves\n[server]   # one\nname = \"ours\"  # two\n\
-                    \n# deadlines\n[line]\ntimeout_seconds  =  7\n\n[audit]\nkeep = 3\n";
-        let expected = text.replace("[server]", "[introduction]").replace("[line]", "[calls]");
-        assert_eq!(fresh(text), expected);
-    }
-
-    #[test]
-    fn settings_move_one_by_one_where_others_stay() {
-        let text = "[server]\n# who we are\nname = \"ours\"\npage_size = 7\n\n[approvals]\nexpires_after = 600  # ten minutes\n";
-        let done = fresh(text);
-        for kept in
-            ["# who we are", "page_size = 7", "expires_seconds = 600  # ten minutes", "name = \"ours\""]
-        {
-            assert!(done.contains(kept), "{kept}:\n{done}");
-        }
-        let config = Config::parse(&done, "x.toml").unwrap();
-        assert_eq!((config.introduction.name.as_str(), config.server.page_size), ("ours", 7));
-        assert_eq!(config.approvals.expires_seconds, 600);
-    }
-
-    #[test]
-    fn every_form_of_a_table_is_read() {
-        for text in [
-            "line = { timeout_seconds = 7 }",
-            "line.timeout_seconds = 7",
-            "[line]\ntimeout_seconds = 7\n[calls]\ncoerce = false",
-            "server = { name = 'ours' }",
-            "server.name = 'ours'\nserver.page_size = 7",
-            "[introduction]\ntitle = 'Ours'\n[server]\nname = 'ours'",
-        ] {
-            let config = Config::parse(&fresh(text), "x.toml").unwrap();
-            let moved = config.calls.timeout_seconds == 7 || config.introduction.name == "ours";
-            assert!(moved, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_said_twice_is_refused_and_what_is_up_to_date_is_left_alone() {
-        let error = migrated("[line]\ncoerce = true\n[calls]\ncoerce = false", "x.toml").unwrap_err();
-        assert!(error.message().contains("`line`") && error.message().contains("`calls`"), "{error}");
-        let error = migrated("[approvals]\nexpires_after = 1\nexpires_seconds = 2", "x.toml").unwrap_err();
-        assert!(error.message().contains("both"), "{error}");
-        let text = "[calls]\ntimeout_seconds = 7\n[server]\npage_size = 7\n";
-        assert_eq!(migrated(text, "x.toml").unwrap(), (String::from(text), Vec::new()));
-        assert!(migrated("x = = hunter2", "x.toml").unwrap_err().message().contains("line 1"));
+    fn a_file_stays_its_owners() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        // only root can give a file away; whoever else runs this sees that its own stays its own
+        let _ = chown(&path, Some(12_345), Some(54_321));
+        let facts = |path: &Path| {
+            let facts = fs::metadata(path).unwrap();
+            (facts.uid(), facts.gid(), facts.mode() & 0o777)
+        };
+        let before = facts(&path);
+        let kept = replace(&path, "old", "new").unwrap();
+        assert_eq!((facts(&path), facts(&kept)), (before, before));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "old");
     }
 
     #[test]

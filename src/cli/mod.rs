@@ -29,6 +29,7 @@ mod operator;
 mod policy;
 mod policy_args;
 mod practice;
+mod renaming;
 mod rotate;
 mod screen;
 mod serve;
@@ -69,7 +70,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, loader: Option<&dyn L
         }
     };
     let as_json = typed.command.is_json();
-    match run(typed.command, &command, loader, screen) {
+    match run(typed.command, &command, loader, screen).and_then(|()| screen.written()) {
         Ok(()) => 0,
         Err(error) => {
             screen.error(&error, as_json);

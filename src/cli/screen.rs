@@ -1,17 +1,22 @@
 //! What a person sees of a command.
 //!
 //! Owns [`Screen`]: standard output for results, standard error for everything else, colour only on a terminal. The
-//! idea: a closed pipe is success (the reader had enough), and `NO_COLOR` is respected in one place.
+//! idea: a closed pipe is success (the reader had enough), a result that could not be written is none, and `NO_COLOR` is
+//! respected in one place.
 //!
 //! Must not: be used while standard output is the wire.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 
 use crate::config::environment;
-use crate::error::Error;
+use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
+
+/// Whether a line of the result could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
 
 /// Where a command writes.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +53,21 @@ impl Screen {
 
     /// A line of the result.
     pub(crate) fn line(self, text: &str) {
-        self.write(io::stdout().lock(), text);
+        // A reader that closed the pipe has seen what it wanted.
+        if self.write(io::stdout().lock(), text).is_err_and(|cause| cause.kind() != io::ErrorKind::BrokenPipe)
+        {
+            LOST.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A line that cannot be had again; an error if nobody can have read it.
+    pub(crate) fn hand(self, text: &str) -> Result<()> {
+        self.write(io::stdout().lock(), text).map_err(unwritten)
+    }
+
+    /// Whether every line of the result was written.
+    pub(crate) fn written(self) -> Result<()> {
+        if LOST.load(Ordering::Relaxed) { Err(unwritten(io::ErrorKind::WriteZero.into())) } else { Ok(()) }
     }
 
     /// A JSON document of the result, on one line.
@@ -58,7 +77,8 @@ impl Screen {
 
     /// A remark beside the result.
     pub(crate) fn note(self, text: &str) {
-        self.write(io::stderr().lock(), text);
+        // there is nowhere else to say it
+        let _ = self.write(io::stderr().lock(), text);
     }
 
     /// Text in a tone, for [`Screen::line`].
@@ -76,18 +96,22 @@ impl Screen {
             if let Some(after) = error.retry_after() {
                 shown["error"]["retryAfter"] = json!(after.as_secs_f64());
             }
-            self.write(io::stderr().lock(), &shown.to_string());
+            self.note(&shown.to_string());
         } else {
             let label = paint(self.colour_err, Tone::Bad, "error:");
-            self.write(io::stderr().lock(), &format!("{label} {}", error.message()));
+            self.note(&format!("{label} {}", error.message()));
         }
     }
 
     #[allow(clippy::unused_self, reason = "the writers of a screen belong to it")]
-    fn write(self, mut out: impl Write, text: &str) {
-        // A reader that closed the pipe has seen what it wanted.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    fn write(self, mut out: impl Write, text: &str) -> io::Result<()> {
+        out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())
     }
+}
+
+fn unwritten(cause: io::Error) -> Error {
+    let said = "What was to be shown could not be written; is the disk full, or the pipe closed?";
+    Error::new(Kind::Internal, said).with_source(cause)
 }
 
 fn paint(colour: bool, tone: Tone, text: &str) -> String {

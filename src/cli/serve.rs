@@ -77,7 +77,7 @@ pub(super) async fn run_over(
         let said = format!("stateless: nothing is written to the disk, {audited}; for development only");
         screen.note(&screen.paint(Tone::Strong, &said));
     }
-    if let Some(address) = app.metrics_address() {
+    if let Some(address) = app.open_metrics().await? {
         screen.note(&format!("metrics: http://{address}/metrics"));
     }
     let _following = {

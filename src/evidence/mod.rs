@@ -4,17 +4,19 @@
 //! once, before anybody tidies up, and in a form that proves where it comes from: each part has its digest in a list, and
 //! the list is signed with the audit's key. What cannot be had is said in its place and keeps nothing else from being
 //! had. Secrets are in none of it: the configuration has references, keys come without their digests, and everything but
-//! the audit (which is redacted when it is written) goes through the redactor once more.
+//! the audit (which is redacted when it is written, and cannot be changed any more) goes through the redactor once more.
+//! A line of the audit that holds a credential all the same is told, in the list.
 //!
 //! Must not: hold a secret, run anybody's code, call anybody, or change what it looks at.
 
 mod check;
+mod known;
 mod parts;
 mod tar;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,11 @@ const SIGNATURE: &str = "manifest.sig";
 /// The piece of the audit, and the key that its checkpoints and the list are signed with.
 const AUDIT: &str = "audit.jsonl";
 const KEY: &str = "audit.pub";
+/// What was found when the whole audit was verified, and what was kept beside it.
+const VERIFICATION: &str = "audit-verification.json";
+const ANCHORS: &str = "anchors.json";
+/// The checkpoints in the latter.
+const KEPT: &str = "checkpoints_kept_beside_the_file";
 /// What is signed, so that no other signature can be shown for it.
 const CALLED: &str = "evidence";
 /// Which form this is.
@@ -65,6 +72,9 @@ struct List {
     version: String,
     /// The public key of its signature, in hexadecimal.
     key: String,
+    /// What whoever reads it has to know, and no file says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
     files: Vec<Part>,
 }
 
@@ -84,6 +94,8 @@ pub struct Case<'a> {
     pub since: Option<&'a str>,
     /// What `bartizan doctor` says.
     pub doctor: Result<Value>,
+    /// Why the audit does not say that evidence was taken, if it does not.
+    pub untold: Option<String>,
 }
 
 /// What was gathered.
@@ -94,6 +106,9 @@ pub struct Bundle {
     since: Option<String>,
     /// The configuration of the audit, whose key signs.
     signer: audit::Config,
+    /// What knows the credentials that could be read.
+    redactor: Redactor,
+    remarks: Vec<String>,
 }
 
 /// What was written.
@@ -112,6 +127,17 @@ pub fn gather(case: &Case<'_>) -> Bundle {
     let mut signer = case.config.audit.clone();
     signer.state = case.state.path().to_path_buf();
     let audit = signer.file();
+    let untold = case.untold.iter().map(|why| format!("That it was taken: the audit does not say so. {why}"));
+    let mut remarks: Vec<String> = untold.collect();
+    let unread = known::learn(case);
+    if !unread.is_empty() {
+        let names: Vec<String> = unread.into_iter().collect();
+        let names = names.join(", ");
+        remarks.push(format!(
+            "That these credentials are not in it: they could not be read where it was made, so nobody looked for them \
+             ({names})."
+        ));
+    }
     let mut parts = BTreeMap::new();
     for (name, found) in parts::all(case, &audit) {
         let value = found.unwrap_or_else(
@@ -121,10 +147,8 @@ pub fn gather(case: &Case<'_>) -> Bundle {
         bytes.push(b'\n');
         parts.insert(name.to_owned(), bytes);
     }
-    if let Some(key) = audit::public_key(&audit) {
-        parts.insert(String::from(KEY), key.into_bytes());
-    }
-    Bundle { parts, made: case.clock.wall(), audit, since: case.since.map(str::to_owned), signer }
+    let (made, since, redactor) = (case.clock.wall(), case.since.map(str::to_owned), case.redactor.clone());
+    Bundle { parts, made, audit, since, signer, redactor, remarks }
 }
 
 impl Bundle {
@@ -145,11 +169,19 @@ impl Bundle {
         done
     }
 
-    fn fill(self, file: File, path: &Path) -> Result<Written> {
+    fn fill(mut self, file: File, path: &Path) -> Result<Written> {
         let failed = |cause: io::Error| {
             Error::new(Kind::Internal, "The bundle could not be written; is the disk full?")
                 .with_source(cause)
         };
+        let beside = audit::public_key(&self.audit);
+        let key = audit::signing_key(&self.signer)?;
+        if beside.is_some_and(|beside| beside.trim() != key) {
+            self.remarks.push(String::from(
+                "That the key beside the audit was the audit's: it was another one than the one that signs.",
+            ));
+        }
+        self.parts.insert(String::from(KEY), key.clone().into_bytes());
         let mut files: BTreeMap<String, Part> = BTreeMap::new();
         for (name, bytes) in &self.parts {
             let sha256 = Digest::of(bytes).hex();
@@ -161,7 +193,7 @@ impl Bundle {
         let scratch = Scratch::new(PathBuf::from(name)).map_err(failed)?;
         let mut counted = Counted { out: BufWriter::new(&scratch.file), sum: Sha256::new(), bytes: 0 };
         let period = (self.since.as_deref(), None);
-        let exported = if self.audit.exists() {
+        let exported = if self.audit.is_file() {
             audit::export(&self.audit, Form::Lines, period, &mut counted)?
         } else {
             audit::Exported::default()
@@ -170,11 +202,14 @@ impl Bundle {
         let (bytes, sha256) = (counted.bytes, hex(&counted.sum.finalize()));
         files.insert(String::from(AUDIT), Part { name: String::from(AUDIT), bytes, sha256 });
         let files: Vec<Part> = files.into_values().collect();
+        let known = self.known_in(scratch.again().map_err(failed)?).map_err(failed)?;
+        self.remarks.extend(known);
         let mut list = List {
             format: String::from(FORMAT),
             made: rfc3339(self.made),
             version: String::from(env!("CARGO_PKG_VERSION")),
-            key: audit::signing_key(&self.signer)?,
+            key,
+            remarks: self.remarks,
             files,
         };
         let text = listed(&list)?;
@@ -196,6 +231,25 @@ impl Bundle {
         let file = out.end().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
         file.and_then(|file| file.sync_all()).map_err(failed)?;
         Ok(Written { files: std::mem::take(&mut list.files), lines: exported.lines, key })
+    }
+}
+
+impl Bundle {
+    /// Says which lines hold a credential: a line cannot be changed without breaking the chain.
+    fn known_in(&self, audit: &File) -> io::Result<Option<String>> {
+        let (mut first, mut count) = (0, 0_u64);
+        for (number, line) in (1_u64..).zip(BufReader::new(audit).split(b'\n')) {
+            if self.redactor.knows(&String::from_utf8_lossy(&line?)) {
+                first = if count == 0 { number } else { first };
+                count += 1;
+            }
+        }
+        Ok((count > 0).then(|| {
+            format!(
+                "That no credential is in it: {count} line(s) of {AUDIT}, the first of them line {first}, hold one that \
+                 this installation uses. Replace it, and hand the bundle to nobody who may not know it."
+            )
+        }))
     }
 }
 

@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Case, Counted, hex};
+use super::known::{addresses, veil};
+use super::{ANCHORS, Case, Counted, KEPT, VERIFICATION, hex};
 use crate::app::inventory;
 use crate::approvals::Approvals;
 use crate::audit;
 use crate::clock::rfc3339;
+use crate::config::Config;
 use crate::connectors::manifest::Access;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
 use crate::identity::keys::KeyStore;
 use crate::json::{Map, Value, json};
@@ -39,10 +41,10 @@ pub(super) fn all(case: &Case<'_>, audit: &Path) -> Vec<(&'static str, Result<Va
         Err(error) => Err(Error::new(error.kind(), error.message().to_owned())),
     };
     let mut parts = vec![
-        ("anchors.json", Ok(anchors(case, audit))),
+        (ANCHORS, Ok(anchors(case, audit))),
         ("approvals.json", approvals(case)),
-        ("audit-verification.json", verification(audit)),
-        ("configuration.json", Ok(json!(case.config))),
+        (VERIFICATION, verification(audit)),
+        ("configuration.json", Ok(json!(veiled(case)))),
         ("credentials.json", credentials(case)),
         ("doctor.json", doctor),
         ("files.json", Ok(files(case))),
@@ -89,23 +91,36 @@ fn is_reference(text: &str) -> bool {
 
 /// Who outside has what the chain has come to, so that it can be asked for.
 fn anchors(case: &Case<'_>, audit: &Path) -> Value {
-    let anchor = &case.config.audit.anchor;
+    let anchor = veiled(case).audit.anchor;
     json!({
         "to": anchor.to, "lines": anchor.lines, "seconds": anchor.seconds,
-        "checkpoints_kept_beside_the_file": audit::kept_checkpoints(audit),
+        KEPT: audit::kept_checkpoints(audit),
         "how": "whoever is named under `to` has signed checkpoints: bartizan audit verify --anchor FILE compares them",
     })
 }
 
+/// The configuration, without what its addresses for messages hold.
+fn veiled(case: &Case<'_>) -> Config {
+    let mut config = case.config.clone();
+    addresses(&mut config).for_each(|url| *url = veil(url, case.redactor));
+    config
+}
+
 fn verification(audit: &Path) -> Result<Value> {
+    if audit.exists() && !audit.is_file() {
+        return Err(Error::new(Kind::BadConfig, "The audit is written to no file that could be read."));
+    }
     Ok(json!(audit::verify(audit, None)?))
 }
 
 /// What waits or was decided and is not forgotten yet; never what was asked for.
 fn approvals(case: &Case<'_>) -> Result<Value> {
-    let approvals = Approvals::open(&case.config.approvals, case.state.path(), case.clock.clone())?;
-    let waiting: Vec<Value> = approvals
-        .list()?
+    let approvals = Approvals::look(&case.config.approvals, case.state.path(), case.clock.clone());
+    let there = |name: &str| case.state.file(name).exists();
+    let all = if there("approvals") { approvals.list()? } else { Vec::new() };
+    let named = case.config.approvals.operators.is_some() || there("operators");
+    let operators = if named { approvals.operators()? } else { Vec::new() };
+    let waiting: Vec<Value> = all
         .iter()
         .map(|one| {
             let shown = &one.record.shown;
@@ -115,7 +130,7 @@ fn approvals(case: &Case<'_>) -> Result<Value> {
             })
         })
         .collect();
-    Ok(json!({"operators": approvals.operators()?, "approvals": waiting}))
+    Ok(json!({"operators": operators, "approvals": waiting}))
 }
 
 /// How old credentials are, and which second ones are in use.
@@ -135,8 +150,8 @@ fn credentials(case: &Case<'_>) -> Result<Value> {
 }
 
 fn freeze(case: &Case<'_>) -> Result<Value> {
-    let approvals = Approvals::open(&case.config.approvals, case.state.path(), case.clock.clone())?;
-    let freeze = Freeze::open(case.state.path(), approvals, case.clock.clone())?;
+    let approvals = Approvals::look(&case.config.approvals, case.state.path(), case.clock.clone());
+    let freeze = Freeze::look(case.state.path(), approvals, case.clock.clone());
     Ok(json!({"frozen": freeze.extent(), "last": freeze.sheet()}))
 }
 
@@ -145,7 +160,7 @@ fn keys(case: &Case<'_>) -> Result<Value> {
     if !case.state.file("keys.json").exists() {
         return Ok(json!([]));
     }
-    let keys = KeyStore::open(case.state.path(), case.clock.clone())?;
+    let keys = KeyStore::read(case.state.path(), case.clock.clone())?;
     let (ages, now) = (&case.config.keys, case.clock.wall());
     let rows: Vec<Value> = keys
         .list()

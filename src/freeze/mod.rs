@@ -83,8 +83,22 @@ struct Halts {
 impl Freeze {
     /// The switch of a state directory. `approvals` knows whose signature ends a freeze.
     pub fn open(state: &Path, approvals: Arc<Approvals>, clock: SharedClock) -> Result<Arc<Self>> {
-        let freeze = Self {
-            state: StateDir::open(state)?,
+        let freeze = Self::over(StateDir::open(state)?, approvals, clock);
+        freeze.mend()?;
+        freeze.refresh();
+        Ok(Arc::new(freeze))
+    }
+
+    /// The same for whoever only looks: what has gone is not put back.
+    pub fn look(state: &Path, approvals: Arc<Approvals>, clock: SharedClock) -> Self {
+        let freeze = Self::over(StateDir::look(state), approvals, clock);
+        freeze.refresh();
+        freeze
+    }
+
+    fn over(state: StateDir, approvals: Arc<Approvals>, clock: SharedClock) -> Self {
+        Self {
+            state,
             approvals,
             clock,
             extent: AtomicU8::new(0),
@@ -93,10 +107,7 @@ impl Freeze {
             halts: ArcSwap::default(),
             told: watch::Sender::new(Extent::Nothing),
             deaf: AtomicBool::new(false),
-        };
-        freeze.mend()?;
-        freeze.refresh();
-        Ok(Arc::new(freeze))
+        }
     }
 
     /// How much is frozen. Looks at the file a few times a second, and at a number otherwise.

@@ -78,6 +78,13 @@ impl KeyStore {
         Ok(Arc::new(store))
     }
 
+    /// The keys of `folder` for whoever only looks: nothing is made there, and nothing is opened with them.
+    pub fn read(folder: &Path, clock: SharedClock) -> Result<Self> {
+        let store = Self::with(&rand::random(), Some(KeyFile::new(folder)), clock)?;
+        store.reload()?;
+        Ok(store)
+    }
+
     /// Keys that are gone when the process ends.
     pub fn in_memory(clock: SharedClock) -> Result<Arc<Self>> {
         Self::with(&rand::random(), None, clock).map(Arc::new)

@@ -343,6 +343,11 @@ impl Redactor {
         }
     }
 
+    /// Whether a credential that this process knows is in a text, however it is encoded.
+    pub fn knows(&self, text: &str) -> bool {
+        self.0.lore.known.load().is_in(text)
+    }
+
     /// A name for a secret in logs and audit: the same for the same secret, of no use to anybody else. None without a
     /// key, and for texts too short or too plain to be told apart safely.
     pub fn fingerprint(&self, text: &str) -> Option<String> {

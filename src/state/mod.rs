@@ -94,6 +94,11 @@ impl StateDir {
         Err(Error::new(Kind::BadConfig, message))
     }
 
+    /// The directory as it is, for whoever only looks: it is neither made nor judged.
+    pub fn look(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

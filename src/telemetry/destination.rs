@@ -49,6 +49,28 @@ impl Destination {
         }
     }
 
+    /// Host and port of a syslog daemon elsewhere, and over what it is reached: `tcp` or `udp`. Others have a
+    /// [web address](Self::url).
+    pub fn daemon(&self) -> Option<(&str, u16, &'static str)> {
+        let Self::Syslog { address, .. } = self else { return None };
+        let (kind, rest) = address.split_once(':')?;
+        let (host, port) = rest.rsplit_once(':')?;
+        let over = match kind {
+            "udp" => "udp",
+            "tcp" | "tls" => "tcp",
+            _ => return None,
+        };
+        Some((host.trim_matches(['[', ']']), port.parse().ok()?, over))
+    }
+
+    /// The web address it has, which may hold a token.
+    pub fn url(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Webhook { url, .. } | Self::Otlp { url, .. } => Some(url),
+            Self::Syslog { .. } => None,
+        }
+    }
+
     /// The file it names, so that it can be taken relative to the configuration's folder.
     pub fn file(&mut self) -> Option<&mut PathBuf> {
         match self {

@@ -48,7 +48,7 @@ impl Scene {
              [[openapi]]\nfile = 'acme.json'\nbase_url = 'https://api.example.com'\nauth = 'bearer:file:{}'\n",
             path("token").display()
         );
-        std::fs::write(path("bartizan.toml"), text).unwrap();
+        std::fs::write(path("bartizan.toml"), &text).unwrap();
         let config = Config::load(&path("bartizan.toml")).unwrap();
         let app = App::build(config.clone(), Extra::default()).await.unwrap();
         let mut arguments = Map::new();
@@ -79,8 +79,12 @@ impl Scene {
             ..redaction::Config::default()
         });
         let key = std::fs::read_to_string(state.join("audit.key")).unwrap();
-        let secrets =
-            [hashes, vec![TOKEN.into(), planted, minted.key.expose().to_owned(), key.trim().into()]].concat();
+        // only now: nobody shall be told anything there
+        let (told, addresses) = addresses();
+        std::fs::write(path("bartizan.toml"), text + &told).unwrap();
+        let config = Config::load(&path("bartizan.toml")).unwrap();
+        let own = vec![TOKEN.into(), planted, minted.key.expose().to_owned(), key.trim().into()];
+        let secrets = [hashes, own, addresses].concat();
         let clock = ManualClock::at(Duration::from_secs(1_800_000_000));
         Self { folder, config, clock, redactor: redactor.unwrap(), secrets }
     }
@@ -101,9 +105,38 @@ impl Scene {
             clock: &clock,
             since: None,
             doctor: Ok(json!({"score": 100})),
+            untold: None,
         };
         evidence::gather(&case).write(&self.path(name)).unwrap()
     }
+}
+
+/// Where messages go, as chat services and automations have it: whoever knows the address can write there. What of them
+/// is secret, too.
+fn addresses() -> (String, Vec<String>) {
+    let letters = |number: u64, length: usize| {
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(ALPHABET[usize::try_from((state >> 33) % 62).unwrap()])
+        };
+        (0..length).map(|_| next()).collect::<String>()
+    };
+    let (slack, teams, flow, plain, path) =
+        (letters(1, 24), letters(2, 36), letters(3, 43), letters(4, 20), letters(5, 22));
+    let text = format!(
+        "[[alerts.to]]\nkind = 'webhook'\nurl = 'https://hooks.slack.example/services/T0AB12CD3/B0EF45GH6/{slack}'\n\
+         secret = 'env:NOT_THERE'\n\
+         [[alerts.to]]\nkind = 'webhook'\nurl = 'https://alerts.example.com:8443/{plain}?urgent=yes'\nsecret = 'env:NOT_THERE'\n\
+         [[alerts.to]]\nkind = 'otlp'\nurl = 'https://otlp.example.com/tenant/{path}'\n\
+         [[audit.anchor.to]]\nkind = 'webhook'\nurl = 'https://acme.webhook.office.example/webhookb2/{teams}/IncomingWebhook/1'\n\
+         secret = 'env:NOT_THERE'\n\
+         [approvals.webhook]\nurl = 'https://prod.logic.example/workflows/9/invoke?api-version=2016-06-01&sig={flow}'\n\
+         secret = 'env:NOT_THERE'\nlink = 'https://mcp.example.com'\n"
+    );
+    let short = ["T0AB12CD3", "urgent=yes", "/workflows/9/invoke"].map(String::from);
+    (text, [vec![slack, teams, flow, plain, path], short.to_vec()].concat())
 }
 
 fn find(name: &str, value: &Value, found: &mut Vec<String>) {
@@ -154,6 +187,14 @@ async fn a_bundle_holds_everything_in_one_private_file_and_no_secret() {
     let bytes = std::fs::read(&path).unwrap();
     for told in ["list_widgets", "ann@example.com", "odd orders", "ours.cedar", "bearer:file:", "echo"] {
         assert!(holds(&bytes, told), "{told}");
+    }
+    for host in [
+        "hooks.slack.example/[",
+        "alerts.example.com:8443/[",
+        "acme.webhook.office.example/[",
+        "prod.logic.example/[",
+    ] {
+        assert!(holds(&bytes, &format!("https://{host}redacted:address#")), "{host}");
     }
     assert!(!holds(&bytes, "\"missing\""), "every part could be had");
     for secret in &scene.secrets {
@@ -225,8 +266,70 @@ async fn what_cannot_be_had_is_said_and_keeps_nothing_else_from_being_had() {
         clock: &clock,
         since: None,
         doctor: Ok(Value::Null),
+        untold: None,
     };
     let error = evidence::gather(&case).write(&scene.path("one.tar")).unwrap_err();
     assert!(error.message().contains("never replaced"), "{error}");
     assert_eq!(std::fs::read(scene.path("one.tar")).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_line_of_the_audit_that_holds_a_credential_is_told_and_stays_as_it_is() {
+    let scene = Scene::new().await;
+    let clock = SystemClock::shared();
+    // a redactor that has never heard of it, as that of another process may be
+    let innocent = Redactor::new(&redaction::Config::default()).unwrap();
+    let settings = bartizan::audit::Config { state: scene.path("state"), ..Default::default() };
+    let audit = bartizan::audit::Audit::open(&settings, innocent, clock).unwrap();
+    audit.event("test", &json!({"said": format!("use {TOKEN} there")})).await.unwrap();
+    drop(audit);
+    scene.bundle("one.tar");
+    let verdict = evidence::check(&scene.path("one.tar"), None).unwrap();
+    assert!(verdict.audit.is_good(), "the chain is whole");
+    let said = verdict.unproven.iter().find(|one| one.contains("hold one that")).unwrap();
+    let audit = std::fs::read_to_string(scene.path("state/audit.jsonl")).unwrap();
+    let line = audit.lines().position(|line| line.contains(TOKEN)).unwrap() + 1;
+    assert!(said.contains(&format!("1 line(s) of audit.jsonl, the first of them line {line},")), "{said}");
+    assert!(!said.contains(TOKEN));
+    // what nobody could read nobody looked for
+    assert!(verdict.unproven.iter().any(|one| one.contains("env:NOT_THERE")), "{:?}", verdict.unproven);
+}
+
+#[tokio::test]
+async fn a_bundle_has_the_key_that_signs_whatever_lies_beside_the_audit() {
+    let scene = Scene::new().await;
+    std::fs::write(scene.path("state/audit.jsonl.pub"), "0".repeat(64)).unwrap();
+    let Written { key, .. } = scene.bundle("one.tar");
+    let verdict = evidence::check(&scene.path("one.tar"), Some(&key)).unwrap();
+    assert!(verdict.unproven.iter().any(|one| one.contains("beside the audit")), "{:?}", verdict.unproven);
+}
+
+#[tokio::test]
+async fn a_file_of_a_bundle_has_the_time_that_was_signed() {
+    let scene = Scene::new().await;
+    scene.bundle("one.tar");
+    let (path, bytes) = (scene.path("one.tar"), std::fs::read(scene.path("one.tar")).unwrap());
+    let verdict = evidence::check(&path, None).unwrap();
+    let mut heads = vec![0];
+    let mut at = 0;
+    let sizes = |at: usize| {
+        usize::from_str_radix(std::str::from_utf8(&bytes[at + 124..at + 135]).unwrap(), 8).unwrap()
+    };
+    for _ in 0..=verdict.files.len() {
+        at += 512 + sizes(at).div_ceil(512) * 512;
+        heads.push(at);
+    }
+    assert_eq!(heads.len(), verdict.files.len() + 2);
+    for at in heads {
+        let mut changed = bytes.clone();
+        let head = &mut changed[at..at + 512];
+        let time = u64::from_str_radix(std::str::from_utf8(&head[136..147]).unwrap(), 8).unwrap();
+        assert_eq!(time, 1_800_000_000);
+        head[136..147].copy_from_slice(format!("{:011o}", time + 999).as_bytes());
+        head[148..156].copy_from_slice(b"        ");
+        let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+        head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        std::fs::write(scene.path("other.tar"), changed).unwrap();
+        assert!(refusal(&scene.path("other.tar"), None).contains("another time"), "{at}");
+    }
 }

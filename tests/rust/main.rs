@@ -68,6 +68,8 @@ mod policy;
 mod practice;
 mod practice_connectors;
 mod practice_document;
+#[cfg(unix)]
+mod processes;
 mod questions;
 mod redaction;
 mod redaction_quality;

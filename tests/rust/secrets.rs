@@ -835,7 +835,55 @@ fn a_firewall_is_told_every_host_of_the_configuration_and_no_other() {
     let config = Config::parse(text, "bartizan.toml").unwrap();
     let all = bartizan::app::destinations(&config).unwrap();
     for (host, port) in [("api.equinix.com", 443), ("api.example.com", 8443), ("vault.example.com", 8200)] {
-        assert!(all.contains(&(host.to_owned(), port)), "{host}: {all:?}");
+        assert!(all.contains(&(host.to_owned(), port, "tcp")), "{host}: {all:?}");
     }
     assert_eq!(all.len(), 3, "{all:?}");
+}
+
+#[test]
+fn a_firewall_is_told_one_of_each_kind_of_destination() {
+    let text = "[[openapi]]\nfile = 'x.json'\nbase_url = 'https://api.example.com/v1'\n\
+                [[connector]]\nname = 'equinix'\nbase = 'https://sandbox.example.com'\n\
+                [secrets.vault]\naddress = 'https://vault.example.com:8200'\ntoken = 'env:X'\n\
+                [egress]\nproxy = 'http://proxy.example.com:3128'\nproxy_resolves = true\n\
+                [store]\nurl = 'rediss://redis.example.com'\n\
+                [telemetry]\notlp_endpoint = 'https://otel.example.com:4318'\n\
+                [approvals.webhook]\nurl = 'https://approve.example.com/in/1'\nsecret = 'env:X'\n\
+                link = 'https://ourselves.example.com'\n\
+                [[alerts.to]]\nkind = 'webhook'\nurl = 'HTTPS://alerts.example.com/x'\nsecret = 'env:X'\n\
+                [[alerts.to]]\nkind = 'syslog'\naddress = 'udp:udp.example.com:514'\n\
+                [[alerts.to]]\nkind = 'syslog'\naddress = 'unix:/dev/log'\n\
+                [[alerts.to]]\nkind = 'otlp'\nurl = 'https://logs.example.com:4318/v1'\n\
+                [[audit.anchor.to]]\nkind = 'syslog'\naddress = 'tls:tls.example.com:6514'\nca_file = 'ca.pem'\n\
+                [[audit.anchor.to]]\nkind = 'syslog'\naddress = 'tcp:[2001:db8::1]:601'\n\
+                [oauth]\npublic_url = 'https://ourselves.example.com/mcp'\n\
+                [[oauth.issuers]]\nissuer = 'https://issuer.example.com'\njwks_uri = 'https://keys.example.com/jwks'\n\
+                [[oauth.issuers]]\nissuer = 'https://opaque.example.com'\n\
+                introspection = { endpoint = 'https://ask.example.com/q', client_id = 'us', client_secret = 'env:X' }\n";
+    let config = Config::parse(text, "bartizan.toml").unwrap();
+    let all = bartizan::app::destinations(&config).unwrap();
+    let wanted = [
+        ("api.example.com", 443, "tcp"),
+        ("sandbox.example.com", 443, "tcp"),
+        ("vault.example.com", 8200, "tcp"),
+        ("proxy.example.com", 3128, "tcp"),
+        ("redis.example.com", 6379, "tcp"),
+        ("otel.example.com", 4318, "tcp"),
+        ("approve.example.com", 443, "tcp"),
+        ("alerts.example.com", 443, "tcp"),
+        ("udp.example.com", 514, "udp"),
+        ("logs.example.com", 4318, "tcp"),
+        ("tls.example.com", 6514, "tcp"),
+        ("2001:db8::1", 601, "tcp"),
+        ("issuer.example.com", 443, "tcp"),
+        ("keys.example.com", 443, "tcp"),
+        ("opaque.example.com", 443, "tcp"),
+        ("ask.example.com", 443, "tcp"),
+    ];
+    for (host, port, over) in wanted {
+        assert!(all.contains(&(host.to_owned(), port, over)), "{host}: {all:?}");
+    }
+    // where the connector gets its tokens is the only other
+    let token = all.iter().filter(|(host, ..)| host == "api.equinix.com").count();
+    assert_eq!(all.len(), wanted.len() + token, "{all:?}");
 }

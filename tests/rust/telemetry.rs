@@ -45,7 +45,8 @@ fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
 }
 
 async fn scrape(app: &App) -> String {
-    let mut stream = tokio::net::TcpStream::connect(app.metrics_address().unwrap()).await.unwrap();
+    let mut stream =
+        tokio::net::TcpStream::connect(app.open_metrics().await.unwrap().unwrap()).await.unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     soon(stream.read_to_string(&mut text)).await.unwrap();
@@ -91,6 +92,42 @@ async fn the_page_of_metrics_is_for_this_machine_alone() {
         format!("state_dir = {:?}\n[telemetry]\nmetrics_listen = \"0.0.0.0:0\"", folder.path().join("state"));
     let refused = App::build(Config::parse(&text, "test").unwrap(), Extra::default()).await.err().unwrap();
     assert!(refused.message().contains("loopback"), "{}", refused.message());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_leave_the_page_of_metrics_to_the_server_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = |listen: &str| {
+        let state = folder.path().join("state");
+        format!("state_dir = {state:?}\ndiagnostics = true\n[telemetry]\nmetrics_listen = \"{listen}\"\n")
+    };
+    let app =
+        App::build(Config::parse(&text("127.0.0.1:0"), "test").unwrap(), Extra::default()).await.unwrap();
+    let address = app.open_metrics().await.unwrap().unwrap();
+    assert_eq!(app.open_metrics().await.unwrap(), Some(address), "it is one page");
+    let file = folder.path().join("bartizan.toml");
+    let same = text(&address.to_string());
+    fs::write(&file, &same).unwrap();
+    for words in [
+        &["tools"][..],
+        &["check"],
+        &["call", "echo", r#"{"message": "hello"}"#],
+        &["policy", "explain", "local:ann", "echo"],
+        &["policy", "check"],
+    ] {
+        let config = ["--config", file.to_str().unwrap()];
+        let all: Vec<std::ffi::OsString> =
+            [&["bartizan"][..], words, &config].concat().iter().map(Into::into).collect();
+        let code = tokio::task::spawn_blocking(move || bartizan::cli::main(all, None)).await.unwrap();
+        assert_eq!(code, 0, "{words:?}");
+    }
+    assert!(scrape(&app).await.contains("bartizan_"), "and it is there still");
+    // a second server needs a page of its own
+    let other = App::build(Config::parse(&same, "test").unwrap(), Extra::default()).await.unwrap();
+    let refused = other.open_metrics().await.unwrap_err();
+    assert!(refused.message().contains("metrics_listen"), "{refused}");
+    app.close().await.unwrap();
+    other.close().await.unwrap();
 }
 
 #[cfg(feature = "otlp")]
