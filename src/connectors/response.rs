@@ -14,14 +14,18 @@ use super::openapi::{is_json, plain_text};
 use crate::error::{Error, Kind, Result};
 use crate::http::Response;
 use crate::json::{Map, Value, json};
+use crate::pipeline::ANSWER;
 use crate::protocol::types::{Content, ResourceContents, ToolResult};
 
 /// Under this key of a failed result's `_meta`: `{"kind", "status", "retry_after_seconds"}`; no status where nothing was
 /// sent.
 pub const FAILURE: &str = "bartizan/failure";
 
-/// How much of an upstream's own words a failure carries.
+/// How much of an upstream's own words a failure shows, and how much of a web page; counted once it is redacted.
 const WORDS: usize = 4_000;
+const PAGE: usize = 1_000;
+/// How much of a web page is read.
+const READ: usize = 16 << 10;
 
 /// The result for an answer. `name` is what the operator calls the upstream.
 pub(super) fn result(response: &Response, name: &str, expects_json: bool) -> Result<ToolResult> {
@@ -97,15 +101,16 @@ fn success(response: &Response, name: &str, expects_json: bool) -> Result<ToolRe
                 "{name} answered {} with a web page instead of data; check the base address and the credential.",
                 response.status
             ));
-            result.content.extend(words.map(Content::text));
+            result.content.extend(words);
             result.meta = Some(meta(Kind::UpstreamFailed, Some(response.status), None));
             return Ok(result);
         }
-        return Ok(ToolResult::text(words.unwrap_or_default()));
+        let words = words.unwrap_or_else(|| Content::text(""));
+        return Ok(ToolResult { content: vec![words], ..ToolResult::default() });
     }
     if is_text(&media) {
-        let text = String::from_utf8_lossy(&response.body).into_owned();
-        return Ok(ToolResult::text(text));
+        let words = Content::words(String::from_utf8_lossy(&response.body), usize::MAX);
+        return Ok(ToolResult { content: vec![words], ..ToolResult::default() });
     }
     if expects_json {
         let mut result = ToolResult::failure(format!(
@@ -181,12 +186,12 @@ fn failure(response: &Response, name: &str) -> ToolResult {
     };
     let wait = again(response.retry_after);
     let mut result = ToolResult::failure(format!("{name} {what} (HTTP {status}).{wait}"));
-    result.content.extend(words(response).map(Content::text));
+    result.content.extend(words(response));
     let meta = meta(kind, Some(status), response.retry_after);
     let mut structured = meta.get(FAILURE).cloned().unwrap_or_default();
     if let Ok(answer @ (Value::Object(_) | Value::Array(_))) = serde_json::from_slice::<Value>(&response.body)
     {
-        structured["answer"] = answer;
+        structured[ANSWER] = answer;
     }
     result.structured_content = Some(structured);
     result.meta = Some(meta);
@@ -210,29 +215,32 @@ fn again(wait: Option<Duration>) -> String {
     seconds.map(|seconds| format!(" Try again in {seconds} seconds.")).unwrap_or_default()
 }
 
-/// What the upstream says, shortened; a web page loses its markup.
-fn words(response: &Response) -> Option<String> {
+/// What the upstream says, to be shortened once it is redacted; a web page loses its markup.
+fn words(response: &Response) -> Option<Content> {
     let media = media_type(response);
-    let head = &response.body[..response.body.len().min(16 * WORDS)];
     if is_json(&media)
         && let Ok(value) = serde_json::from_slice::<Value>(&response.body)
     {
-        let text = value.to_string();
-        return Some(cut(&text).to_owned());
+        return Some(Content::words(value.to_string(), WORDS));
     }
-    let text = String::from_utf8_lossy(head);
+    let text = String::from_utf8_lossy(&response.body);
     if media.contains("html") || text.trim_start().starts_with('<') {
-        return plain_text(&text, 1_000);
+        return plain_text(head(&text), READ).map(|text| Content::words(text, PAGE));
     }
     if text.contains('\u{fffd}') && !is_text(&media) {
         return None;
     }
-    let text = cut(text.trim());
-    (!text.is_empty()).then(|| text.to_owned())
+    let text = text.trim();
+    (!text.is_empty()).then(|| Content::words(text, WORDS))
 }
 
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(WORDS)]
+/// As much of a web page as is read: it ends between words, so that no part of a credential is at its end.
+fn head(page: &str) -> &str {
+    if page.len() <= READ {
+        return page;
+    }
+    let head = &page[..page.floor_char_boundary(READ)];
+    head.rfind(|sign: char| sign.is_whitespace()).map_or("", |end| &head[..end])
 }
 
 fn is_text(media: &str) -> bool {

@@ -136,6 +136,11 @@ impl Client {
         &self.inner.name
     }
 
+    /// Whether a credential of this process is in it, or a redaction marker.
+    pub fn refuses(&self, value: &crate::json::Value) -> bool {
+        self.inner.redactor.refuses(value)
+    }
+
     /// Where requests go, and as whom.
     pub async fn identity(&self) -> (String, Identity) {
         let inner = &*self.inner;

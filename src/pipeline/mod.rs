@@ -42,7 +42,7 @@ pub use call::{Answers, Client, Context, Detach, Halt, Outcome, Proposed, Questi
 pub use execute::Executed;
 pub use onward::{Trail, offer};
 pub use permit::{Guard, Guarded, Permitted};
-pub use redact::{DEPARTURE, Redacted};
+pub use redact::{ANSWER, DEPARTURE, Redacted};
 pub use select::{Pattern, choose};
 pub use tool::{Family, Reading, Sight, Tasking, Tool, ToolSpec};
 pub use validate::Validated;

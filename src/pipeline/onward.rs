@@ -13,7 +13,8 @@
 //!   nothing is asked the same again, and what was shown already is left out.
 //! - Whoever cuts a list in the line (`cut/`) says with [`Way::tell`] which list was cut and how many of its items are
 //!   left; where nothing was cut, it is told `None`. The handle, the sentence and `next_page` are written there and
-//!   nowhere else, after redaction.
+//!   nowhere else, after redaction. A list that is not whole says in the data which part of it this is, with the marker
+//!   that no argument may hold; nor may any but the one for it hold a handle ([`holds_handle`]).
 //! - A handle is sealed with the keys that seal questions and cursors; it opens for the same caller, tool, source and
 //!   target, for a day, and wherever those keys are. Arguments that are long are not in it: their digest is, and they
 //!   have to be given again.
@@ -23,9 +24,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::ToolSpec;
+use super::cut::{MARK, mark};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
-use crate::json::{Map, Value, digest, json};
+use crate::json::{Map, Value, digest, json, pointer};
 use crate::principal::Principal;
 use crate::protocol::types::{Content, ToolResult};
 use crate::state::KeyRing;
@@ -66,6 +68,9 @@ pub(super) struct Place {
     skip: usize,
     /// The list they are in.
     list: String,
+    /// Items of it that earlier results had, all together.
+    #[serde(default, rename = "n")]
+    before: usize,
 }
 
 /// What a handle holds: when it ends, where it leads, and the arguments, or a text that is their digest.
@@ -120,11 +125,31 @@ impl Onward {
     }
 }
 
+/// Items of a list, without the marker at its end.
+fn shown(value: &Value, list: &str) -> Option<usize> {
+    let items = value.pointer(list)?.as_array()?;
+    let marked = items.last().and_then(Value::as_str).is_some_and(|last| last.starts_with(MARK));
+    Some(items.len() - usize::from(marked))
+}
+
 /// Whether the first text is the structured content once more.
 fn twin(content: &[Content], structured: &Value) -> bool {
     let Some(Content::Text { text, .. }) = content.first() else { return false };
     let whole = structured.to_string();
     *text == whole
+}
+
+/// Whether a handle is in arguments. Where one belongs it has been taken out of them; anywhere else it is a sign that a
+/// result that is not whole is sent back.
+pub(super) fn holds_handle(arguments: &Value) -> bool {
+    match arguments {
+        Value::String(text) => text.contains(PREFIX),
+        Value::Array(items) => items.iter().any(holds_handle),
+        Value::Object(members) => {
+            members.iter().any(|(name, member)| name.contains(PREFIX) || holds_handle(member))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Adds the argument that takes a handle back to a schema, and returns its name: one that nothing has.
@@ -236,7 +261,14 @@ impl Way<'_> {
         if result.is_error {
             return;
         }
-        let Some(place) = self.place(kept) else { return };
+        let list = self.list(kept).to_owned();
+        let shown = match kept {
+            Some((_, kept)) => Some(kept),
+            None => result.structured_content.as_ref().and_then(|value| shown(value, &list)),
+        };
+        let place = self.place(kept, shown.unwrap_or_default());
+        self.part(result, &list, (kept.is_some(), shown, place.is_some()));
+        let Some(place) = place else { return };
         let Some((handle, whole)) = self.seal(place) else {
             result.content.push(Content::text(
                 "There is more, but too much would have to be remembered to go on with it; ask for less at once.",
@@ -269,12 +301,44 @@ impl Way<'_> {
         result.meta.get_or_insert_default().insert(META.to_owned(), next);
     }
 
+    /// The list that this is about.
+    fn list<'a>(&'a self, kept: Option<(&'a str, usize)>) -> &'a str {
+        let resumed = || self.onward.place.as_ref().map(|place| place.list.as_str());
+        kept.map(|(list, _)| list).or_else(|| self.items()).or_else(resumed).unwrap_or_default()
+    }
+
+    /// Items that earlier results had.
+    fn before(&self) -> usize {
+        self.onward.place.as_ref().map_or(0, |place| place.before)
+    }
+
+    /// Says in the data which part of a list it has, unless it is all of it, or whoever cut it has said so.
+    fn part(&self, result: &mut ToolResult, list: &str, (cut, shown, more): (bool, Option<usize>, bool)) {
+        let resumed = self.onward.place.is_some();
+        let Some(structured) = result.structured_content.as_mut().filter(|_| resumed || (more && !cut))
+        else {
+            return;
+        };
+        let text = twin(&result.content, structured);
+        let before = self.before();
+        let which = match shown {
+            None | Some(0) => format!("after item {before}"),
+            Some(shown) => format!("items {} to {}", before + 1, before + shown),
+        };
+        let rest = if more { "more follow" } else { "the last" };
+        mark(structured, Some(&pointer::names(list)), &format!("{which}; {rest}"));
+        if text {
+            result.content[0] = Content::text(structured.to_string());
+        }
+    }
+
     /// Where the next call begins.
-    fn place(&self, kept: Option<(&str, usize)>) -> Option<Place> {
+    fn place(&self, kept: Option<(&str, usize)>, now: usize) -> Option<Place> {
         let Onward { place, trail, skipped, .. } = &self.onward;
+        let before = self.before() + now;
         let Some((list, kept)) = kept else {
             let at = trail.as_ref()?.end.clone()?;
-            return Some(Place { at, skip: 0, list: String::new() });
+            return Some(Place { at, skip: 0, list: String::new(), before });
         };
         let shown = skipped + kept;
         let marks = trail.as_ref().filter(|trail| trail.items == list).map(|trail| trail.marks.as_slice());
@@ -283,7 +347,7 @@ impl Way<'_> {
             Some((after, at)) => (*after, at.clone()),
             None => (0, place.as_ref().map(|place| place.at.clone()).unwrap_or_default()),
         };
-        Some(Place { at, skip: shown - after, list: list.to_owned() })
+        Some(Place { at, skip: shown - after, list: list.to_owned(), before })
     }
 
     /// The handle, and whether it holds the arguments whole.

@@ -229,9 +229,19 @@ pub(super) fn value(value: &mut Value, pointers: &[String], redactor: &Redactor)
     strip(value, redactor);
     if pointers.is_empty() {
         redactor.value(value);
+    } else if value.is_string() {
+        // nobody knows where in it they would lead
+        redactor.blank_like(value, pointers);
     } else {
         redactor.value_at(value, pointers);
     }
+}
+
+/// The same for an answer of another form than the pointers are for.
+pub(super) fn unlike(value: &mut Value, pointers: &[String], redactor: &Redactor) {
+    strip(value, redactor);
+    redactor.blank_like(value, pointers);
+    redactor.value(value);
 }
 
 fn strip(value: &mut Value, redactor: &Redactor) {
@@ -267,18 +277,59 @@ fn meta(meta: &mut Option<Map<String, Value>>, redactor: &Redactor) {
 
 fn tool(result: &mut ToolResult, spec: &ToolSpec, redactor: &Redactor) {
     let before = result.structured_content.clone();
-    if let Some(structured) = &mut result.structured_content {
-        value(structured, &spec.redact, redactor);
+    match &mut result.structured_content {
+        None => {}
+        Some(structured) if result.is_error => {
+            if let Some(answer) = structured.get_mut(ANSWER) {
+                unlike(answer, &spec.redact, redactor);
+            }
+            value(structured, &[], redactor);
+        }
+        Some(structured) => value(structured, &spec.redact, redactor),
     }
     for one in &mut result.content {
-        if let Content::Text { text: words, meta: extra, .. } = one {
-            data_or_text(words, before.as_ref(), result.structured_content.as_ref(), spec, redactor);
+        if let Content::Text { text, meta: extra, most, .. } = one {
+            match most.take() {
+                Some(most) => words(text, most, spec, redactor),
+                None => {
+                    data_or_text(text, before.as_ref(), result.structured_content.as_ref(), spec, redactor);
+                }
+            }
             meta(extra, redactor);
-        } else {
+        } else if spec.redact.is_empty() || matches!(one, Content::ResourceLink { .. }) {
             content(one, spec, redactor);
+        } else {
+            *one = Content::text(UNSEEN);
         }
     }
     meta(&mut result.meta, redactor);
+}
+
+/// The member of a failure's data that holds what the upstream answered.
+pub const ANSWER: &str = "answer";
+
+/// What stands where an upstream said something in which nothing can be blanked.
+const UNSEEN: &str =
+    "[redacted:field] Left out: in what came, the fields that are never shown cannot be told apart.";
+
+/// The words of an upstream: first redacted, then cut.
+fn words(words: &mut String, most: usize, spec: &ToolSpec, redactor: &Redactor) {
+    let data = serde_json::from_str::<Value>(words).ok();
+    match data.filter(|data| data.is_object() || data.is_array()) {
+        Some(mut data) if !spec.redact.is_empty() => {
+            unlike(&mut data, &spec.redact, redactor);
+            *words = data.to_string();
+        }
+        Some(_) => data_or_text(words, None, None, spec, redactor),
+        None if !spec.redact.is_empty() && !words.is_empty() => UNSEEN.clone_into(words),
+        None => {}
+    }
+    text(words, redactor);
+    if words.len() > most {
+        words.truncate(words.floor_char_boundary(most));
+        words.push_str("… ");
+        words.push_str(cut::MARK);
+    }
 }
 
 /// A text that holds JSON loses what the same data would lose.
@@ -289,7 +340,11 @@ fn data_or_text(
     spec: &ToolSpec,
     redactor: &Redactor,
 ) {
-    if words.trim_start().starts_with(['{', '['])
+    if let (Some(text @ Value::String(_)), Some(after)) = (before, after)
+        && *words == text.to_string()
+    {
+        *words = after.to_string();
+    } else if words.trim_start().starts_with(['{', '['])
         && let Ok(parsed) = serde_json::from_str::<Value>(words)
     {
         if Some(&parsed) == before {

@@ -239,6 +239,16 @@ impl Paths {
     }
 }
 
+/// How much is in a value: whatever goes out of it, this is less afterwards.
+pub(super) fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Array(items) => items.iter().map(|item| 1 + weight(item)).sum::<usize>() + 1,
+        Value::Object(members) => members.values().map(|member| 1 + weight(member)).sum::<usize>() + 1,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+    }
+}
+
 fn offer(names: &[String]) -> String {
     if names.is_empty() { String::from(".") } else { format!("; there are: {}.", names.join(", ")) }
 }

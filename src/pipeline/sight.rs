@@ -96,8 +96,13 @@ pub(super) async fn rehearse(call: &Proposed, parts: &LineParts, context: &Conte
         Err(error) => return Some(format!("It could not be made: {}", error.message())),
     };
     let status = answer["status"].as_u64().unwrap_or_default();
-    let body = summary(&answer["body"], None, false, &pointers, &parts.redactor);
-    let said = if (200..300).contains(&status) { "It would be accepted" } else { "It would be REFUSED" };
+    let accepted = (200..300).contains(&status);
+    let mut body = answer["body"].clone();
+    if !accepted {
+        redact::unlike(&mut body, &pointers, &parts.redactor);
+    }
+    let body = summary(&body, None, false, &pointers, &parts.redactor);
+    let said = if accepted { "It would be accepted" } else { "It would be REFUSED" };
     Some(format!("{said}, status {status}:\n{body}"))
 }
 

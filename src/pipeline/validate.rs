@@ -15,6 +15,7 @@
 //! }
 //! ```
 
+use super::onward::holds_handle;
 use super::select::Paths;
 use super::{Admitted, Aim, Config, Notes, Proposed, ToolSpec};
 use crate::error::{Error, Kind, Result};
@@ -60,6 +61,13 @@ pub(super) fn validate(
             Kind::BadArguments,
             "The arguments hold a redaction marker or a credential of this server, so they are not sent on; give the \
              real value, or leave the field out.",
+        ));
+    }
+    if holds_handle(&arguments) {
+        return Err(Error::new(
+            Kind::BadArguments,
+            "The arguments hold the handle of a next page where none belongs, so they are a part of a list and are not \
+             sent on; a handle goes back to the tool that named it, as the argument for it.",
         ));
     }
     let arguments = match arguments {

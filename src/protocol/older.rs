@@ -41,9 +41,12 @@ fn block(revision: Revision, block: &Content) -> Content {
     let meta = |meta: &Option<Map<String, Value>>| meta.clone().filter(|_| revision.inner_meta());
     let hints = |hints: &Option<Annotations>| hints.as_ref().and_then(|hints| annotations(revision, hints));
     match block {
-        Content::Text { text, annotations, meta: own } => {
-            Content::Text { text: text.clone(), annotations: hints(annotations), meta: meta(own) }
-        }
+        Content::Text { text, annotations, meta: own, most } => Content::Text {
+            text: text.clone(),
+            annotations: hints(annotations),
+            meta: meta(own),
+            most: *most,
+        },
         Content::Image { data, mime_type, annotations, meta: own } => Content::Image {
             data: data.clone(),
             mime_type: mime_type.clone(),
@@ -67,7 +70,7 @@ fn block(revision: Revision, block: &Content) -> Content {
             Content::Resource { resource, annotations: hints(annotations) }
         }
         Content::ResourceLink { annotations, .. } if !revision.resource_links() => {
-            Content::Text { text: link(block), annotations: hints(annotations), meta: None }
+            Content::Text { text: link(block), annotations: hints(annotations), meta: None, most: None }
         }
         Content::ResourceLink { .. } => block.clone(),
         Content::Resource { resource, annotations } => {

@@ -101,6 +101,10 @@ pub enum Content {
         /// Extension data.
         #[serde(default, rename = "_meta", skip_serializing_if = "Option::is_none")]
         meta: Option<Map<String, Value>>,
+        /// For the words of an upstream: how many bytes of them are shown. They are cut after redaction, or what is left
+        /// of a secret at the end would not be seen. Never sent.
+        #[serde(skip)]
+        most: Option<usize>,
     },
     /// A picture.
     Image {
@@ -163,7 +167,12 @@ pub enum Content {
 impl Content {
     /// Plain text.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::Text { text: text.into(), annotations: None, meta: None }
+        Self::Text { text: text.into(), annotations: None, meta: None, most: None }
+    }
+
+    /// The words of an upstream, whole: the line redacts them, and then shows so many bytes.
+    pub fn words(text: impl Into<String>, most: usize) -> Self {
+        Self::Text { text: text.into(), annotations: None, meta: None, most: Some(most) }
     }
 }
 

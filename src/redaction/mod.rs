@@ -316,6 +316,24 @@ impl Redactor {
         self.value(value);
     }
 
+    /// Blanks in an answer of another form than the pointers are for, such as a failure, what they could mean: every
+    /// member that has the name one of them ends with, wherever it is; everything, where one ends with none.
+    pub fn blank_like(&self, value: &mut Value, pointers: &[String]) {
+        let last = |pointer: &String| {
+            let is_name = |step: &String| step != "*" && !step.bytes().all(|byte| byte.is_ascii_digit());
+            pointer::names(pointer).into_iter().rfind(is_name)
+        };
+        let names: Option<Vec<String>> = pointers.iter().map(last).collect();
+        let text = !pointers.is_empty() && value.is_string();
+        let blanked = match names {
+            Some(names) if !text => walk::blank_named(value, &names),
+            _ => walk::blank_at(value, &[]),
+        };
+        if blanked > 0 {
+            self.0.lore.took(walk::FIELD, blanked);
+        }
+    }
+
     /// How many secrets were taken out of what goes to callers so far, by kind; shared by all who share what they learn.
     pub fn taken(&self) -> BTreeMap<String, u64> {
         self.0.lore.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -112,6 +112,21 @@ fn is_plain(value: &Value) -> bool {
 /// The kind of what is blanked because of where it is.
 pub(super) const FIELD: &str = "field";
 
+/// Blanks every member whose name is one of these, wherever it is. How many there were.
+pub(super) fn blank_named(value: &mut Value, names: &[String]) -> u64 {
+    match value {
+        Value::Object(members) => members
+            .iter_mut()
+            .map(|(name, member)| {
+                let named = names.iter().any(|known| known.eq_ignore_ascii_case(name));
+                if named { blank_at(member, &[]) } else { blank_named(member, names) }
+            })
+            .sum(),
+        Value::Array(items) => items.iter_mut().map(|item| blank_named(item, names)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 /// Blanks whatever is at the end of these steps. How many there were.
 pub(super) fn blank_at(value: &mut Value, steps: &[String]) -> u64 {
     let Some((step, rest)) = steps.split_first() else {

@@ -70,7 +70,7 @@ pub fn rich() -> Arc<dyn Tool> {
             size: Some(4),
             annotations: hints(),
         };
-        let words = Content::Text { text: "Rich.".into(), annotations: hints(), meta: meta() };
+        let words = Content::Text { text: "Rich.".into(), annotations: hints(), meta: meta(), most: None };
         let image = Content::Image {
             data: "AAEC".into(),
             mime_type: "image/png".into(),

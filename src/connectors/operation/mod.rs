@@ -143,6 +143,7 @@ impl Prepared {
         spec.input = takes::input(Arc::clone(&operation), budget, sketch);
         let mut plan = Plan::new(operation, Arc::clone(&shared.base), shared.headers.clone())?;
         plan.idempotent = idempotent.unwrap_or(plan.idempotent || spec.effect == Effect::Read);
+        plan.signed.clone_from(&shared.reserved_queries);
         let (client, glance, rehearsal) = (shared.client.clone(), OnceLock::new(), OnceLock::new());
         let departed = AtomicBool::new(false);
         let call =

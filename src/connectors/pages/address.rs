@@ -1,10 +1,12 @@
 //! The next address that an answer names.
 //!
 //! Owns [`query`]. The idea: it may lead on the operation's own host and path, and then nothing but its query is used;
-//! of that, only what is about paging, or was not asked for by the caller.
+//! of that, what is about paging and what nobody but the upstream knows. What the caller asked for stays, named by the
+//! next address or not; what the caller could have asked for and did not is not asked for now.
 //!
 //! Must not: send anything.
 
+use crate::connectors::document::Place;
 use crate::connectors::openapi::words_of;
 use crate::connectors::request::Plan;
 use crate::http::Request;
@@ -70,7 +72,7 @@ pub(super) fn query(
     let asked = plan.request(arguments).ok()?;
     let mut kept: Vec<(String, Vec<&str>)> = Vec::new();
     for (name, pair) in pairs(asked.url.query().unwrap_or_default()) {
-        if words_of(&name).iter().any(|word| PAGING.contains(&word.as_str())) {
+        if is_paging(&name) {
             continue;
         }
         match kept.iter_mut().find(|(known, _)| *known == name) {
@@ -82,6 +84,7 @@ pub(super) fn query(
     let mut done: Vec<String> = Vec::new();
     for (name, pair) in pairs(url.query().unwrap_or_default()) {
         match kept.iter().find(|(known, _)| *known == name) {
+            None if !is_paging(&name) && is_declared(plan, &name) => {}
             None => out.push(pair),
             Some(_) if done.contains(&name) => {}
             Some((_, all)) => {
@@ -90,7 +93,24 @@ pub(super) fn query(
             }
         }
     }
+    out.extend(kept.iter().filter(|(name, _)| !done.contains(name)).flat_map(|(_, all)| all));
     Some(out.join("&"))
+}
+
+/// The name of a parameter, without the member of it that is meant (`filter[status]`).
+fn base(name: &str) -> &str {
+    name.split_once('[').map_or(name, |(base, _)| base)
+}
+
+fn is_paging(name: &str) -> bool {
+    words_of(base(name)).iter().any(|word| PAGING.contains(&word.as_str()))
+}
+
+/// Whether it is something that the caller says, or that signing sets, and so nothing that an answer says.
+fn is_declared(plan: &Plan, name: &str) -> bool {
+    let is = |known: &str| base(known).eq_ignore_ascii_case(base(name));
+    plan.signed.iter().any(|known| is(known))
+        || plan.operation().parameters.iter().any(|it| it.place == Place::Query && is(&it.name))
 }
 
 /// The parameters of a query, each with its decoded name.

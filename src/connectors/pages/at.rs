@@ -50,6 +50,14 @@ impl At {
         })
     }
 
+    /// What an upstream wants to be sent, as it is written and as it is meant.
+    pub(super) fn told(&self) -> Value {
+        let query = self.query.as_deref().unwrap_or_default();
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        let pairs: Vec<Value> = pairs.map(|(name, value)| json!([name, value])).collect();
+        json!([self.send, query, pairs])
+    }
+
     /// What tells it from other places.
     pub(super) fn key(&self) -> String {
         print(&json!([self.send, self.query]))

@@ -25,7 +25,7 @@ pub(super) enum Next {
     End,
     /// A page that begins there.
     At(At),
-    /// Something outside of the operation's address.
+    /// Something outside of the operation's address, or that holds a credential.
     Elsewhere,
     /// A page that was there before.
     Again,
@@ -373,8 +373,8 @@ pub(super) mod words {
 
     pub(in crate::connectors::pages) fn elsewhere(name: &str) -> Content {
         Content::text(format!(
-            "The list goes on, but {name} names a next page that is not at the address of this operation; that is not \
-             followed."
+            "The list goes on, but {name} names a next page that is not at the address of this operation, or that repeats \
+             a credential; that is not followed."
         ))
     }
 

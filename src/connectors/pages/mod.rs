@@ -64,7 +64,10 @@ pub(super) async fn gather(
     };
     let step = |value: &Value, headers: &HeaderMap, request: &Request, at: &At| {
         let items = value.pointer(&place).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        follow.next((value, headers, items), (plan, request, arguments), at)
+        match follow.next((value, headers, items), (plan, request, arguments), at) {
+            Next::At(onto) if client.refuses(&onto.told()) => Next::Elsewhere,
+            next => next,
+        }
     };
     let mut next = step(&value, &headers, &request, &at);
     let mut been = HashSet::from([at.key()]);

@@ -69,6 +69,8 @@ pub(super) struct Plan {
     /// Headers every request has.
     headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) idempotent: bool,
+    /// Parameters of the query that signing sets.
+    pub(super) signed: Vec<String>,
 }
 
 impl Plan {
@@ -89,7 +91,7 @@ impl Plan {
             headers.push((HeaderName::from_static("accept"), value));
         }
         let idempotent = method.is_idempotent();
-        Ok(Self { base, method, template, operation, headers, idempotent })
+        Ok(Self { base, method, template, operation, headers, idempotent, signed: Vec::new() })
     }
 
     /// The operation.

@@ -9,7 +9,8 @@
 
 mod pieces;
 
-use self::pieces::{Knife, MARK, Piece, length};
+pub(super) use self::pieces::MARK;
+use self::pieces::{Knife, Piece, length};
 use super::kept::Whole;
 use super::redact::clean;
 use super::select::{self, Paths};
@@ -21,6 +22,8 @@ use crate::redaction::Redactor;
 
 /// The `_meta` key that says how many members were left out as noise.
 const NOISE: &str = "bartizan/noise";
+/// Bytes for what is said of what was not asked for, or noise.
+const SLIM: usize = 80;
 const MARKER: &str =
     "\n[redacted:cut] The rest was left out because the result is too large; ask for less at once.";
 /// Bytes for what is said of the rest: the marker, the handle of what comes next, the address of the whole.
@@ -141,13 +144,17 @@ impl Shaping<'_> {
     ) -> Result<Value, Lost> {
         let size = length(&value);
         let whole = (size > limit).then(|| value.to_string());
-        if !result.is_error {
-            self.slim(&mut value, result)?;
-        }
-        let size = length(&value);
+        let slimmed = if result.is_error { None } else { self.slim(&mut value, result)? };
+        let size = length(&value) + slimmed.as_ref().map_or(0, |_| SLIM);
         // failures come with texts of their own, which are not the same again
         let others = if twin.is_none() { tool_size(result).min(limit / 2) } else { 0 };
+        let unasked = |value: &mut Value| {
+            if let Some(said) = &slimmed {
+                mark(value, Some(&[]), said);
+            }
+        };
         if size + others <= limit {
+            unasked(&mut value);
             return Ok(value);
         }
         if limit < LEAST {
@@ -175,6 +182,7 @@ impl Shaping<'_> {
             None => said,
         };
         mark(&mut value, cut.as_ref().map(|list| list.path.as_slice()), &said);
+        unasked(&mut value);
         shaped.told = Some(match cut {
             Some(list) => {
                 let pointer = list
@@ -190,25 +198,28 @@ impl Shaping<'_> {
         Ok(value)
     }
 
-    /// Leaves what is asked for; where nothing is, what is not noise.
-    fn slim(&self, value: &mut Value, result: &mut ToolResult) -> Result<(), Lost> {
+    /// Leaves what is asked for; where nothing is, what is not noise. Says what went, if anything did.
+    fn slim(&self, value: &mut Value, result: &mut ToolResult) -> Result<Option<String>, Lost> {
         if !self.wanted.is_empty() {
+            let before = select::weight(value);
             match self.wanted.apply(value) {
                 None => {}
                 Some((said, true)) => return Err(Lost::Fields(said)),
                 Some((said, false)) => result.content.push(Content::text(said)),
             }
-            return Ok(());
+            let less = select::weight(value) < before;
+            return Ok(less.then(|| String::from("only what was asked for")));
         }
-        let Some(reading) = self.spec.reading.as_ref().filter(|_| self.quiet) else { return Ok(()) };
+        let Some(reading) = self.spec.reading.as_ref().filter(|_| self.quiet) else { return Ok(None) };
         let mut gone = select::drop(value, &reading.noise);
         if reading.prune {
             gone += select::prune(value);
         }
-        if gone > 0 {
-            result.meta.get_or_insert_default().insert(NOISE.to_owned(), json!(gone));
+        if gone == 0 {
+            return Ok(None);
         }
-        Ok(())
+        result.meta.get_or_insert_default().insert(NOISE.to_owned(), json!(gone));
+        Ok(Some(format!("without noise ({gone})")))
     }
 
     fn kept(&self, text: String, media: &str, binary: bool) -> Option<Content> {
@@ -308,19 +319,24 @@ fn instead(link: Option<&Content>) -> String {
 }
 
 /// Puts the marker where whoever sends the thing back sends it along: beside the list, or at its end.
-fn mark(value: &mut Value, list: Option<&[String]>, said: &str) {
+pub(super) fn mark(value: &mut Value, list: Option<&[String]>, said: &str) {
     let beside = list.map_or(&[][..], |path| path.split_last().map_or(&[], |(_, before)| before));
-    let is_list = list.is_some_and(<[String]>::is_empty);
     let place = beside.iter().fold(value, |place, name| {
         let leads = place.get(name.as_str()).is_some_and(Value::is_object);
         if leads { &mut place[name.as_str()] } else { place }
     });
     match place {
-        Value::Object(members) if !is_list => {
+        Value::Object(members) => {
             let before = members.get(MARK).and_then(Value::as_str).map(|before| format!("{before}; {said}"));
             members.insert(MARK.to_owned(), Value::String(before.unwrap_or_else(|| said.to_owned())));
         }
-        Value::Array(items) => items.push(Value::String(format!("{MARK} {said}"))),
+        Value::Array(items) => match items.last_mut() {
+            Some(Value::String(last)) if last.starts_with(MARK) => {
+                last.push_str("; ");
+                last.push_str(said);
+            }
+            _ => items.push(Value::String(format!("{MARK} {said}"))),
+        },
         // a text that was cut has its marker
         _ => {}
     }

@@ -12,7 +12,7 @@ use crate::json::{Map, Value};
 use crate::pipeline::select;
 
 /// How every marker of something that was left out begins; the line takes nothing back that holds it.
-pub(super) const MARK: &str = "[redacted:cut]";
+pub(in crate::pipeline) const MARK: &str = "[redacted:cut]";
 /// Bytes that a note about a part may need.
 const NOTE: usize = 200;
 /// How deep a list may lie to be given in pieces, and parts to be shortened by themselves.

@@ -109,12 +109,18 @@ fn fields_come_before_the_size_and_noise_only_without_them() {
     let value = json!({"data": [{"id": 1, "href": "https://x", "note": null}], "href": "y"});
     let mut plain = ToolResult::structured(value.clone());
     shaped(&mut plain, noisy(), &[], 1_000);
-    assert_eq!(plain.structured_content, Some(json!({"data": [{"id": 1}]})));
-    assert_eq!(text(&plain, 0), r#"{"data":[{"id":1}]}"#);
+    assert_eq!(plain.structured_content, Some(json!({"data": [{"id": 1}], MARK: "without noise (3)"})));
+    assert_eq!(text(&plain, 0), r#"{"data":[{"id":1}],"[redacted:cut]":"without noise (3)"}"#);
     assert_eq!(plain.meta.unwrap()[NOISE], 3);
     let mut asked = ToolResult::structured(value.clone());
     shaped(&mut asked, noisy(), &["data.href"], 1_000);
-    assert_eq!(asked.structured_content, Some(json!({"data": [{"href": "https://x"}]})));
+    assert_eq!(
+        asked.structured_content,
+        Some(json!({"data": [{"href": "https://x"}], MARK: "only what was asked for"}))
+    );
+    let mut all = ToolResult::structured(json!({"data": []}));
+    shaped(&mut all, noisy(), &["data"], 1_000);
+    assert_eq!(all.structured_content, Some(json!({"data": []})), "nothing went");
     let mut wrong = ToolResult::structured(value);
     shaped(&mut wrong, noisy(), &["data.idd"], 1_000);
     assert!(wrong.is_error && text(&wrong, 0).contains("data.id"), "{}", text(&wrong, 0));

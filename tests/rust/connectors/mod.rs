@@ -12,4 +12,5 @@ mod practised;
 mod responses;
 pub(crate) mod rig;
 mod shown;
+mod words;
 mod world;

@@ -68,6 +68,66 @@ async fn a_link_is_followed_on_the_same_path_only() {
 }
 
 #[tokio::test]
+async fn what_the_caller_asked_for_stays_and_what_it_did_not_ask_for_is_not_asked() {
+    let query = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
+    let deep = json!({"name": "filter", "in": "query", "style": "deepObject", "schema": {"type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}});
+    let fixed = json!({"name": "version", "in": "query", "required": true, "schema": {"type": "string", "enum": ["7"]}});
+    let document = json!({"openapi": "3.1.0", "info": {"title": "Acme"}, "paths": {"/things": {"get": {"operationId": "list",
+        "parameters": [query("cursor"), query("status"), query("account"), deep, fixed]}}}});
+    let style = manifest("list", "style = 'link', cursor = 'next', items = 'data', most = 3");
+    for (next, sent) in [
+        ("?cursor=2", "cursor=2&version=7&status=open&filter[a]=x"),
+        ("?cursor=2&account=evil&status=closed&version=8", "cursor=2&status=open&version=7&filter[a]=x"),
+        ("?cursor=2&Account=evil&STATUS=closed&filter[b]=y", "cursor=2&version=7&status=open&filter[a]=x"),
+        // OData, which says everything
+        (
+            "?$skiptoken=abc&status=open&version=7&filter[a]=x",
+            "$skiptoken=abc&status=open&version=7&filter[a]=x",
+        ),
+    ] {
+        let rig = Rig::new(document.clone(), &style, move |_, before| {
+            let next = if before == 0 { json!(next) } else { Value::Null };
+            answer(200, json!({"data": [before], "next": next}))
+        })
+        .await;
+        rig.call("list", json!({"status": "open", "filter": {"a": "x"}})).await.unwrap();
+        let seen = rig.upstream.seen();
+        assert!(seen.len() == 2, "{next}: {seen:?}");
+        let pairs = |query: &str| {
+            let mut pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+            pairs.sort();
+            pairs
+        };
+        assert_eq!(pairs(seen[1].target.split_once('?').unwrap().1), pairs(sent), "{next}");
+    }
+}
+
+#[tokio::test]
+async fn a_next_page_that_repeats_our_credential_is_not_asked_for() {
+    use super::rig::TOKEN;
+    let link = manifest("list", "style = 'link', cursor = 'next', items = 'data'");
+    let token = manifest("list", "cursor = 'next', send = 'cursor', items = 'data'");
+    let spelt: String = TOKEN.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    for (pages, next) in [
+        (&link, format!("?cursor={TOKEN}")),
+        (&link, format!("?cursor=2&key={TOKEN}")),
+        (&link, format!("?cursor=2&key={}%{:02X}", &TOKEN[..TOKEN.len() - 1], TOKEN.bytes().last().unwrap())),
+        (&link, format!("?cursor={spelt}")),
+        (&token, TOKEN.to_owned()),
+        (&token, format!("at {TOKEN} and on")),
+    ] {
+        let told = next.clone();
+        let rig =
+            Rig::new(document(), pages, move |_, _| answer(200, json!({"data": [1], "next": told}))).await;
+        let all = rig.call("list", json!({})).await.unwrap();
+        assert_eq!(rig.upstream.seen().len(), 1, "{next}");
+        assert!(text(&all).contains("repeats a credential") && !text(&all).contains(TOKEN), "{}", text(&all));
+        assert!(!text(&all).contains("There is more"));
+    }
+}
+
+#[tokio::test]
 async fn an_offset_goes_into_the_body_of_a_search() {
     let pages =
         manifest("search", "style = 'offset', cursor = '/page/total', send = '/page/offset', items = 'data'");

@@ -9,6 +9,7 @@ use super::rig::{Rig, text};
 use crate::loopback::{Act, answer};
 
 const MARK: &str = "[redacted:cut]";
+const ASKED: &str = "only what was asked for";
 
 fn document() -> Value {
     let read = |id: &str, more: Value| {
@@ -125,7 +126,7 @@ async fn fields_choose_after_redaction_and_never_reach_the_upstream() {
     assert_eq!(text(&some), shown.to_string());
     // one name instead of a list is understood
     let one = rig.call("list", json!({"fields": "total"})).await.unwrap();
-    assert_eq!(one.structured_content.unwrap(), json!({"total": 1}));
+    assert_eq!(one.structured_content.unwrap(), json!({"total": 1, MARK: ASKED}));
     let wrong = rig.call("list", json!({"fields": ["data.nmae"]})).await.unwrap();
     assert!(wrong.is_error && text(&wrong).contains("data.name") && !text(&wrong).contains("nmae"));
     assert!(rig.upstream.seen().iter().all(|seen| seen.target == "/things"), "{:?}", rig.upstream.seen());
@@ -135,7 +136,7 @@ async fn fields_choose_after_redaction_and_never_reach_the_upstream() {
 async fn an_argument_of_the_api_keeps_its_name() {
     let rig = rig("", json!({"data": [{"id": 1, "name": "a"}]})).await;
     let some = rig.call("clash", json!({"fields": "x,y", "select": ["data.id"]})).await.unwrap();
-    assert_eq!(some.structured_content.unwrap(), json!({"data": [{"id": 1}]}));
+    assert_eq!(some.structured_content.unwrap(), json!({"data": [{"id": 1}], MARK: ASKED}));
     assert_eq!(rig.upstream.seen()[0].target, "/clash?fields=x%2Cy");
     let write = rig.tool("create").spec().input.source().clone();
     assert!(write["properties"].get("fields").is_none(), "only what reads has it");
@@ -189,6 +190,49 @@ async fn what_was_cut_cannot_be_sent_back_whole() {
 }
 
 #[tokio::test]
+async fn no_part_of_a_list_and_nothing_that_was_slimmed_is_sent_back_as_the_whole() {
+    let slim = "[[operation]]\nid = 'clash'\nresponse = { drop = ['data.note'] }";
+    for all in [json!({"data": things()[..400], "total": 400}), json!(things()[..400])] {
+        let rig = rig(slim, all.clone()).await;
+        let (mut arguments, mut parts) = (json!({}), Vec::new());
+        loop {
+            let result = rig.call("list", arguments).await.unwrap();
+            parts.push(result.structured_content.unwrap());
+            let Some(next) = result.meta.and_then(|meta| meta.get("bartizan/next").cloned()) else { break };
+            arguments = json!({next["argument"].as_str().unwrap(): next["handle"]});
+        }
+        assert!(parts.len() > 3, "{}", parts.len());
+        let last = parts.last().unwrap();
+        let said = last.get(MARK).or_else(|| last.as_array()?.last()).unwrap().as_str().unwrap();
+        assert!(said.contains("items ") && said.ends_with(" to 400; the last"), "{said}");
+        let field = if all.is_array() { "id" } else { "data.id" };
+        for (tool, arguments) in [("list", json!({"fields": [field]})), ("clash", json!({}))] {
+            parts.push(rig.call(tool, arguments).await.unwrap().structured_content.unwrap());
+        }
+        let before = rig.upstream.seen().len();
+        for part in parts {
+            let refused = rig.call("create", json!({"body": {"all": part}})).await.unwrap_err();
+            assert_eq!(refused.kind(), Kind::BadArguments);
+        }
+        assert_eq!(rig.upstream.seen().len(), before, "nothing of it went out");
+        rig.call("create", json!({"body": {"all": all}})).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_handle_of_a_next_page_goes_nowhere_else() {
+    let rig = rig("", json!({"data": things(), "total": 5_000})).await;
+    let next = rig.call("list", json!({})).await.unwrap().structured_content.unwrap()["next_page"].clone();
+    let words = format!("see {}", next.as_str().unwrap());
+    for body in [json!({"cursor": next}), json!({"a": [{"b": words}]}), json!({words.clone(): 1})] {
+        let refused = rig.call("create", json!({ "body": body })).await.unwrap_err();
+        assert!(refused.message().contains("handle of a next page"), "{}", refused.message());
+    }
+    assert_eq!(rig.upstream.seen().len(), 1);
+    rig.call("list", json!({"page": next})).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_long_thing_loses_its_largest_parts_and_says_how_to_ask_for_them() {
     let members: Map<String, Value> = (0..40)
         .map(|at| (format!("member{at}"), json!("x".repeat(if at % 2 == 0 { 20 } else { 20_000 }))))
@@ -200,7 +244,8 @@ async fn a_long_thing_loses_its_largest_parts_and_says_how_to_ask_for_them() {
     assert_eq!(shown["thing"]["member0"], "x".repeat(20));
     assert!(shown["thing"]["member1"].as_str().unwrap().contains(MARK));
     let one = rig.call("list", json!({"fields": ["thing.member2", "total"]})).await.unwrap();
-    assert_eq!(one.structured_content.unwrap(), json!({"thing": {"member2": "x".repeat(20)}, "total": 1}));
+    let part = json!({"thing": {"member2": "x".repeat(20)}, "total": 1, MARK: ASKED});
+    assert_eq!(one.structured_content.unwrap(), part);
 }
 
 #[tokio::test]
