@@ -9,7 +9,7 @@
 //!
 //! Must not: tell anybody that a line is written before it is, or wait for another process on a thread that serves.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -26,8 +26,8 @@ use crate::error::{Error, Kind, Result};
 
 /// How often a writer lets others go first.
 const MOST_TURNS: usize = 6;
-/// Most queues; more threads than that share.
-const MOST_QUEUES: usize = 16;
+/// How many queues there are; more threads than that share.
+const QUEUES: usize = 64;
 /// How long a thread that serves tries to get the file: about a write of somebody else.
 const MOMENT: Duration = Duration::from_micros(500);
 /// How long is tried after the last try was in vain.
@@ -35,13 +35,35 @@ const STALLED: Duration = Duration::from_millis(200);
 /// How many lines of a queue are kept for a file that cannot be had.
 const MOST_LEFT: usize = 4096;
 
-/// The queue of this thread, of so many.
-fn mine(queues: usize) -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+/// The numbers that threads have.
+static TAKEN: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+
+/// The number of a thread, the lowest that no other has; it is given back when the thread ends. So threads that come and
+/// go do not make two that stay share a queue.
+struct Number(usize);
+
+impl Number {
+    fn lowest() -> Self {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let lowest = (0..).find(|number| !taken.contains(number)).unwrap_or_default();
+        taken.insert(lowest);
+        Self(lowest)
     }
-    THREAD.with(|thread| thread % queues.max(1))
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+/// The queue of this thread.
+fn mine() -> usize {
+    thread_local! {
+        static THREAD: Number = Number::lowest();
+    }
+    // A thread that ends has none any more, and takes any.
+    THREAD.try_with(|thread| thread.0 % QUEUES).unwrap_or_default()
 }
 
 /// Lines on their way into a file.
@@ -78,9 +100,8 @@ struct Pending {
 
 impl Queue {
     pub(super) fn new(file: File, clock: SharedClock, config: &Config) -> Arc<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
-            waiting: (0..cores.min(MOST_QUEUES)).map(|_| Mutex::default()).collect(),
+            waiting: (0..QUEUES).map(|_| Mutex::default()).collect(),
             file: Mutex::new(file),
             clock,
             copies: Copies::default(),
@@ -130,7 +151,7 @@ impl Queue {
 
     /// Queues a line. If nobody writes, the caller does: by dropping what it gets.
     fn push(self: &Arc<Self>, line: Pending) -> Option<Writer> {
-        let queue = mine(self.waiting.len());
+        let queue = mine();
         let mut waiting = self.waiting(queue);
         waiting.lines.push_back(line);
         let somebody_writes = std::mem::replace(&mut waiting.somebody_writes, true);

@@ -129,6 +129,8 @@ fn read<'a>(shape: &'a Shape, spot: Spot<'a>, levels: usize, left: &mut usize) -
         let (nothing, rest): (Vec<&Value>, Vec<&Value>) =
             branches.iter().partition(|branch| branch.get("type").is_some_and(|kind| kind == "null"));
         if let ([only], false) = (rest.as_slice(), nothing.is_empty()) {
+            let Some(less) = left.checked_sub(1) else { return outline };
+            *left = less;
             let mut inner = read(shape, (*only, refs), levels + 1, left);
             inner.kinds |= if inner.kinds == 0 { 0 } else { NULL };
             return inner;
@@ -137,6 +139,8 @@ fn read<'a>(shape: &'a Shape, spot: Spot<'a>, levels: usize, left: &mut usize) -
     }
     if let Some(Value::Array(branches)) = object.get("allOf") {
         for branch in branches {
+            let Some(less) = left.checked_sub(1) else { return outline };
+            *left = less;
             let inner = read(shape, (branch, refs), levels + 1, left);
             outline.kinds = if outline.kinds == 0 { inner.kinds } else { outline.kinds };
             outline.required.extend(inner.required);

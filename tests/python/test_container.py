@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import http.server
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import bartizan
 import pytest
+from commands import Process
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,11 +38,16 @@ def containerfile() -> list[tuple[str, str]]:
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines if line.strip()]
 
 
+def parsed(text: str) -> dict[str, Any]:
+    """Return a compose file that has this text."""
+    yaml = pytest.importorskip("yaml")
+    read: dict[str, Any] = yaml.safe_load(text)
+    return read
+
+
 def compose() -> dict[str, Any]:
     """Return the compose file."""
-    yaml = pytest.importorskip("yaml")
-    read: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
-    return read
+    return parsed((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 
 
 def last_stage() -> list[tuple[str, str]]:
@@ -119,9 +127,13 @@ def test_credentials_are_files_and_never_part_of_an_image() -> None:
         part for word, rest in containerfile() if word == "COPY" and "--from" not in rest for part in rest.split()[:-1]
     }
     assert copied <= allowed | {"./src", "./python"}, copied - allowed
-    edgerc = [line for line in (DEPLOY / "compose.yaml").read_text(encoding="utf-8").splitlines() if "edgerc:/" in line]
-    assert edgerc
-    assert all(line.endswith(":ro") for line in edgerc)
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    uncommented, found = re.subn(r"(?m)^(\s+)# (- \S+edgerc:)", r"\1\2", text)
+    assert found == 1
+    [edgerc] = [volume for volume in parsed(uncommented)["services"]["bartizan"]["volumes"] if "edgerc" in volume]
+    source, target, mode = edgerc.split(":")
+    assert (target, mode) == ("/run/secrets/edgerc", "ro")
+    assert {str(Path(secret["file"]).parent) for secret in read["secrets"].values()} == {str(Path(source).parent)}
 
 
 def test_the_configuration_of_the_container_is_one_that_serves(tmp_path: Path) -> None:
@@ -165,6 +177,22 @@ def test_the_configuration_of_the_container_is_one_that_serves(tmp_path: Path) -
         timeout=60,
     )
     assert refused.returncode == 2, "a credential that is not mounted is noticed"
+    # the health check as compose runs it, but for where Python and the port are
+    word, python, script, address = compose()["services"]["bartizan"]["healthcheck"]["test"]
+    assert json.loads(dict(last_stage())["HEALTHCHECK"].split("CMD", 1)[1]) == [python, script, address]
+    assert (word, python) == ("CMD", "/usr/bin/python3")
+    assert Path(script).parts[:2] == ("/", "app"), "where the image has the package"
+    listen = next(line for line in text.splitlines() if line.startswith("listen = "))
+    assert f":{listen.split(':')[1].strip(chr(34))}/" in address
+    health = Path(bartizan.__file__).parents[1].joinpath(*Path(script).parts[2:])
+    config.write_text(config.read_text(encoding="utf-8").replace(listen, 'listen = "127.0.0.1:0"'), encoding="utf-8")
+    state = {"BARTIZAN_STATE_DIR": str(tmp_path / "state")}
+    with Process("serve", "--config", config, env={**environment, **state}) as server:
+        port = server.err.wait(lambda line: re.match(r"serving https://[^/]+:(\d+)/mcp", line))[1]
+        ask = [sys.executable, str(health), address.replace(":8600/", f":{port}/")]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert subprocess.run(ask, capture_output=True, check=False, timeout=60).returncode == 1
 
 
 class Answer(http.server.BaseHTTPRequestHandler):

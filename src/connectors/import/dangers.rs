@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use crate::connectors::document::Operation;
-use crate::connectors::openapi::words_of;
+use crate::connectors::openapi::{LOOKING, words_of};
 use crate::policy::Effect;
 
 /// First words that say something is lost, beyond those that the importer knows.
@@ -47,7 +47,7 @@ const CHANGING: [&str; 18] = [
     "upload",
 ];
 /// Those that say so in front of an id alone.
-const CHANGING_IDS: [&str; 12] = [
+const CHANGING_IDS: [&str; 18] = [
     "update",
     "set",
     "apply",
@@ -60,30 +60,15 @@ const CHANGING_IDS: [&str; 12] = [
     "insert",
     "upsert",
     "publish",
+    "put",
+    "attach",
+    "detach",
+    "run",
+    "reboot",
+    "grant",
 ];
 /// The one that says so at the end of a path alone.
 const CHANGING_PATH: &str = "logout";
-/// Words of what only looks.
-const LOOKING: [&str; 18] = [
-    "get",
-    "list",
-    "search",
-    "query",
-    "find",
-    "fetch",
-    "lookup",
-    "count",
-    "preview",
-    "describe",
-    "validate",
-    "check",
-    "calculate",
-    "estimate",
-    "read",
-    "verify",
-    "compare",
-    "filter",
-];
 /// Last words of paths that hand out rights, keys or access.
 const RIGHTS: [&str; 39] = [
     "admin",

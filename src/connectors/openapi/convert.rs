@@ -6,7 +6,7 @@
 //!
 //! Must not: follow references outside of [`Sources`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::keywords;
@@ -29,6 +29,9 @@ pub(super) enum Direction {
 /// Schemas that are referred to, in all; and how deep one may be.
 const PARTS: usize = 100_000;
 const DEPTH: usize = 90;
+/// How many branches of `allOf` are asked for read-only properties, and how deep.
+const BRANCHES: usize = 200;
+const BRANCH_LEVELS: usize = 3;
 
 /// Every schema of a document, converted once each.
 pub(super) struct Schemas<'a> {
@@ -345,38 +348,42 @@ impl<'a> Schemas<'a> {
     ) -> HashSet<&'a str> {
         let mut absent = outer.clone();
         if place.direction == Direction::Request {
-            self.read_only(object, place.file, 3, &mut absent);
+            self.read_only(object, place.file, &mut absent);
         }
         absent
     }
 
-    fn read_only(
-        &self,
-        object: &'a Map<String, Value>,
-        file: usize,
-        levels: usize,
-        out: &mut HashSet<&'a str>,
-    ) {
-        if let Some(Value::Object(properties)) = object.get("properties") {
-            for (name, schema) in properties {
-                let own = schema.as_object().is_some_and(|schema| keywords::flag(schema, "readOnly"));
-                let referred = || {
-                    schema.get("$ref").is_some()
-                        && self.sources.resolve(Spot { file, value: schema }).is_ok_and(|spot| {
-                            spot.value.as_object().is_some_and(|schema| keywords::flag(schema, "readOnly"))
-                        })
-                };
-                if own || referred() {
-                    out.insert(name);
+    /// The nearest branches first, and not without end: a schema that is composed of more has some that are asked for in
+    /// vain.
+    fn read_only(&self, object: &'a Map<String, Value>, file: usize, out: &mut HashSet<&'a str>) {
+        let mut waiting = VecDeque::from([(object, file, BRANCH_LEVELS)]);
+        let (mut seen, mut left) = (HashSet::new(), BRANCHES);
+        while let Some((object, file, levels)) = waiting.pop_front() {
+            if let Some(Value::Object(properties)) = object.get("properties") {
+                for (name, schema) in properties {
+                    let own = schema.as_object().is_some_and(|schema| keywords::flag(schema, "readOnly"));
+                    let referred = || {
+                        schema.get("$ref").is_some()
+                            && self.sources.resolve(Spot { file, value: schema }).is_ok_and(|spot| {
+                                spot.value
+                                    .as_object()
+                                    .is_some_and(|schema| keywords::flag(schema, "readOnly"))
+                            })
+                    };
+                    if own || referred() {
+                        out.insert(name);
+                    }
                 }
             }
-        }
-        if let (Some(Value::Array(branches)), Some(levels)) = (object.get("allOf"), levels.checked_sub(1)) {
-            for branch in branches.iter().take(50) {
+            let Some(levels) = levels.checked_sub(1) else { continue };
+            for branch in object.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+                let Some(less) = left.checked_sub(1) else { break };
+                left = less;
                 if let Ok(Spot { file, value: Value::Object(branch) }) =
                     self.sources.resolve(Spot { file, value: branch })
+                    && seen.insert(std::ptr::from_ref(branch))
                 {
-                    self.read_only(branch, file, levels, out);
+                    waiting.push_back((branch, file, levels));
                 }
             }
         }

@@ -1,26 +1,119 @@
 //! What an operation does to the world, as far as its document shows.
 //!
 //! Owns [`effect`]. The idea: the method decides, unless a word in the path or the id says that something is lost; a
-//! word is a word (`presets` and `deletedItems` say nothing), and template variables are no words.
+//! word is a word (`presets` and `deletedItems` say nothing), and template variables are no words. Where a parameter
+//! chooses what is done (`?action=`), what it can say counts as the path does.
 //!
 //! Must not: believe a description.
 
+use crate::connectors::document::Parameter;
+use crate::json::Value;
 use crate::policy::Effect;
 
 /// Words that say something is removed or cannot be undone.
 const DESTROYING: [&str; 6] = ["delete", "wipe", "revoke", "terminate", "reset", "purge"];
+/// First words of what only looks.
+pub(in crate::connectors) const LOOKING: [&str; 18] = [
+    "get",
+    "list",
+    "search",
+    "query",
+    "find",
+    "fetch",
+    "lookup",
+    "count",
+    "preview",
+    "describe",
+    "validate",
+    "check",
+    "calculate",
+    "estimate",
+    "read",
+    "verify",
+    "compare",
+    "filter",
+];
+/// What may be looked at is looked at too where one word says no more than that: `?action=status`.
+const NOUNS: [&str; 12] = [
+    "status", "info", "show", "view", "help", "ping", "version", "health", "download", "export", "head",
+    "stat",
+];
+/// Names of parameters that choose what is done.
+const SELECTORS: [&str; 11] = [
+    "action",
+    "act",
+    "op",
+    "operation",
+    "cmd",
+    "command",
+    "do",
+    "method",
+    "function",
+    "soapaction",
+    "xamztarget",
+];
 
-/// The effect of an operation.
-pub(super) fn effect(method: &str, path: &str, id: &str) -> Effect {
-    let plain = |word: &str| word.trim_matches(|c: char| c.is_ascii_digit()).to_owned();
-    let says = |text: &str| words(text).iter().any(|word| DESTROYING.contains(&plain(word).as_str()));
-    if method == "DELETE" || says(&without_variables(path)) || says(id) {
+/// The effect of an operation; `fragment` is what its path key has behind `#`.
+pub(super) fn effect(method: &str, path: &str, fragment: &str, id: &str, parameters: &[Parameter]) -> Effect {
+    let choices: Vec<(bool, Vec<String>)> = parameters
+        .iter()
+        .map(|it| (selects(&it.name), said(it)))
+        .chain(
+            fragment
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(name, value)| (selects(name), vec![value.to_owned()])),
+        )
+        .collect();
+    let loses = |(selects, values): &(bool, Vec<String>)| {
+        (*selects || values.len() == 1) && values.iter().any(|value| destroys(value))
+    };
+    if method == "DELETE"
+        || destroys(&without_variables(path))
+        || destroys(id)
+        || destroys(&without_variables(fragment))
+        || choices.iter().any(loses)
+    {
         Effect::Destroy
-    } else if matches!(method, "GET" | "HEAD") {
-        Effect::Read
-    } else {
+    } else if !matches!(method, "GET" | "HEAD") {
         Effect::Write
+    } else if choices.iter().any(|(selects, values)| *selects && !values.iter().all(|value| looks(value))) {
+        Effect::Write
+    } else {
+        Effect::Read
     }
+}
+
+fn destroys(text: &str) -> bool {
+    let plain = |word: &str| word.trim_matches(|c: char| c.is_ascii_digit()).to_owned();
+    words(text).iter().any(|word| DESTROYING.contains(&plain(word).as_str()))
+}
+
+/// Whether a value of a parameter that chooses says that it only looks.
+fn looks(value: &str) -> bool {
+    // `Service.GetThing`: the verb comes after the name of the service.
+    let last = value.rsplit(['.', '/', '#', ':']).next().unwrap_or(value);
+    let words = words(last);
+    let first = words.first().map(String::as_str).unwrap_or_default();
+    LOOKING.contains(&first) || (words.len() == 1 && NOUNS.contains(&first))
+}
+
+fn selects(name: &str) -> bool {
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    SELECTORS.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// What a parameter can say, where it must be given and its document lists it; nothing if anything.
+fn said(parameter: &Parameter) -> Vec<String> {
+    if let Some(fixed) = &parameter.fixed {
+        return vec![fixed.clone()];
+    }
+    if !parameter.required {
+        return Vec::new();
+    }
+    let schema = parameter.schema.root();
+    let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+    listed.chain(schema.get("const")).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The words of a name: `resetPasscode`, `XMLReset2`, `bulk-delete`.
@@ -65,6 +158,7 @@ fn without_variables(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::json;
 
     #[test]
     fn methods_and_words_decide() {
@@ -84,8 +178,42 @@ mod tests {
             ("POST", "/sessions/terminate2", "x", Effect::Destroy),
             ("PUT", "/asset/{delete}", "x", Effect::Write),
         ] {
-            assert_eq!(effect(method, path, id), expected, "{method} {path} {id}");
+            assert_eq!(effect(method, path, "", id, &[]), expected, "{method} {path} {id}");
         }
+    }
+
+    #[test]
+    fn what_chooses_what_is_done_counts_as_the_path_does() {
+        let document = |key: &str, schema: Value| {
+            let parameter = json!({"name": "level", "in": "query", "required": true, "schema": schema});
+            let operation = json!({"parameters": [parameter], "responses": {"200": {"description": "ok"}}});
+            let text = json!({
+                "openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {key: {"get": operation}}
+            });
+            let read = crate::connectors::openapi::load(text.to_string().as_bytes(), None).unwrap();
+            read.operations[0].effect
+        };
+        let plain = json!({"type": "string"});
+        for (key, expected) in [
+            ("/rpc?action=deleteUser", Effect::Destroy),
+            ("/rpc?method=purge", Effect::Destroy),
+            ("/rpc?action=wipe_all", Effect::Destroy),
+            ("/rpc?op=restart", Effect::Write),
+            ("/rpc#Action=AttachUserPolicy", Effect::Write),
+            ("/rpc#Action=DescribeInstances", Effect::Read),
+            ("/rpc?X-Amz-Target=Service_1.ListThings", Effect::Read),
+            ("/rpc?action=status", Effect::Read),
+            ("/rpc?version=2", Effect::Read),
+            ("/rpc#delete", Effect::Destroy),
+            ("/rpc#variant", Effect::Read),
+        ] {
+            assert_eq!(document(key, plain.clone()), expected, "{key}");
+        }
+        let one = json!({"type": "string", "enum": ["deleteAll"]});
+        assert_eq!(document("/x", one), Effect::Destroy);
+        // a filter of what was done does nothing
+        let many = json!({"type": "string", "enum": ["created", "delete"]});
+        assert_eq!(document("/x", many), Effect::Read);
     }
 
     #[test]

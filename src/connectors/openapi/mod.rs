@@ -23,9 +23,10 @@ mod words;
 use std::path::Path;
 
 pub(super) use bodies::is_json;
-pub(super) use effect::words as words_of;
+pub(super) use effect::{LOOKING, words as words_of};
 pub(super) use facts::{Facts, Scheme, SchemeKind};
 pub use overlay::Overlay;
+pub(super) use parameters::overrides;
 pub use suspects::{Suspect, labels};
 
 use self::bodies::strings;

@@ -17,9 +17,9 @@ use crate::json::{Map, Value, json};
 /// Parameters of one operation.
 const PARAMETERS: usize = 1_000;
 
-/// Headers that belong to us, to the credentials, or to the connection; and those that make another method of a request
-/// than the one its effect was judged by.
-const OURS: [&str; 21] = [
+/// Headers that belong to us, to the credentials, or to the connection; and those that make another method, address or
+/// host of a request than the one its effect was judged by.
+const OURS: [&str; 26] = [
     "accept",
     "accept-encoding",
     "authorization",
@@ -38,9 +38,14 @@ const OURS: [&str; 21] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
 ];
 
 /// What frameworks take another method from, as query parameter or field of a form.
@@ -55,7 +60,7 @@ const OVERRIDES: [&str; 7] = [
 ];
 
 /// Whether a parameter of that name can make another method of a request.
-pub(super) fn overrides(name: &str) -> bool {
+pub(in crate::connectors) fn overrides(name: &str) -> bool {
     OVERRIDES.contains(&name.to_ascii_lowercase().replace('-', "_").as_str())
 }
 
@@ -204,7 +209,7 @@ pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 fn is_ours(header: &str) -> bool {
-    OURS.contains(&header.to_ascii_lowercase().as_str())
+    OURS.contains(&header.to_ascii_lowercase().replace('_', "-").as_str())
 }
 
 fn style(object: &Map<String, Value>, place: Place) -> (Style, bool) {

@@ -107,7 +107,7 @@ fn operation<'a>(
     let tags = spot.value.get("tags").and_then(Value::as_array);
     let security = spot.value.get("security").or_else(|| reader.sources.root().get("security"));
     let operation = Operation {
-        effect: effect(&method, &path, &id),
+        effect: effect(&method, &path, fragment, &id, &parameters),
         id,
         tool: String::new(),
         summary: line(text(spot.value, "summary"), 200),

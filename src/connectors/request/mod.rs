@@ -16,9 +16,11 @@ use url::Url;
 
 use self::path::Template;
 use crate::connectors::document::{Operation, Parameter, Place};
+use crate::connectors::openapi::overrides;
 use crate::error::{Error, Kind, Result};
 use crate::http::{HeaderName, HeaderValue, Method, Request};
 use crate::json::{Map, Value};
+use crate::policy::Effect;
 
 /// Where requests of a connector go.
 #[derive(Debug, Clone)]
@@ -135,6 +137,13 @@ impl Plan {
         if let Some(spec) = &self.operation.body
             && let Some(value) = arguments.get(&spec.argument)
         {
+            // A field that the document names was thought of when the effect was judged.
+            if self.operation.effect != Effect::Destroy
+                && spec.media_type.contains("form")
+                && value.as_object().is_some_and(|fields| fields.keys().any(|name| overrides(name)))
+            {
+                return Err(overriding(&spec.argument));
+            }
             request.body = body::body(spec, value)?;
         }
         Ok(request)
@@ -198,6 +207,17 @@ fn accepted(operation: &Operation) -> String {
 /// Arguments by a name that is ours to say: it comes from the document's own parameters.
 pub(super) fn refused(name: &str) -> Error {
     Error::new(Kind::BadArguments, format!("The argument {name} has a value that cannot be sent there."))
+}
+
+/// An argument by which the request would do something else than its effect was judged by.
+fn overriding(name: &str) -> Error {
+    Error::new(
+        Kind::BadArguments,
+        format!(
+            "The argument {name} has a property that would make another method of the request; leave it out, and call \
+             the tool that does what you mean."
+        ),
+    )
 }
 
 fn header(parameter: &Parameter, value: &Value) -> Result<(HeaderName, HeaderValue)> {

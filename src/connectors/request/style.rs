@@ -9,9 +9,9 @@
 
 use std::fmt::Write as _;
 
-use super::refused;
+use super::{overriding, refused};
 use crate::connectors::document::{Operation, Parameter, Place, Style};
-use crate::connectors::openapi::is_json;
+use crate::connectors::openapi::{is_json, overrides};
 use crate::error::{Error, Kind, Result};
 use crate::json::Value;
 
@@ -97,6 +97,9 @@ impl Script<'_> {
             }
             Value::Object(object) if self.explode && self.style == Style::Form => {
                 for (key, item) in object.iter().filter(|(_, item)| !item.is_null()) {
+                    if overrides(key) {
+                        return Err(overriding(self.argument));
+                    }
                     if taken(key) {
                         return Err(Error::new(
                             Kind::BadArguments,

@@ -180,6 +180,32 @@ fn queries_are_encoded_and_cannot_be_added_to() {
 }
 
 #[test]
+fn no_argument_makes_another_method_address_or_host_of_a_request() {
+    let filter = json!([{"name": "filter", "in": "query", "schema": {"type": "object"}}]);
+    assert_eq!(target("/x", &filter, &json!({"filter": {"a": 1}})), "/x?a=1");
+    for name in ["_method", "_METHOD", "X-HTTP-Method-Override", "http_method"] {
+        let error = sent("/x", &filter, &json!({"filter": {name: "DELETE"}})).unwrap_err();
+        assert_eq!(error.kind(), Kind::BadArguments, "{name}");
+        for media in ["application/x-www-form-urlencoded", "multipart/form-data"] {
+            let content = json!({media: {"schema": {"type": "object"}}});
+            let plan = plan_of("/x", &json!([]), Some(&content), "https://api.example");
+            let with = |fields: Value| plan.request(json!({"body": fields}).as_object().unwrap());
+            assert!(with(json!({"name": "DELETE"})).is_ok(), "{media}");
+            assert_eq!(
+                with(json!({name: "DELETE"})).unwrap_err().kind(),
+                Kind::BadArguments,
+                "{media} {name}"
+            );
+        }
+    }
+    for name in ["X-Original-URL", "X_Rewrite_URL", "X-Forwarded-Host"] {
+        let header = json!([{"name": name, "in": "header", "schema": {"type": "string"}}]);
+        let request = sent("/x", &header, &json!({name: "/admin"})).unwrap();
+        assert!(request.headers.iter().all(|(_, value)| value != "/admin"), "{name}");
+    }
+}
+
+#[test]
 fn headers_and_cookies_hold_one_line() {
     let parameters = json!([{"name": "X-Trace", "in": "header", "schema": {}},
         {"name": "sid", "in": "cookie", "schema": {}}, {"name": "Host", "in": "header", "schema": {}}]);

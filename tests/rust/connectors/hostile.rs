@@ -64,18 +64,27 @@ fn documents_that_grow_are_bounded() {
     let chain = |count: usize, kind: &str| {
         let mut schemas = serde_json::Map::new();
         for at in 0..count {
-            let next = json!({"$ref": format!("#/components/schemas/S{}", (at + 1) % count)});
+            let to = |at: usize| json!({"$ref": format!("#/components/schemas/S{at}")});
+            let next = to((at + 1) % count);
+            let name = format!("p{at}");
             let schema = match kind {
+                "four" if at + 1 == count => json!({"type": "object", "required": ["id"]}),
+                "four" => json!({"allOf": [next, next, next, next]}),
+                "all" => {
+                    json!({"allOf": (0..count).map(to).collect::<Vec<_>>(), "properties": {name: {"type": "string"}}})
+                }
                 "chain" => json!({"properties": {"n": next}}),
                 "place" => json!({"allOf": [next, {"type": "object"}]}),
                 _ => json!({"allOf": [next, next, next], "properties": {"a": next, "b": next}}),
             };
             schemas.insert(format!("S{at}"), schema);
         }
-        json!({"openapi": "3.0.0", "info": {}, "components": {"schemas": schemas}, "paths": {"/a": {"post": {"requestBody":
-            {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/S0"}}}}}}}})
+        let content = json!({"application/json": {"schema": {"$ref": "#/components/schemas/S0"}}});
+        json!({"openapi": "3.0.0", "info": {}, "components": {"schemas": schemas}, "paths": {"/a": {"post": {
+            "requestBody": {"content": content}, "responses": {"200": {"description": "", "content": content}}}}}})
     };
-    for (count, kind) in [(5_000, "chain"), (5_000, "place"), (500, "both"), (30, "both")] {
+    let kinds = [(5_000, "chain"), (5_000, "place"), (500, "both"), (30, "both"), (40, "four"), (60, "all")];
+    for (count, kind) in kinds {
         let start = Instant::now();
         let document = load(chain(count, kind).to_string().as_bytes(), None).unwrap();
         let base = Url::parse("https://api.example").unwrap();
