@@ -11,11 +11,16 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Kind, Result};
+
+/// A runtime that is about to sleep until its next timer is woken, by a write to a descriptor, for each new timer that is
+/// due sooner. Every request sets timers; there is always one that is due sooner than they are.
+const TICK: Duration = Duration::from_millis(500);
 
 /// Threads for connections.
 pub(super) struct Lanes(Vec<Lane>);
@@ -79,7 +84,12 @@ impl Lane {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
         let handle = runtime.handle().clone();
         let named = thread::Builder::new().name("bartizan-lane".to_owned());
-        named.spawn(move || runtime.block_on(std::future::pending::<()>())).map_err(no_thread)?;
+        let ticking = async {
+            loop {
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        named.spawn(move || runtime.block_on(ticking)).map_err(no_thread)?;
         Ok(Self { handle, busy: Arc::default() })
     }
 }
