@@ -77,7 +77,10 @@ pub(super) fn settle(value: &mut Value, is_loose: &dyn Fn(&str) -> bool) -> bool
 /// A schema or a list of them; all are looked at.
 fn each(value: Option<&mut Value>, is_loose: &dyn Fn(&str) -> bool) -> bool {
     match value {
-        Some(Value::Array(list)) => list.iter_mut().fold(false, |loose, one| settle(one, is_loose) || loose),
+        Some(Value::Array(list)) => {
+            let loose = list.iter_mut().map(|one| settle(one, is_loose));
+            loose.filter(|loose| *loose).count() > 0
+        }
         Some(one) => settle(one, is_loose),
         None => false,
     }
@@ -114,7 +117,9 @@ pub(super) fn widen(parts: &mut [Named]) {
 pub(super) fn spread<'a>(parts: impl Iterator<Item = (u32, &'a [u32])>, mut found: Vec<u32>) -> HashSet<u32> {
     let mut users: HashMap<u32, Vec<u32>> = HashMap::new();
     for (id, refs) in parts {
-        refs.iter().for_each(|used| users.entry(*used).or_default().push(id));
+        for used in refs {
+            users.entry(*used).or_default().push(id);
+        }
     }
     let mut loose: HashSet<u32> = found.iter().copied().collect();
     while let Some(id) = found.pop() {
