@@ -7,7 +7,7 @@
 //!
 //! Must not: approve anything by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ use crate::json::{Value, digest, json};
 use crate::ownership::{self, Care, Flaw};
 use crate::pipeline::ToolSpec;
 
+/// What the lock says of a tool and of a source; another number, where that is more or less than before.
+const VERSION: u8 = 2;
 /// Names of tools in one sentence.
 const MOST: usize = 6;
 const HEAD: &str = "# The tools that somebody has looked at and approved. `bartizan check --pin` writes this file; while it is here,\n\
@@ -36,16 +38,25 @@ struct Lock {
     source: BTreeMap<String, Entry>,
 }
 
-/// The tools of one connector or document, each as its effect and the digest of its definition.
+/// One connector or document: where it leads, and its tools, each as its effect and the digest of its definition.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     /// The digest of the rest.
     manifest: String,
+    /// Where requests and credentials go, and what they are signed with, as far as the connector's own folder says it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    origin: BTreeMap<String, String>,
     tools: BTreeMap<String, String>,
     /// Whether toolsets that nobody asked for were left out: then a tool that is not there is not gone.
     #[serde(skip)]
     partly: bool,
+}
+
+impl Entry {
+    fn digest(&self) -> String {
+        digest(&json!([self.origin, self.tools])).hex()
+    }
 }
 
 /// Where a configuration's lock is, and whether there has to be one.
@@ -95,7 +106,7 @@ impl Pins {
         if source.is_empty() {
             return bad("There is nothing to pin: the configuration names no connector and no API document.");
         }
-        write(file, &Lock { version: 1, source })?;
+        write(file, &Lock { version: VERSION, source })?;
         Ok(file.clone())
     }
 }
@@ -134,14 +145,15 @@ fn place(path: &Path, config: &Config) -> String {
 
 fn entries(made: &[Brought]) -> Result<BTreeMap<String, Entry>> {
     let mut out = BTreeMap::new();
-    for Brought { source, partly, tools } in made {
+    for Brought { source, partly, origin, tools } in made {
         let tools: BTreeMap<String, String> = tools
             .iter()
             .map(|tool| tool.spec())
             .map(|spec| (spec.name.clone(), format!("{} {}", spec.effect.name(), definition(spec))))
             .collect();
-        let manifest = digest(&json!(tools)).hex();
-        if out.insert(source.clone(), Entry { manifest, tools, partly: *partly }).is_some() {
+        let mut entry = Entry { manifest: String::new(), origin: origin.clone(), tools, partly: *partly };
+        entry.manifest = entry.digest();
+        if out.insert(source.clone(), entry).is_some() {
             return Err(Error::new(
                 Kind::BadConfig,
                 format!(
@@ -153,7 +165,7 @@ fn entries(made: &[Brought]) -> Result<BTreeMap<String, Entry>> {
     Ok(out)
 }
 
-/// The digest of what a model is told of a tool and of what a call does, wherever the API is.
+/// The digest of what a model is told of a tool and of what a call sends, wherever the API is.
 fn definition(spec: &ToolSpec) -> String {
     let target = spec.target.as_deref().map(|target| {
         let (method, address) = target.split_once(' ').unwrap_or(("", target));
@@ -164,7 +176,7 @@ fn definition(spec: &ToolSpec) -> String {
         "name": spec.name, "title": spec.title, "description": spec.description, "input": **spec.input.source(),
         "output": spec.output.as_ref().map(|schema| Value::clone(schema.source())), "effect": spec.effect,
         "toolset": spec.toolset, "scopes": spec.scopes, "redact": spec.redact, "target": target,
-        "permissions": spec.permissions
+        "permissions": spec.permissions, "hints": spec.annotations, "wire": spec.wire.map(|wire| wire.hex())
     }))
     .hex()
 }
@@ -179,7 +191,7 @@ fn lock(file: Option<&Path>, needed: bool) -> Result<Option<Lock>> {
 fn standings(lock: Option<&Lock>, made: &BTreeMap<String, Entry>) -> Vec<Standing> {
     let one = |(source, now): (&String, &Entry)| {
         let change = lock.and_then(|lock| match lock.source.get(source) {
-            Some(approved) => difference(&approved.tools, &now.tools, now.partly),
+            Some(approved) => difference(approved, now),
             None => Some(String::from("it has never been approved")),
         });
         let change = change.map(|what| {
@@ -201,12 +213,12 @@ fn missing() -> Error {
     )
 }
 
-/// What differs, by the names of tools.
-fn difference(
-    approved: &BTreeMap<String, String>,
-    now: &BTreeMap<String, String>,
-    partly: bool,
-) -> Option<String> {
+/// What differs: where it leads, by what connector.toml calls it, and by the names of tools.
+fn difference(approved: &Entry, now: &Entry) -> Option<String> {
+    let (origins, partly) = ((&approved.origin, &now.origin), now.partly);
+    let leads = origins.0.keys().chain(origins.1.keys()).collect::<BTreeSet<&String>>().into_iter();
+    let elsewhere = leads.filter(|key| origins.0.get(*key) != origins.1.get(*key)).cloned().collect();
+    let (approved, now) = (&approved.tools, &now.tools);
     let effect = |said: &str| said.split(' ').next().unwrap_or_default().to_owned();
     let mut effects = Vec::new();
     let mut changed = Vec::new();
@@ -223,6 +235,7 @@ fn difference(
         one.keys().filter(|name| !other.contains_key(*name)).cloned().collect()
     };
     let parts = [
+        ("where requests and credentials go", elsewhere),
         ("another effect", effects),
         ("added", only(now, approved)),
         ("removed", if partly { Vec::new() } else { only(approved, now) }),
@@ -255,8 +268,13 @@ fn read(file: &Path) -> Result<Option<Lock>> {
     let text = std::io::read_to_string(opened).map_err(|error| bad("cannot be read").with_source(error))?;
     let broken = "is no lock that `bartizan check --pin` wrote; have it written anew";
     let lock: Lock = toml::from_str(&text).map_err(|_| bad(broken))?;
-    let whole = |entry: &Entry| digest(&json!(entry.tools)).hex() == entry.manifest;
-    if lock.version != 1 || !lock.source.values().all(whole) {
+    if lock.version == 1 {
+        return Err(bad(
+            "was written by an earlier bartizan, which compared less of a tool than what is sent and where; look at the \
+             tools with `bartizan check`, and approve them with `bartizan check --pin`",
+        ));
+    }
+    if lock.version != VERSION || !lock.source.values().all(|entry| entry.digest() == entry.manifest) {
         return Err(bad(broken));
     }
     Ok(Some(lock))
@@ -290,15 +308,27 @@ mod tests {
         let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(name, said)| ((*name).to_owned(), (*said).to_owned())).collect()
         };
-        let approved = map(&[("a", "read 1"), ("b", "read 2"), ("c", "write 3")]);
-        assert_eq!(difference(&approved, &approved, false), None);
-        assert_eq!(difference(&approved, &map(&[("a", "read 1")]), true), None, "the rest was not asked for");
+        let entry = |origin: &[(&str, &str)], tools, partly| Entry {
+            manifest: String::new(),
+            origin: map(origin),
+            tools,
+            partly,
+        };
+        let before = map(&[("a", "read 1"), ("b", "read 2"), ("c", "write 3")]);
+        let approved = entry(&[("base", "https://a"), ("hosts", "a")], before, false);
+        assert_eq!(difference(&approved, &approved), None);
+        let origin = &[("base", "https://a"), ("hosts", "a")];
+        let part = entry(origin, map(&[("a", "read 1")]), true);
+        assert_eq!(difference(&approved, &part), None, "the rest was not asked for");
         let now = map(&[("a", "destroy 9"), ("b", "read 8"), ("d", "read 4")]);
         assert_eq!(
-            difference(&approved, &now, false).unwrap(),
-            "another effect: a (read, now destroy); added: d; removed: c; changed: b"
+            difference(&approved, &entry(&[("base", "https://b"), ("credentials", "x")], now, false))
+                .unwrap(),
+            "where requests and credentials go: base, credentials, hosts; another effect: a (read, now destroy); \
+             added: d; removed: c; changed: b"
         );
         let many: BTreeMap<String, String> = (0..20).map(|at| (format!("t{at:02}"), String::new())).collect();
-        assert!(difference(&map(&[]), &many, false).unwrap().ends_with("t05 and 14 more"));
+        let many = difference(&entry(&[], map(&[]), false), &entry(&[], many, false)).unwrap();
+        assert!(many.ends_with("t05 and 14 more"));
     }
 }

@@ -51,12 +51,14 @@ pub(super) struct Count {
     source: String,
     tools: usize,
     partly: bool,
+    origin: BTreeMap<String, String>,
 }
 
 /// What a connector or document brought, and whether toolsets were left out that nobody asked for.
 pub(super) struct Brought {
     pub(super) source: String,
     pub(super) partly: bool,
+    pub(super) origin: BTreeMap<String, String>,
     pub(super) tools: Vec<Arc<dyn Tool>>,
 }
 
@@ -68,7 +70,8 @@ impl Sources {
 
     fn add(&mut self, source: String, connector: &Connector) {
         let (tools, partly) = (connector.tools().len(), !connector.unasked().is_empty());
-        self.counts.push(Count { source, tools, partly });
+        let origin = connector.origin().clone();
+        self.counts.push(Count { source, tools, partly, origin });
         self.tools.extend(connector.tools().iter().cloned());
     }
 }
@@ -79,6 +82,7 @@ pub(super) fn lists(counts: &[Count], tools: &[Arc<dyn Tool>]) -> Vec<Brought> {
     let one = |count: &Count| Brought {
         source: count.source.clone(),
         partly: count.partly,
+        origin: count.origin.clone(),
         tools: rest.by_ref().take(count.tools).collect(),
     };
     counts.iter().map(one).collect()

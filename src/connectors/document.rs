@@ -7,6 +7,7 @@
 //! Must not: read documents (`openapi/` does) or send requests.
 
 use indexmap::IndexMap;
+use serde::Serialize;
 
 use super::shape::Shape;
 use crate::json::Value;
@@ -71,7 +72,7 @@ pub struct Operation {
 }
 
 /// Where a parameter goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[allow(missing_docs, reason = "the names are OpenAPI's")]
 pub enum Place {
     Path,
@@ -81,7 +82,7 @@ pub enum Place {
 }
 
 /// How a parameter's arrays and objects are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[allow(missing_docs, reason = "the names are OpenAPI's")]
 pub enum Style {
     Simple,

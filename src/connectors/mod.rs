@@ -113,6 +113,7 @@ pub struct Connector {
     refused: Vec<Refusal>,
     client: Client,
     health: Option<Request>,
+    origin: BTreeMap<String, String>,
 }
 
 impl Connector {
@@ -201,7 +202,15 @@ impl Connector {
         let (tools, more) = operation::tools(document, &about, &shared);
         refused.extend(more);
         let unasked = unasked.into_inner();
-        Ok(Self { name: manifest.name.clone(), tools, unasked, refused, client, health })
+        // What the operator says himself is in the configuration, where whoever writes the manifest does not write.
+        let mut origin = BTreeMap::new();
+        if instead.access.is_none() {
+            origin.extend(manifest.credentials.said());
+        }
+        if instead.access.is_none() || instead.base.is_none() {
+            origin.extend(manifest.origin());
+        }
+        Ok(Self { name: manifest.name.clone(), tools, unasked, refused, client, health, origin })
     }
 
     /// A built-in connector: the operations of its document, then its flows.
@@ -244,7 +253,8 @@ impl Connector {
     ) -> Result<Self> {
         let name = name_of(&document.title);
         let manifest = Manifest { name, base: Some(base), credentials: access, ..Manifest::default() };
-        Self::new(&manifest, document, "openapi", surroundings, instead)
+        let connector = Self::new(&manifest, document, "openapi", surroundings, instead)?;
+        Ok(Self { origin: BTreeMap::new(), ..connector })
     }
 
     /// A user's connector: a folder with `connector.toml` and its document.
@@ -262,6 +272,12 @@ impl Connector {
     /// Its operations as tools, in the document's order.
     pub fn tools(&self) -> &[Arc<dyn Tool>] {
         &self.tools
+    }
+
+    /// Where its manifest has requests and credentials go, and what they are signed with, as far as the operator does
+    /// not say it himself. Never a secret.
+    pub fn origin(&self) -> &BTreeMap<String, String> {
+        &self.origin
     }
 
     /// How many operations belong to each toolset that is not offered unless named, and was not.

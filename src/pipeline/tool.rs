@@ -119,6 +119,8 @@ pub struct ToolSpec {
     pub target: Option<String>,
     /// JSON Pointers into the structured result that are always redacted.
     pub redact: Vec<String>,
+    /// For an upstream operation: the digest of how its requests are made, which its arguments do not show.
+    pub wire: Option<Digest>,
     /// The argument that takes back the handle of a next page, where results may go on ([`super::offer`] adds it).
     pub page: Option<String>,
     /// What the upstream's credential has to be allowed: any one of these sets; empty where nobody says.
@@ -151,6 +153,7 @@ impl ToolSpec {
             meta: None,
             target: None,
             redact: Vec::new(),
+            wire: None,
             page: None,
             permissions: Vec::new(),
             probe: false,
@@ -191,7 +194,7 @@ impl ToolSpec {
             "description": self.description, "input": *self.input.once(),
             "output": self.output.as_ref().map(|schema| Value::clone(&schema.once())), "effect": self.effect,
             "toolset": self.toolset, "source": self.source, "scopes": self.scopes, "target": self.target,
-            "redact": self.redact
+            "redact": self.redact, "wire": self.wire.map(|wire| wire.hex())
         }))
     }
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::HeaderName;
 use crate::http::oauth::Style;
 use crate::http::recipe::{Algorithm, Encoding, KeyForm, Recipe, Stamp};
+use crate::json::{canonical, json};
 use crate::vault::{Reference, SCHEMES, Use};
 
 /// One way of signing, several, or none.
@@ -359,6 +360,22 @@ impl Access {
                 ),
             )
         })
+    }
+
+    /// Each as text, by its profile where there are several: the kind, where it goes, and references. Never a secret.
+    pub(in crate::connectors) fn said(&self) -> Vec<(String, String)> {
+        let whole = String::from("credentials");
+        match self {
+            Self::None => Vec::new(),
+            Self::One(way) => vec![(whole, canonical(&json!(way)))],
+            Self::First(ways) => vec![(whole, canonical(&json!(ways)))],
+            Self::Each(profiles) => {
+                let said = |(profile, access): (&str, Option<&Self>)| {
+                    Some((format!("credentials.{profile}"), canonical(&json!(access?))))
+                };
+                profiles.all().into_iter().filter_map(said).collect()
+            }
+        }
     }
 
     /// Every way, in order; of every profile.

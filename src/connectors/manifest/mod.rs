@@ -10,7 +10,7 @@ mod keys;
 mod signing;
 mod toolsets;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -292,6 +292,13 @@ impl Manifest {
             .with_source(cause)
         })?;
         Self::parse(&text, &place)
+    }
+
+    /// Where requests and credentials go, and what they are signed with; never a secret.
+    pub(super) fn origin(&self) -> BTreeMap<String, String> {
+        let base = self.base.iter().map(|base| (String::from("base"), base.as_str().to_owned()));
+        let hosts = (!self.hosts.is_empty()).then(|| (String::from("hosts"), self.hosts.join(" ")));
+        base.chain(hosts).collect()
     }
 
     /// The opinion of one operation.

@@ -108,6 +108,7 @@ pub(super) fn rehearsed(call: Arc<Call>, argument: Option<&str>) -> Result<Arc<C
         toolset: call.spec.toolset.clone(),
         target: call.spec.target.clone(),
         redact: call.spec.redact.clone(),
+        wire: call.spec.wire,
         scopes: call.spec.scopes.clone(),
         ..ToolSpec::new(call.spec.name.clone())
     };

@@ -98,6 +98,8 @@ struct Prepared {
     answers: Answers,
     idempotent: Option<bool>,
     dry_run: Option<String>,
+    /// How answers are shown, as it was said.
+    showing: Value,
 }
 
 impl Prepared {
@@ -133,17 +135,31 @@ impl Prepared {
         (operation.summary, operation.description, operation.tags) = (None, None, Vec::new());
         let idempotent = opinion.and_then(|opinion| opinion.idempotent);
         let dry_run = opinion.and_then(|opinion| opinion.dry_run.clone());
-        Ok(Self { operation, spec, sketch, budget, follow, expects_json, answers, idempotent, dry_run })
+        let showing = json!([shared.showing, opinion.map(|opinion| &opinion.response)]);
+        Ok(Self {
+            operation,
+            spec,
+            sketch,
+            budget,
+            follow,
+            expects_json,
+            answers,
+            idempotent,
+            dry_run,
+            showing,
+        })
     }
 
     fn call(self, shared: &Shared) -> Result<Arc<Call>> {
-        let Self { operation, mut spec, sketch, budget, follow, expects_json, answers, idempotent, dry_run } =
-            self;
+        let Self { operation, mut spec, sketch, budget, follow, expects_json, answers, .. } = self;
+        let (idempotent, dry_run) = (self.idempotent, self.dry_run);
         let operation = Arc::new(operation);
         spec.input = takes::input(Arc::clone(&operation), budget, sketch);
         let mut plan = Plan::new(operation, Arc::clone(&shared.base), shared.headers.clone())?;
         plan.idempotent = idempotent.unwrap_or(plan.idempotent || spec.effect == Effect::Read);
         plan.signed.clone_from(&shared.reserved_queries);
+        let pages = follow.as_ref().map(Follow::wire);
+        spec.wire = Some(plan.wire(&json!([pages, dry_run, self.showing, expects_json, spec.probe])));
         let (client, glance, rehearsal) = (shared.client.clone(), OnceLock::new(), OnceLock::new());
         let departed = AtomicBool::new(false);
         let call =

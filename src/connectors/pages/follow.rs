@@ -5,6 +5,8 @@
 //!
 //! Must not: change an argument of the caller that is not about paging.
 
+use serde::Serialize;
+
 use super::at::{At, print};
 use super::{address, link};
 use crate::connectors::document::{Operation, Place};
@@ -34,7 +36,7 @@ pub(super) enum Next {
 }
 
 /// Where the next request says where to go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 enum Send {
     /// In an argument.
     Argument(String),
@@ -120,6 +122,13 @@ impl Follow {
             most: pages.most,
             whole: false,
         })
+    }
+
+    /// All of it, to see whether it is as before.
+    pub(in crate::connectors) fn wire(&self) -> Value {
+        let Self { style, cursor, header, send, items, more, total, id, first, limit, most, whole } = self;
+        let header = header.as_ref().map(HeaderName::as_str);
+        json!([style, cursor, header, send, items, more, total, id, first, limit, most, whole])
     }
 
     /// The request for what begins there.

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use url::Url;
 
 use self::path::Template;
-use crate::connectors::document::{Operation, Parameter, Place};
+use crate::connectors::document::{BodySpec, Encoding, Operation, Parameter, Place};
 use crate::connectors::openapi::overrides;
 use crate::error::{Error, Kind, Result};
 use crate::http::{HeaderName, HeaderValue, Method, Request};
-use crate::json::{Map, Value};
+use crate::json::{Digest, Map, Value, digest, json};
 use crate::policy::Effect;
 
 /// Where requests of a connector go.
@@ -99,6 +99,37 @@ impl Plan {
     /// The operation.
     pub(super) fn operation(&self) -> &Operation {
         &self.operation
+    }
+
+    /// The digest of everything that makes its requests what they are and that the arguments do not show, with what
+    /// else the connector adds.
+    ///
+    /// Every field is named here, so that a new one cannot be forgotten.
+    pub(super) fn wire(&self, more: &Value) -> Digest {
+        let Self { base: _, method, template: _, operation, headers, idempotent, signed: _ } = self;
+        let Operation {
+            id: _,
+            tool: _,
+            method: _,
+            path,
+            summary: _,
+            description: _,
+            tags: _,
+            parameters,
+            body,
+            responses: _,
+            effect,
+            deprecated: _,
+            permissions: _,
+        } = &**operation;
+        // made of text, so nothing is lost
+        let header = |(name, value): &(HeaderName, HeaderValue)| {
+            json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])
+        };
+        let headers: Vec<Value> = headers.iter().map(header).collect();
+        let parameters: Vec<Value> = parameters.iter().map(sent_as).collect();
+        let body = body.as_ref().map(body_as);
+        digest(&json!([method.as_str(), path, effect, headers, parameters, body, idempotent, more]))
     }
 
     /// The request for these arguments, which fit the tool's schema.
@@ -185,6 +216,46 @@ impl Plan {
         let same_query = url.query().unwrap_or_default() == query;
         if same_origin && same_path && same_query { Ok(url) } else { Err(elsewhere()) }
     }
+}
+
+/// How a parameter is sent.
+fn sent_as(parameter: &Parameter) -> Value {
+    let Parameter {
+        name,
+        argument,
+        place,
+        required: _,
+        description: _,
+        schema: _,
+        fixed,
+        style,
+        explode,
+        allow_reserved,
+        content_type,
+    } = parameter;
+    json!([name, argument, place, fixed, style, explode, allow_reserved, content_type])
+}
+
+/// How a body is sent.
+fn body_as(body: &BodySpec) -> Value {
+    let BodySpec {
+        required: _,
+        description: _,
+        media_type,
+        schema: _,
+        binary,
+        offered: _,
+        encoding,
+        argument,
+    } = body;
+    let fields: Map<String, Value> = encoding
+        .iter()
+        .map(|(field, how)| {
+            let Encoding { content_type, style, explode, allow_reserved, binary } = how;
+            (field.clone(), json!([content_type, style, explode, allow_reserved, binary]))
+        })
+        .collect();
+    json!([media_type, binary, fields, argument])
 }
 
 fn accepted(operation: &Operation) -> String {
