@@ -25,6 +25,7 @@ use crate::http::oauth::{ClientCredentials, Style, TokenEndpoint};
 use crate::http::{Credentials, HeaderName};
 use crate::json::{Value, json};
 use crate::pipeline::Tool;
+use crate::policy::{is_own_source, is_own_toolset};
 use crate::practice::{Auth, Options, Practice};
 use crate::redaction::Redactor;
 use crate::secret::Secret;
@@ -250,6 +251,11 @@ fn real_document(entry: &OpenApiEntry, surroundings: &Surroundings) -> Result<Co
 fn document_of(entry: &OpenApiEntry) -> Result<Document> {
     let mut document = document_at(&entry.file, &entry.overlays)?;
     if let Some(name) = &entry.name {
+        if is_own_source(name) || is_own_toolset(name) {
+            let message = "The `name` of an [[openapi]] is one that bartizan itself uses (builtin, python, openapi, search, \
+                           results); choose another.";
+            return Err(Error::new(Kind::BadConfig, message));
+        }
         document.title.clone_from(name);
     }
     Ok(document)

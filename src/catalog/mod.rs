@@ -7,6 +7,7 @@
 //!
 //! Must not: decide who may see what.
 
+mod check;
 mod mirror;
 mod template;
 
@@ -15,14 +16,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use check::{bad, check, whose};
 pub use mirror::Mirror;
 use template::Template;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::json::{Map, Value};
 use crate::pipeline::{Family, Line, Tool, ToolSpec};
 use crate::protocol::Revision;
-use crate::schema::{LazySchema, Schema};
 
 /// One of the protocol's four lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,11 +181,15 @@ impl Snapshot {
         let spec = entry.spec();
         let list = List::of(&spec.family);
         // tools and prompts are known by their names; what is known by its address has a name besides
-        let taken = |other: &Arc<Entry>| other.spec().name == spec.name;
+        let taken = |other: &&Arc<Entry>| other.spec().name == spec.name;
         let addressed = matches!(list, List::Resources | List::Templates);
-        let known = self.names[list as usize].contains_key(key(spec));
-        if known || (addressed && self.list(list).iter().any(taken)) {
-            return Err(bad(spec, "is there twice; give each its own name and address"));
+        let other = self.names[list as usize].get(key(spec));
+        let other = other.or_else(|| self.list(list).iter().filter(|_| addressed).find(|other| taken(other)));
+        if let Some(other) = other {
+            let (one, two) = (whose(other.spec()), whose(spec));
+            let what =
+                format!("is there twice, from {one} and from {two}; give each its own name and address");
+            return Err(bad(spec, &what));
         }
         self.names[list as usize].insert(key(spec).into(), Arc::clone(&entry));
         self.ever[list as usize] = true;
@@ -321,67 +326,14 @@ fn key(spec: &ToolSpec) -> &str {
     }
 }
 
-fn bad(spec: &ToolSpec, what: &str) -> Error {
-    let thing = match spec.family {
-        Family::Tool => "tool",
-        Family::Resource { .. } => "resource",
-        Family::Template { .. } => "resource template",
-        Family::Prompt { .. } => "prompt",
-    };
-    // a name that is illegal is cut, so that nothing long or odd is repeated
-    let name: String = spec.name.chars().filter(|letter| !letter.is_control()).take(64).collect();
-    Error::new(Kind::BadConfig, format!("The {thing} `{name}` {what}."))
-}
-
-fn check(spec: &ToolSpec) -> Result<(Vec<Mirror>, Option<Template>)> {
-    let strict = matches!(spec.family, Family::Tool | Family::Prompt { .. });
-    let legal = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
-    if spec.name.is_empty() || spec.name.chars().count() > 64 {
-        return Err(bad(spec, "needs a name of 1 to 64 characters"));
-    }
-    if strict && !spec.name.chars().all(legal) {
-        return Err(bad(spec, "may only have A-Z, a-z, 0-9, `_`, `-` and `.` in its name"));
-    }
-    if spec.name.chars().any(char::is_control) {
-        return Err(bad(spec, "has a control character in its name"));
-    }
-    for icon in &spec.icons {
-        if !["https://", "http://", "data:"].iter().any(|scheme| icon.src.starts_with(scheme)) {
-            return Err(bad(spec, "has an icon whose address is neither https nor data"));
-        }
-    }
-    let input = spec.input.given();
-    if input.is_some_and(|input| input.get("type").and_then(Value::as_str) != Some("object")) {
-        return Err(bad(spec, "needs an input schema of type object"));
-    }
-    let named = |error: Error| {
-        let message = format!("{} (schema of `{}`)", error.message(), spec.name);
-        Error::new(Kind::BadConfig, message)
-    };
-    for given in input.into_iter().chain(spec.output.as_ref().and_then(LazySchema::given)) {
-        Schema::vet(given).map_err(named)?;
-    }
-    match &spec.family {
-        Family::Tool => {
-            // what is made of a document repeats nothing in headers
-            let mirrors = input.map_or(Ok(Vec::new()), |input| mirror::collect(input));
-            Ok((mirrors.map_err(|what| bad(spec, what))?, None))
-        }
-        Family::Prompt { .. } => Ok((Vec::new(), None)),
-        Family::Resource { uri, .. } if template::is_uri(uri) => Ok((Vec::new(), None)),
-        Family::Resource { .. } => Err(bad(spec, "needs an address with a scheme, such as `notes://today`")),
-        Family::Template { uri_template, .. } => {
-            let template = Template::parse(uri_template).map_err(|what| bad(spec, what))?;
-            Ok((Vec::new(), Some(template)))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Error, Kind};
     use crate::json::json;
     use crate::pipeline::{Approved, BoxFuture, Context, Halt, Reply};
+    use crate::policy::FINDERS;
+    use crate::schema::LazySchema;
 
     struct Fake(ToolSpec);
 
@@ -426,6 +378,35 @@ mod tests {
         }
         let prompt = family("a", Family::Prompt { arguments: Vec::new() });
         assert!(Catalog::build(vec![tool("a"), prompt]).is_ok());
+    }
+
+    #[test]
+    fn a_clash_names_both_sources_and_our_own_names_are_nobody_elses() {
+        let from = |source: &str, name: &str, toolset: &str| {
+            Arc::new(Fake(ToolSpec { source: source.into(), toolset: toolset.into(), ..ToolSpec::new(name) }))
+                as Arc<dyn Tool>
+        };
+        let refusal = |tools: Vec<Arc<dyn Tool>>| Catalog::build(tools).map(|_| ()).unwrap_err().to_string();
+        let said = refusal(vec![from("acme", "a", "acme"), from("openapi", "a", "widgets")]);
+        assert!(said.contains("from the connector `acme` and from the API document `widgets`"), "{said}");
+        let said = refusal(vec![tool("echo"), from("python", "echo", "mine")]);
+        assert!(said.contains("from bartizan itself and from Python"), "{said}");
+        for name in FINDERS {
+            for source in ["python", "acme", "openapi"] {
+                assert!(
+                    refusal(vec![from(source, name, "mine")]).contains("bartizan's own tools"),
+                    "{source}"
+                );
+            }
+        }
+        for toolset in ["search", "results"] {
+            for source in ["python", "acme", "openapi"] {
+                assert!(
+                    refusal(vec![from(source, "a", toolset)]).contains("toolset of bartizan's own"),
+                    "{source}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::identity::Certificates;
 use crate::json::{Map, Value, json};
 use crate::pipeline::{Outcome, Reply};
+use crate::policy::Effect;
 use crate::redaction::Redactor;
 use crate::vault::{Keeper, Reference};
 
@@ -98,6 +99,7 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
     findings.extend(
         paged(app.catalog().now().list(List::Tools)).into_iter().map(|what| Finding::new(false, what)),
     );
+    findings.extend(hidden(&app).into_iter().map(|what| Finding::new(false, what)));
     if tries {
         findings.extend(health(&app).await);
     }
@@ -156,6 +158,31 @@ fn paged(tools: &[Arc<Entry>]) -> Vec<String> {
         let (shown, more) = (names.len().min(NAMES), names.len().saturating_sub(NAMES));
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{toolset}: lists that go on page by page ({word}): {}{more}.", names[..shown].join(", "))
+    });
+    told.collect()
+}
+
+/// Where read-only hides all that a source has: one sentence for each.
+fn hidden(app: &App) -> Vec<String> {
+    let config = app.config();
+    let instead = if config.offer.read_only {
+        "leave --read-only out (and `read_only` under [offer])"
+    } else if config.policy.set == "read-only" && config.policy.files.is_empty() {
+        "`--policy standard` offers them, and asks a person first"
+    } else {
+        return Vec::new();
+    };
+    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for entry in app.catalog().now().list(List::Tools) {
+        let spec = entry.spec();
+        let whose = if spec.source == "openapi" { &spec.toolset } else { &spec.source };
+        let (reads, others) = counts.entry(whose.clone()).or_default();
+        *if spec.effect == Effect::Read { reads } else { others } += 1;
+    }
+    let told = counts.into_iter().filter(|(_, (reads, _))| *reads == 0).map(|(whose, (_, others))| {
+        let tools =
+            if others == 1 { "its only tool, which changes" } else { "all of its tools, which change" };
+        format!("{whose}: read-only hides {tools} something ({others}); {instead}.")
     });
     told.collect()
 }

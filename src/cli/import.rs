@@ -47,7 +47,7 @@ pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
         shown["next"] = json!(next);
         screen.json(&shown);
     } else {
-        tell(&import.report, &folder, screen);
+        tell(&import, &folder, screen);
         screen.line("");
         screen.line(&screen.paint(Tone::Strong, "next"));
         for line in &next {
@@ -78,7 +78,8 @@ fn next(folder: &Path, report: &Report) -> Vec<String> {
     next
 }
 
-fn tell(report: &Report, folder: &Path, screen: Screen) {
+fn tell(import: &Import, folder: &Path, screen: Screen) {
+    let report = &import.report;
     let title = if report.title.is_empty() { "the document" } else { &report.title };
     let effects = report.effects;
     screen.line(&format!(
@@ -132,6 +133,7 @@ fn tell(report: &Report, folder: &Path, screen: Screen) {
         odd.push(format!("of {} the document does not say what they answer", answers.unsaid));
     }
     part(screen, "answers", odd);
+    part(screen, "copied", import.files.iter().map(|(_, to)| to.display().to_string()).collect());
     part(screen, "left out", report.unmapped.iter().map(unmapped).collect());
 }
 
@@ -208,17 +210,25 @@ fn fill(folder: &Path, import: &Import) -> std::io::Result<()> {
         if let Some(parent) = to.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        put(&to, &std::fs::read(from)?)?;
+        put(&to, &std::fs::read(from)?, from)?;
     }
-    put(&folder.join("connector.toml"), import.text.as_bytes())
+    // it repeats what the document says
+    let document = import.files.first().map_or(Path::new(""), |(from, _)| from);
+    put(&folder.join("connector.toml"), import.text.as_bytes(), document)
 }
 
-/// A new file that nobody else can change, whatever the umask: what others can change is not served.
-fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// A new file that nobody reads who could not read what it was made of, and that nobody else can change, whatever the
+/// umask: what others can change is not served.
+fn put(path: &Path, bytes: &[u8], source: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    {
+        use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+        options.mode(0o600 | (std::fs::metadata(source)?.mode() & 0o644));
+    }
+    #[cfg(not(unix))]
+    let _ = source;
     let mut file = options.open(path)?;
     file.write_all(bytes)?;
     file.sync_all()

@@ -46,6 +46,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::{Client, Config, Credentials, HeaderName, HeaderValue, Request, Settings};
 use crate::json::{Map, Value};
 use crate::pipeline::{Destination, Tool};
+use crate::policy::{is_own_source, is_own_toolset};
 use crate::redaction::Redactor;
 use crate::state::Folder;
 use crate::vault::Keeper;
@@ -410,5 +411,9 @@ fn name_of(title: &str) -> String {
     }
     name.truncate(32);
     let name = name.trim_matches('-');
-    if name.is_empty() { String::from("api") } else { name.to_owned() }
+    match name {
+        "" => String::from("api"),
+        own if is_own_source(own) || is_own_toolset(own) => format!("{own}-api"),
+        name => name.to_owned(),
+    }
 }

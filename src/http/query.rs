@@ -17,6 +17,13 @@ use crate::redaction::Redactor;
 /// What stays as it is in a query (RFC 3986: unreserved).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// Whether a server may take two names of headers or of parameters for the same: many read them whatever their case, and
+/// `_` as `-`.
+pub fn is_alike(one: &str, other: &str) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.bytes().map(plain).eq(other.bytes().map(plain))
+}
+
 /// `?NAME=SECRET`.
 pub struct Query {
     name: String,
@@ -31,11 +38,13 @@ impl Query {
 }
 
 impl Signing {
-    /// Puts a secret into the query, in place of any of that name. The rest of the address stays byte for byte.
+    /// Puts a secret into the query, in place of any of that name, however it is written. The rest of the address stays byte for byte.
     pub(super) fn set_query(&mut self, name: &str, value: &str) {
         let encode = |text: &str| utf8_percent_encode(text, PLAIN).to_string();
         let named = |pair: &&str| {
-            url::form_urlencoded::parse(pair.as_bytes()).next().is_some_and(|(known, _)| known == name)
+            url::form_urlencoded::parse(pair.as_bytes())
+                .next()
+                .is_some_and(|(known, _)| is_alike(&known, name))
         };
         let query = self.url.query().unwrap_or_default();
         let mut pairs: Vec<String> =

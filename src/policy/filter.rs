@@ -81,6 +81,20 @@ impl Filter {
     }
 }
 
+/// The tools that stand for all others; no other tool is called so.
+pub const FINDERS: [&str; 3] = ["find_tools", "describe_tool", "call_tool"];
+
+/// Whether tools that come from no connector say that they come from there: no connector is called so. A filter and the
+/// checks of what documents say believe the name.
+pub fn is_own_source(name: &str) -> bool {
+    ["builtin", "python", "openapi"].iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+/// Whether it is a toolset that no filter takes away: nobody else's is called so.
+pub fn is_own_toolset(name: &str) -> bool {
+    ["search", "results"].iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// What stands for every toolset.
 pub const ALL: &str = "all";
 

@@ -52,7 +52,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::json::Value;
 
 pub use explain::{Considered, Explanation, Holds, Place, Trouble};
-pub use filter::{ALL, Filter, Search, is_in, switched_on};
+pub use filter::{ALL, FINDERS, Filter, Search, is_in, is_own_source, is_own_toolset, switched_on};
 pub use fits::Finding;
 pub use judge::{Judgement, Policy};
 

@@ -21,14 +21,14 @@ use crate::catalog::Entry;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value};
 use crate::pipeline::{Family, ToolSpec};
-use crate::policy::{Filter, Search};
+use crate::policy::{FINDERS, Filter, Search};
 
 /// Looks for tools.
-pub const FIND: &str = "find_tools";
+pub const FIND: &str = FINDERS[0];
 /// Shows all of one tool.
-pub const DESCRIBE: &str = "describe_tool";
+pub const DESCRIBE: &str = FINDERS[1];
 /// Calls one.
-pub const CALL: &str = "call_tool";
+pub const CALL: &str = FINDERS[2];
 
 /// The toolset of the three.
 pub const TOOLSET: &str = "search";

@@ -88,7 +88,7 @@ def test_tools_are_approved_once_and_served_until_they_change(tmp_path: Path) ->
     assert "added: drop_widget; changed: list_widgets" in refused.all
     looked = run("check", "--config", config, "--json")
     assert looked.code != 0
-    assert [row["severity"] for row in looked.json["findings"]] == ["error"]
+    assert [row["severity"] for row in looked.json["findings"] if row["severity"] != "note"] == ["error"]
     assert looked.json["manifests"]["other.json"] == approved["other.json"]
     assert looked.json["manifests"]["acme.json"] != approved["acme.json"]
     assert run("check", "--config", config, "--pin", "--json").json["pinned"] == str(tmp_path / "bartizan.lock")

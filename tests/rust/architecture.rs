@@ -49,7 +49,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("diagnostics", &["error", "json", "pipeline", "policy", "protocol", "schema", "limits", "principal"]),
-    ("catalog", &["error", "json", "protocol", "pipeline", "schema"]),
+    ("catalog", &["error", "policy", "json", "protocol", "pipeline", "schema"]),
     ("search", &["error", "json", "protocol", "schema", "policy", "pipeline", "catalog"]),
     (
         "connectors",

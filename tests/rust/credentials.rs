@@ -31,6 +31,9 @@ fn document() -> Value {
                         {"name": "q", "in": "query", "schema": {"type": "string"}},
                         {"name": "api_key", "in": "query", "required": true, "schema": {"type": "string"}},
                         {"name": "X-Signature", "in": "header", "schema": {"type": "string"}},
+                        {"name": "API-Key", "in": "query", "schema": {"type": "string"}},
+                        {"name": "x_signature", "in": "header", "schema": {"type": "string"}},
+                        {"name": "more", "in": "query", "schema": {"type": "object"}},
                     ],
                     "responses": {"200": {"description": "All", "content": {"application/json": {"schema": {"type": "object"}}}}}
                 },
@@ -503,4 +506,28 @@ async fn each_profile_signs_with_its_own_credential() {
     );
     site.sign(upstream.base().as_str(), &each.replace("credentials.development", "credentials.playground"));
     assert!(ask("").await.unwrap_err().message().contains("did you mean"));
+}
+
+#[tokio::test]
+async fn no_argument_sets_a_credential_however_its_name_is_written() {
+    let upstream = Upstream::start(|_, _| answer(200, "{}")).await;
+    let site =
+        Site::of(&upstream, "[credentials]\nkind = 'query'\nname = 'api_key'\nfrom = 'file:FOLDER/key'");
+    site.keep("key", KEY);
+    let app = site.start("").await.unwrap();
+    let known = properties(&app);
+    assert!(!known.contains_key("api_key") && !known.contains_key("API-Key"), "{known:?}");
+    // an object whose members become parameters of their own brings none either
+    let more = json!({"more": {"API_KEY": "mine", "api-key": "mine", "kept": "yes"}});
+    call(&app, "list_widgets", more).await.unwrap();
+    app.close().await.unwrap();
+    assert_eq!(upstream.seen()[0].target, "/widgets?kept=yes&api_key=k%2F4711%2Bsecret%3Dof%20the%20owner");
+
+    let site =
+        Site::of(&upstream, "[credentials]\nkind = 'header'\nname = 'X-Signature'\nfrom = 'file:FOLDER/key'");
+    site.keep("key", KEY);
+    let app = site.start("").await.unwrap();
+    let known = properties(&app);
+    assert!(known.keys().all(|name| !name.to_ascii_lowercase().contains("signature")), "{known:?}");
+    app.close().await.unwrap();
 }

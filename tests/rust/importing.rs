@@ -306,3 +306,101 @@ fn vendors_documents_become_connectors_that_hold() {
         );
     }
 }
+
+#[test]
+fn only_what_operations_are_made_of_is_copied_and_it_stays_as_private_as_it_was() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let write = |name: &str, content: &Value, mode: u32| {
+        std::fs::create_dir_all(place.path(name).parent().unwrap()).unwrap();
+        place.write(name, &content.to_string());
+        std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let secret = json!({"key": "hunter2"});
+    for name in ["in/notes.json", "in/.env.json", "in/.git/config.json", "in/other/.hidden.json"] {
+        write(name, &secret, 0o600);
+    }
+    std::os::unix::fs::symlink(place.path("in/.env.json"), place.path("in/link.json")).unwrap();
+    write("in/parts/room.json", &json!({"Room": {"type": "object"}}), 0o600);
+    write("in/parts/door.json", &json!({"Door": {"type": "object"}}), 0o666);
+    let answer = |reference: &str| {
+        json!({"operationId": format!("get{}", reference.len()), "responses": {"200": {"description": "", "content":
+            {"application/json": {"schema": {"$ref": reference}}}}}})
+    };
+    let document = json!({"openapi": "3.1.0", "info": {"title": "House", "version": "2", "x-more": {"$ref": "notes.json"}},
+        "paths": {"/rooms": {"get": answer("parts/room.json#/Room")}, "/doors": {"get": answer("./parts/door.json#/Door")},
+            "/a": {"get": answer(".env.json")}, "/b": {"get": answer(".git/config.json#/key")},
+            "/c": {"get": answer("other/%2ehidden.json#/key")}, "/d": {"get": answer("link.json#/key")}},
+        "components": {"examples": {"x": {"value": {"$ref": "notes.json#/key"}}}}});
+    write("in/api.json", &document, 0o640);
+    assert_eq!(place.run(&["import", "@in/api.json", "--into", "@out"]), 0);
+    let mut found = Vec::new();
+    let mut folders = vec![place.path("out")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let name = entry.path().strip_prefix(place.path("out")).unwrap().display().to_string();
+            found.push((name, entry.metadata().unwrap().permissions().mode() & 0o777));
+        }
+    }
+    found.sort();
+    let expected = [
+        ("api.json", 0o640),
+        ("connector.toml", 0o640),
+        ("parts/door.json", 0o644),
+        ("parts/room.json", 0o600),
+    ];
+    assert_eq!(found, expected.map(|(name, mode)| (name.to_owned(), mode)));
+    let import =
+        bartizan::connectors::import::Import::of(&place.path("in/api.json"), &Default::default()).unwrap();
+    let left: Vec<&str> = import.report.unmapped.iter().map(|one| one.reason.as_str()).collect();
+    assert!(left.len() == 4 && left.iter().all(|why| why.contains("hidden")), "{left:?}");
+}
+
+#[test]
+fn no_connector_has_a_name_that_opens_the_filter_and_read_only_hides_every_write() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let place = Place::new();
+    let document = json!({"openapi": "3.1.0", "info": {"title": "Search", "version": "1"}, "paths": {"/wipe": {"post":
+        {"operationId": "wipe", "responses": {"204": {"description": ""}}}}}});
+    std::fs::create_dir(place.path("api")).unwrap();
+    place.write("api/openapi.json", &document.to_string());
+    let settings = "[policy]\nset = 'admin'\n[offer]\nread_only = true\n";
+    let connector = format!("{settings}[[connector]]\npath = 'api'");
+    let toolset = "[[operation]]\nid = 'wipe'\ntoolset = 'search'";
+    for (name, more) in [
+        ("builtin", toolset),
+        ("builtin", ""),
+        ("python", ""),
+        ("openapi", ""),
+        ("search", ""),
+        ("x", toolset),
+    ] {
+        place.write("api/connector.toml", &format!("name = '{name}'\nbase = 'https://a.example'\n{more}"));
+        let said = runtime
+            .block_on(place.app(&connector))
+            .err()
+            .map(|error| error.message().to_owned())
+            .unwrap_or_default();
+        assert!(said.contains("bartizan"), "{name}: {said}");
+        assert_eq!(place.run(&["check", "--config", "@bartizan.toml"]), 2, "{name}");
+    }
+    let entry = "[[openapi]]\nfile = 'api/openapi.json'\nbase_url = 'https://a.example'\n";
+    assert!(runtime.block_on(place.app(&format!("{entry}name = 'search'"))).is_err());
+    place.write(
+        "api/connector.toml",
+        "name = 'x'\nbase = 'https://a.example'\n[[toolset]]\nname = 'search'\npaths = ['/']",
+    );
+    for source in [connector.clone(), format!("{settings}{entry}")] {
+        let app = runtime.block_on(place.app(&source)).unwrap();
+        let (now, context) = (app.catalog().now(), app.context());
+        assert_eq!(now.list(List::Tools).len(), 1);
+        let refused = runtime.block_on(app.call("wipe", Map::new(), &context)).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), Kind::NoSuchTool);
+        runtime.block_on(app.close()).unwrap();
+        assert_eq!(place.run(&["check", "--config", "@bartizan.toml"]), 0, "a note, and no error");
+    }
+}

@@ -247,3 +247,55 @@ async fn of_a_hundred_tasks_ninety_find_their_tool_among_the_first_five() {
     assert!(tasks.len() >= 100);
     assert!(missed.len() * 10 <= tasks.len(), "{} of {}: {missed:#?}", missed.len(), tasks.len());
 }
+
+#[test]
+fn an_operation_that_is_called_as_one_of_the_three_has_another_name_whatever_the_mode() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ok = json!({"200": {"description": "fine"}});
+    let mut paths = document(1)["paths"].clone();
+    for id in ["findTools", "describe_tool", "call-tool"] {
+        paths[format!("/{id}")] = json!({"get": {"operationId": id, "responses": ok}});
+    }
+    let document = json!({"openapi": "3.1.0", "info": {"title": "acme", "version": "1"}, "paths": paths});
+    for mode in ["auto", "on", "off"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bartizan.toml");
+        std::fs::write(folder.path().join("acme.json"), document.to_string()).unwrap();
+        let settings = format!("state_dir = 'state'\n[offer]\nsearch = '{mode}'\n");
+        let openapi = "[[openapi]]\nfile = 'acme.json'\nbase_url = 'https://a.example'\n";
+        std::fs::write(&path, format!("{settings}{openapi}")).unwrap();
+        let app = runtime.block_on(App::build(Config::load(&path).unwrap(), Extra::default())).unwrap();
+        let now = app.catalog().now();
+        let names: Vec<&str> = now.list(List::Tools).iter().map(|entry| entry.spec().name.as_str()).collect();
+        for (name, id) in
+            [("find_tools", "findTools"), ("describe_tool", "describe_tool"), ("call_tool", "call-tool")]
+        {
+            let other = |one: &&str| one.strip_prefix(name).is_some_and(|hash| hash.starts_with('_'));
+            assert!(names.iter().any(|one| other(&one)), "{mode}: {id}: {names:?}");
+            assert_eq!(names.contains(&name), mode == "on", "{mode}");
+        }
+        runtime.block_on(app.close()).unwrap();
+        // one that somebody calls so himself is refused, in every mode and by every command alike
+        std::fs::create_dir(folder.path().join("api")).unwrap();
+        std::fs::write(folder.path().join("api/openapi.json"), document.to_string()).unwrap();
+        for opinion in ["tool = 'call_tool'", "tool = 'find_tools'"] {
+            let manifest =
+                format!("name = 'x'\nbase = 'https://a.example'\n[[operation]]\nid = 'getRouter'\n{opinion}");
+            std::fs::write(folder.path().join("api/connector.toml"), manifest).unwrap();
+            std::fs::write(&path, format!("{settings}[[connector]]\npath = 'api'\n")).unwrap();
+            let refused = runtime
+                .block_on(App::build(Config::load(&path).unwrap(), Extra::default()))
+                .map(drop)
+                .unwrap_err();
+            assert!(refused.message().contains("bartizan's own tools"), "{refused}");
+            for command in ["tools", "check"] {
+                let words = ["bartizan", command, "--config"].map(std::ffi::OsString::from).into_iter();
+                assert_eq!(
+                    bartizan::cli::main(words.chain([path.clone().into_os_string()]), None),
+                    2,
+                    "{command}"
+                );
+            }
+        }
+    }
+}

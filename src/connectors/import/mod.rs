@@ -30,6 +30,9 @@ use crate::error::{Error, Kind, Result};
 use crate::policy::Effect;
 use crate::redaction::{Config, Redactor};
 
+/// Operations that are named where none can be used.
+const REASONS: usize = 20;
+
 /// What the person who imports says.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -61,16 +64,24 @@ impl Import {
     pub fn of(path: &Path, options: &Options) -> Result<Self> {
         let (document, facts) = read_with(path, &options.overlays, openapi::survey)?;
         if document.operations.is_empty() {
-            let first = document.refused.first().map(|one| format!(" The first reason: {}", one.reason));
-            return Err(bad(&format!(
-                "No operation of the document can be used.{}",
-                first.unwrap_or_default()
-            )));
+            return Err(bad(&unusable(&document)));
         }
         let (files, manifest) = folder(path, &facts, named(path, &document, options)?, &options.overlays);
         let draft = Draft { document: &document, facts: &facts, manifest, report: Report::default() };
         draft.finish(files)
     }
+}
+
+/// Says why nothing of a document can be used.
+fn unusable(document: &Document) -> String {
+    let mut said = String::from("No operation of the document can be used.");
+    for one in document.refused.iter().take(REASONS) {
+        said.push_str(&format!("\n  {}: {}", one.place, one.reason));
+    }
+    if let Some(more) = document.refused.len().checked_sub(REASONS).filter(|more| *more > 0) {
+        said.push_str(&format!("\n  and {more} more"));
+    }
+    said
 }
 
 fn bad(what: &str) -> Error {
@@ -98,7 +109,21 @@ fn named(path: &Path, document: &Document, options: &Options) -> Result<Manifest
     if super::BUILT_IN.iter().any(|known| known.name == name) {
         return Err(bad("A built-in connector has that name; choose another with --name."));
     }
+    if super::is_own_source(&name) || super::is_own_toolset(&name) {
+        return Err(bad("bartizan itself uses that name; choose another with --name."));
+    }
     if let Some(base) = &options.base {
+        if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
+            return Err(bad("--base-url must be an address that begins with https://."));
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(bad(
+                "--base-url must hold no user name and no password; credentials are references, under [credentials].",
+            ));
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err(bad("--base-url must end with its path, without ? and #."));
+        }
         let plain = base.scheme() == "http" && !access::is_loopback(base) && !options.plain_http;
         if plain {
             return Err(bad(

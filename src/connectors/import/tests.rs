@@ -172,6 +172,26 @@ fn words() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.concat())
 }
 
+#[test]
+fn each_reason_is_named_where_nothing_can_be_used_and_the_flag_where_it_is_to_blame() {
+    let operation =
+        |method: &str| json!({method: {"operationId": method, "parameters": [{"$ref": "#/nowhere"}]}});
+    let document = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"},
+        "paths": {"/a": operation("get"), "/b": operation("delete")}});
+    let said = imported(&document, &Options::default()).unwrap_err().message().to_owned();
+    assert!(said.contains("\n  GET /a: ") && said.contains("\n  DELETE /b: "), "{said}");
+    for base in ["https://u:hunter2@a.example", "https://a.example/?x=1", "ftp://a.example"] {
+        let options = Options { base: Some(Url::parse(base).unwrap()), ..Options::default() };
+        let said = imported(&self::document(), &options).unwrap_err().message().to_owned();
+        assert!(said.starts_with("--base-url") && !said.contains("hunter2"), "{said}");
+    }
+    let named = Options { name: Some(String::from("builtin")), ..Options::default() };
+    assert!(imported(&self::document(), &named).unwrap_err().message().contains("--name"));
+    let mut titled = self::document();
+    titled["info"]["title"] = json!("Search");
+    assert_eq!(imported(&titled, &Options::default()).unwrap().manifest.name, "search-api");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 

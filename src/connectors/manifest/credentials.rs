@@ -446,7 +446,7 @@ impl Access {
 
 /// Whether a header usually carries a credential.
 pub(super) fn is_secret_header(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
+    let name = name.to_ascii_lowercase().replace('_', "-");
     ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "subscription-key"]
         .iter()
         .any(|word| name.contains(word))

@@ -23,7 +23,7 @@ pub use toolsets::{Asked, Toolset};
 use crate::error::{Error, Kind, Result};
 use crate::http::Pace;
 use crate::pipeline::{Pattern, Reading};
-use crate::policy::Effect;
+use crate::policy::{Effect, FINDERS, is_own_source, is_own_toolset};
 
 /// A connector, as its folder describes it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -315,6 +315,11 @@ impl Manifest {
         if !legal(&self.name, 40) {
             return bad("`name` must be 1 to 40 of the characters A-Z a-z 0-9 _ - .");
         }
+        if is_own_source(&self.name) || is_own_toolset(&self.name) {
+            return bad(
+                "`name` is one that bartizan itself uses (builtin, python, openapi, search, results); choose another",
+            );
+        }
         if self.prefix.as_deref().is_some_and(|prefix| !legal(prefix, 20)) {
             return bad("`prefix` must be 1 to 20 of the characters A-Z a-z 0-9 _ - .");
         }
@@ -365,6 +370,14 @@ impl Manifest {
             }
             if operation.tool.as_deref().is_some_and(|name| !legal(name, 64)) {
                 return bad("`tool` must be 1 to 64 of the characters A-Z a-z 0-9 _ - .");
+            }
+            if operation.tool.as_deref().is_some_and(|name| FINDERS.contains(&name)) {
+                return bad("`tool` is the name of one of bartizan's own tools; choose another");
+            }
+            if operation.toolset.as_deref().is_some_and(is_own_toolset) {
+                return bad(
+                    "`toolset` of an [[operation]] is one of bartizan's own (search, results); choose another",
+                );
             }
             if operation.redact.iter().any(|pointer| !pointer.starts_with('/')) {
                 return bad("`redact` holds JSON Pointers, which begin with /");
@@ -463,6 +476,20 @@ redact = ["/owner/email"]
         assert!(refusal(&with("https://evil.example/token")).contains("token_url"));
         assert!(refusal(&with("ftp://login.example.com/token")).contains("token_url"));
         assert!(refusal("name = 'x'\nbase = 'https://a.example'\nhosts = ['b.example']").contains("hosts"));
+    }
+
+    #[test]
+    fn names_of_our_own_are_nobody_elses() {
+        for name in ["builtin", "Builtin", "python", "openapi", "search", "results"] {
+            assert!(refusal(&format!("name = '{name}'")).contains("bartizan itself"), "{name}");
+        }
+        for name in ["builtin2", "my-search", "search.x"] {
+            Manifest::parse(&format!("name = '{name}'"), "x").unwrap();
+        }
+        let one = |more: &str| refusal(&format!("name = 'x'\n[[operation]]\nid = 'a'\n{more}"));
+        assert!(one("toolset = 'search'").contains("bartizan's own"));
+        assert!(one("toolset = 'results'").contains("bartizan's own"));
+        assert!(one("tool = 'call_tool'").contains("bartizan's own"));
     }
 
     #[test]

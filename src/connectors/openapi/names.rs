@@ -1,8 +1,8 @@
 //! Tool names and argument names.
 //!
 //! Owns [`tools`] and [`arguments`]. The idea: a name says what it is, is legal everywhere (at most 64 of
-//! `A-Z a-z 0-9 _ -`), and depends on nothing but its own operation: where two would be the same, both carry a hash of
-//! their method and path, so that the order of a document means nothing.
+//! `A-Z a-z 0-9 _ -`), and depends on nothing but its own operation: where two would be the same, or one that of a tool
+//! of ours, it carries a hash of its method and path, so that the order of a document means nothing.
 //!
 //! Must not: depend on the position in a document, except between exact doubles.
 
@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use super::effect::words;
 use crate::connectors::document::{Operation, Parameter, Place};
 use crate::json::Digest;
+use crate::policy::FINDERS;
 
 const LENGTH: usize = 64;
 const HASH: usize = 8;
@@ -28,7 +29,7 @@ pub(super) fn tools(operations: &mut [Operation]) {
     let mut used_ids: HashSet<String> = HashSet::new();
     for (base, operation) in bases.into_iter().zip(operations.iter_mut()) {
         let place = place_of(operation);
-        let clashes = counts.get(&base).copied().unwrap_or(0) > 1;
+        let clashes = counts.get(&base).copied().unwrap_or(0) > 1 || FINDERS.contains(&base.as_str());
         let salted = |salt: usize| {
             let hash = Digest::of(format!("{place}\n{}\n{salt}", operation.id).as_bytes()).hex();
             (base[..base.floor_char_boundary(LENGTH - HASH - 1)].trim_end_matches('_').to_owned(), hash)
@@ -170,6 +171,22 @@ mod tests {
         for name in unique {
             assert!((1..=64).contains(&name.len()), "{name}");
             assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_called_as_the_tools_that_stand_for_all_others() {
+        let mut list = vec![
+            operation("findTools", "/a"),
+            operation("describe-tool", "/b"),
+            operation("CALL_TOOL", "/c"),
+        ];
+        tools(&mut list);
+        for (operation, name) in list.iter().zip(FINDERS) {
+            assert!(
+                operation.tool.strip_prefix(name).is_some_and(|hash| hash.len() == HASH + 1),
+                "{operation:?}"
+            );
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Must not: touch the network, or open a file outside of the folder.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,8 @@ struct File {
     /// Relative to the folder; empty for the document itself.
     path: PathBuf,
     value: Value,
+    /// Whether a reference into it was resolved.
+    used: Cell<bool>,
 }
 
 /// A place in one of the sources.
@@ -53,8 +56,10 @@ pub(super) struct Target<'a> {
 impl Sources {
     /// The document and, if there is a folder, what it refers to beneath it.
     pub(super) fn gather(document: Value, folder: Option<&Path>) -> Self {
-        let mut sources =
-            Self { files: vec![File { path: PathBuf::new(), value: document }], known: HashMap::new() };
+        let mut sources = Self {
+            files: vec![File { path: PathBuf::new(), value: document, used: Cell::new(true) }],
+            known: HashMap::new(),
+        };
         let Some(folder) = folder.and_then(|folder| folder.canonicalize().ok()) else { return sources };
         let mut bytes = BYTES;
         let mut next = 0;
@@ -73,7 +78,7 @@ impl Sources {
                     open(&folder, &path, &mut bytes)
                 };
                 let entry = read.map(|value| {
-                    sources.files.push(File { path: path.clone(), value });
+                    sources.files.push(File { path: path.clone(), value, used: Cell::new(false) });
                     sources.files.len() - 1
                 });
                 sources.known.insert(path, entry);
@@ -88,9 +93,9 @@ impl Sources {
         &self.files[0].value
     }
 
-    /// The files beneath the folder that were read, relative to it.
+    /// The files beneath the folder that something was made of by now, relative to it.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().skip(1).map(|file| file.path.as_path())
+        self.files.iter().skip(1).filter(|file| file.used.get()).map(|file| file.path.as_path())
     }
 
     /// Every file, the document itself first.
@@ -112,8 +117,9 @@ impl Sources {
         if !pointer.is_empty() && !pointer.starts_with('/') {
             return Err(missing());
         }
-        let root = self.files.get(file).map(|file| &file.value).ok_or_else(missing)?;
-        let value = root.pointer(&pointer).ok_or_else(missing)?;
+        let source = self.files.get(file).ok_or_else(missing)?;
+        let value = source.value.pointer(&pointer).ok_or_else(missing)?;
+        source.used.set(true);
         Ok(Target { spot: Spot { file, value }, pointer })
     }
 
@@ -137,7 +143,9 @@ impl Sources {
             ));
         }
         let Some(path) = relative(self.path(from), address) else {
-            return Err(format!("It refers to a file outside of the document's folder ({name})."));
+            return Err(format!(
+                "It refers to a hidden file, or to one outside of the document's folder ({name})."
+            ));
         };
         match self.known.get(&path) {
             Some(Ok(file)) => Ok(*file),
@@ -172,7 +180,8 @@ fn file_references(value: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// The path of `reference`, found in the file `base`, relative to the folder; `None` when it leads out of it.
+/// The path of `reference`, found in the file `base`, relative to the folder; `None` when it leads out of it, or to what
+/// is hidden: nobody publishes a part of an API there, but credentials are kept there.
 fn relative(base: &Path, reference: &str) -> Option<PathBuf> {
     let decoded = percent_decode_str(reference).decode_utf8().ok()?;
     let plain = !decoded.starts_with(['/', '\\', '~']) && !decoded.contains(['\\', ':', '\0']);
@@ -185,6 +194,7 @@ fn relative(base: &Path, reference: &str) -> Option<PathBuf> {
                     return None;
                 }
             }
+            hidden if hidden.starts_with('.') => return None,
             part => path.push(part),
         }
     }
@@ -195,8 +205,11 @@ fn relative(base: &Path, reference: &str) -> Option<PathBuf> {
 fn open(folder: &Path, path: &Path, left: &mut u64) -> Result<Value, Reason> {
     let missing = || String::from("That file cannot be read.");
     let real = folder.join(path).canonicalize().map_err(|_| missing())?;
-    if !real.starts_with(folder) {
+    let Ok(inside) = real.strip_prefix(folder) else {
         return Err(String::from("That file is outside of the document's folder."));
+    };
+    if inside.iter().any(|part| part.to_string_lossy().starts_with('.')) {
+        return Err(String::from("That file is hidden."));
     }
     let about = real.metadata().map_err(|_| missing())?;
     if !about.is_file() {
@@ -218,7 +231,19 @@ mod tests {
         let at = |base: &str, reference: &str| relative(Path::new(base), reference);
         assert_eq!(at("", "a.yaml"), Some(PathBuf::from("a.yaml")));
         assert_eq!(at("sub/x.yaml", "../a.yaml"), Some(PathBuf::from("a.yaml")));
-        for out in ["../a.yaml", "/etc/passwd", "sub/../../a", "%2e%2e/a", "C:/x", "~/x", "a\\..\\b"] {
+        for out in [
+            "../a.yaml",
+            "/etc/passwd",
+            "sub/../../a",
+            "%2e%2e/a",
+            "C:/x",
+            "~/x",
+            "a\\..\\b",
+            ".env",
+            "a/.git/x",
+            "%2eenv",
+            "./.x/a.json",
+        ] {
             assert_eq!(at("", out), None, "{out}");
         }
     }

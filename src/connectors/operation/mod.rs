@@ -27,6 +27,7 @@ use super::request::{Base, Plan};
 use super::response;
 use super::shape::{pack, weight};
 use crate::error::{Error, Kind, Result};
+use crate::http::query::is_alike;
 use crate::http::{Client, HeaderName, HeaderValue, Request, Response, on_behalf};
 use crate::json::{Map, Value, json};
 use crate::pipeline::{
@@ -110,8 +111,8 @@ impl Prepared {
         budget: usize,
     ) -> Result<Self> {
         let reserved = |it: &Parameter| match it.place {
-            Place::Header => shared.reserved.contains(&it.name.to_ascii_lowercase()),
-            Place::Query => shared.reserved_queries.contains(&it.name),
+            Place::Header => shared.reserved.iter().any(|own| is_alike(own, &it.name)),
+            Place::Query => shared.reserved_queries.iter().any(|own| is_alike(own, &it.name)),
             Place::Path | Place::Cookie => false,
         };
         operation.parameters.retain(|it| !reserved(it));
