@@ -340,8 +340,9 @@ fn data_or_text(
     spec: &ToolSpec,
     redactor: &Redactor,
 ) {
-    if let (Some(text @ Value::String(_)), Some(after)) = (before, after)
-        && *words == text.to_string()
+    let whole = before.filter(|before| before.is_string()).map(Value::to_string);
+    if let (Some(whole), Some(after)) = (whole, after)
+        && *words == whole
     {
         *words = after.to_string();
     } else if words.trim_start().starts_with(['{', '['])
