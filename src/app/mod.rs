@@ -171,7 +171,7 @@ impl App {
         let secrets = keeping::keeper(&config, &own, &clock, (&audit, &state))?;
         let means = witness::means(&config, &redactor, &clock, &secrets);
         let witnesses = witness::Witnesses::open(&config, &audit, &means)?;
-        let observing = observe::Observing::open(&config, &means).await?;
+        let observing = observe::Observing::open(&config, &means)?;
         let keys = store::sealing(&config, &state, |named| secrets.resolve(named))?;
         let shared = store::shared(&config, &keys, &secrets, &state, &clock).await?;
         let approvals = Approvals::open_in(&config.approvals, state.path(), shared.as_ref(), clock.clone())?;

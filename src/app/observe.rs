@@ -34,7 +34,7 @@ pub(super) struct Observing {
 
 impl Observing {
     /// Opens what the configuration asks for.
-    pub(super) async fn open(config: &Config, means: &Means) -> Result<Self> {
+    pub(super) fn open(config: &Config, means: &Means) -> Result<Self> {
         let settings = &config.telemetry;
         let endpoint = settings.otlp_endpoint.as_deref();
         if endpoint.is_none() && settings.metrics_listen.is_none() {

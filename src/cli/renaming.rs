@@ -33,7 +33,7 @@ pub(super) fn migrated(text: &str, place: &str) -> Result<(String, Vec<Pair>)> {
     if !left.is_empty() && !fresh.ends_with('\n') {
         fresh.push('\n');
     }
-    left.iter().for_each(|one| fresh.extend([one.as_str(), "\n"]));
+    fresh.extend(left.iter().flat_map(|one| [one.as_str(), "\n"]));
     if windows {
         fresh = fresh.replace('\n', "\r\n");
     }
@@ -180,7 +180,7 @@ fn remarks_of(key: &Key, item: &Item) -> String {
     };
     let decors = [Some(key.dotted_decor()), Some(key.leaf_decor()), own].into_iter().flatten();
     let texts = decors.flat_map(|decor| [decor.prefix(), decor.suffix()]).map(text_of);
-    texts.flat_map(|text| comments(&text)).map(|one| format!("{one}\n")).collect()
+    texts.flat_map(|text| comments(&text)).map(|one| one + "\n").collect()
 }
 
 fn text_of(raw: Option<&RawString>) -> String {

@@ -66,6 +66,7 @@ impl Screen {
     }
 
     /// Whether every line of the result was written.
+    #[allow(clippy::unused_self, reason = "what was lost was lost on a screen")]
     pub(crate) fn written(self) -> Result<()> {
         if LOST.load(Ordering::Relaxed) { Err(unwritten(io::ErrorKind::WriteZero.into())) } else { Ok(()) }
     }

@@ -68,7 +68,7 @@ mod policy;
 mod practice;
 mod practice_connectors;
 mod practice_document;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod processes;
 mod questions;
 mod redaction;
