@@ -59,10 +59,14 @@ pub async fn serving(app: &Arc<App>) -> Serving {
 }
 
 pub async fn started_in(folder: tempfile::TempDir, text: &str) -> Started {
+    started_with(folder, text, tools()).await
+}
+
+pub async fn started_with(folder: tempfile::TempDir, text: &str, tools: Vec<Arc<dyn Tool>>) -> Started {
     let path = folder.path().join("bartizan.toml");
     std::fs::write(&path, format!("state_dir = 'state'\n{text}")).unwrap();
     let config = Config::load(&path).unwrap();
-    let app = App::build(config, Extra { tools: tools(), ..Extra::default() }).await.unwrap();
+    let app = App::build(config, Extra { tools, ..Extra::default() }).await.unwrap();
     let (address, key_file, stop, done) = serving(&app).await;
     Started { folder, app, address, key_file, stop, done }
 }
@@ -84,13 +88,12 @@ impl Started {
     }
 
     pub async fn ask(&self, key: &str, method: &str, params: Value) -> (u16, Value) {
+        self.show(&[("Authorization", &format!("Bearer {key}"))], method, params).await
+    }
+
+    pub async fn show(&self, headers: &[(&str, &str)], method: &str, params: Value) -> (u16, Value) {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let (status, text) = soon(exchange(
-            stream,
-            &post("/mcp", &[("Authorization", &format!("Bearer {key}"))], method, params),
-        ))
-        .await
-        .unwrap();
+        let (status, text) = soon(exchange(stream, &post("/mcp", headers, method, params))).await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 
@@ -112,12 +115,14 @@ fn rand_name() -> String {
     NEXT.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
-/// A request of the newest revision.
+/// A request of the newest revision, by a client that can do what `params` say it can, if they do.
 pub fn post(path: &str, headers: &[(&str, &str)], method: &str, mut params: Value) -> String {
+    const ABLE: &str = "io.modelcontextprotocol/clientCapabilities";
+    let able = params.get("_meta").map_or(json!({}), |meta| meta[ABLE].clone());
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "tests", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {}
+        ABLE: able
     });
     let named = params["name"].as_str().map(|name| format!("Mcp-Name: {name}\r\n")).unwrap_or_default();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();

@@ -488,14 +488,8 @@ async fn it_listens_on_the_loopback_only_and_stops() {
 
 /// A vendor's own document, when the shared folder is there.
 pub(crate) fn shared(name: &str) -> Option<Document> {
-    let folder = std::env::var_os("BARTIZAN_SHARED")
-        .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").into(), std::path::PathBuf::from);
-    let bytes = std::fs::read(folder.join(name));
-    #[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
-    if bytes.is_err() {
-        println!("skipped: {name} is not there");
-    }
-    Some(bartizan::connectors::openapi::load(&bytes.ok()?, None).unwrap())
+    let bytes = std::fs::read(crate::support::shared(name)?).unwrap();
+    Some(bartizan::connectors::openapi::load(&bytes, None).unwrap())
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use bartizan::json::Value;
 use bartizan::redaction::{Config, Redactor};
 
-use crate::schema::shared;
+use crate::support::shared;
 
 fn redactor() -> Redactor {
     Redactor::new(&Config::default()).unwrap()

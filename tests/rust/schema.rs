@@ -1,6 +1,6 @@
 //! Schemas from outside: the public suite, and that no message ever repeats a value.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use bartizan::error::Kind;
@@ -8,22 +8,7 @@ use bartizan::json::{Value, json};
 use bartizan::schema::{LazySchema, Remotes, Schema};
 use proptest::prelude::*;
 
-/// Test data that is not part of the project.
-#[allow(
-    clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "a skipped test says why; the place comes from outside"
-)]
-pub(crate) fn shared(path: &str) -> Option<PathBuf> {
-    let base = std::env::var("BARTIZAN_SHARED")
-        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
-    let found = base.join(path);
-    if found.exists() {
-        return Some(found);
-    }
-    println!("skipped: {path} is not here");
-    None
-}
+use crate::support::shared;
 
 fn documents(folder: &Path, base: &str, found: &mut Vec<(String, Value)>) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

@@ -1,7 +1,7 @@
 //! Finding one tool among many.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bartizan::app::{App, Extra};
@@ -179,12 +179,6 @@ async fn the_three_cost_few_tokens_whatever_is_loaded() {
     assert!(listed.len() < 4_500, "{}", listed.len());
 }
 
-fn shared() -> Option<PathBuf> {
-    let named = std::env::var_os("BARTIZAN_SHARED").map(PathBuf::from);
-    let folder = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));
-    folder.join("specs").is_dir().then_some(folder)
-}
-
 /// The tools of a shared document.
 async fn tools(file: &Path) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
@@ -231,10 +225,7 @@ fn asked(file: &Path) -> Vec<(String, Vec<String>)> {
 
 #[tokio::test]
 async fn of_a_hundred_tasks_ninety_find_their_tool_among_the_first_five() {
-    let Some(shared) = shared() else {
-        println!("skipped: the shared specifications are not beside the project");
-        return;
-    };
+    let Some(shared) = crate::connectors::documents::shared() else { return };
     let tasks: toml::Table = toml::from_str(include_str!("../search/tasks.toml")).unwrap();
     let tasks = tasks["task"].as_array().unwrap();
     let mut documents: Vec<&str> = tasks.iter().map(|task| task["document"].as_str().unwrap()).collect();

@@ -4,6 +4,7 @@
 //! (`BARTIZAN_SHARED`, or `shared` beside the project).
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -446,10 +447,32 @@ pub async fn settle() {
     }
 }
 
-/// The material that tests may use and the project does not hold.
-pub fn shared() -> PathBuf {
-    std::env::var_os("BARTIZAN_SHARED")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from)
+/// Says which test is skipped, and why.
+pub fn skipped(why: &str) {
+    let thread = std::thread::current();
+    say(&format!("skipped {}: {why}", thread.name().unwrap_or("a test")));
+}
+
+/// Prints a line past the capture that swallows what a passing test prints.
+fn say(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Where material lies that tests may use and the project does not hold.
+fn beside(path: &str) -> PathBuf {
+    let folder = std::env::var_os("BARTIZAN_SHARED")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
+    folder.join(path)
+}
+
+/// A file or folder of it; a test that gets none is skipped, and a line says so.
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let found = beside(path);
+    if !found.exists() {
+        skipped(&format!("there is no {path} in ../shared or the folder that BARTIZAN_SHARED names"));
+        return None;
+    }
+    Some(found)
 }
 
 fn definitions(revision: Revision) -> Option<Arc<Value>> {
@@ -458,9 +481,9 @@ fn definitions(revision: Revision) -> Option<Arc<Value>> {
     let mut read = READ.get_or_init(Mutex::default).lock().unwrap();
     read.entry(revision.name())
         .or_insert_with(|| {
-            let path = shared().join("schema").join(revision.name()).join("schema.json");
+            let path = beside("schema").join(revision.name()).join("schema.json");
             let Ok(text) = std::fs::read_to_string(&path) else {
-                eprintln!("messages of {revision} are not checked: the protocol's schema is not at hand");
+                say(&format!("messages of {revision} are not checked: the protocol's schema is not at hand"));
                 return None;
             };
             serde_json::from_str(&text).ok().map(Arc::new)

@@ -18,8 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::schema::shared;
 use crate::scripted::{Scripted, within};
+use crate::support::shared;
 
 /// What was refused, and the reads that callers were charged for large bodies: a hundred are theirs.
 #[derive(Default)]

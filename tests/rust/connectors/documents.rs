@@ -8,16 +8,9 @@ use std::time::Instant;
 use bartizan::connectors::openapi::load;
 use bartizan::json::Value;
 
-/// The folder with vendors' documents, or `None` (and why) when this copy of the project stands alone.
+/// The folder with vendors' documents in `specs`, or `None` (and why) when this copy of the project stands alone.
 pub(crate) fn shared() -> Option<PathBuf> {
-    #[allow(clippy::disallowed_methods, reason = "where test data is, is told by the environment")]
-    let folder = std::env::var("BARTIZAN_SHARED")
-        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
-    let found = folder.join("specs").is_dir().then_some(folder);
-    if found.is_none() {
-        println!("skipped: no vendors' documents here");
-    }
-    found
+    Some(crate::support::shared("specs")?.parent().unwrap().to_owned())
 }
 
 /// A file as it is, or unpacked.

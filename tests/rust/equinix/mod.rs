@@ -717,7 +717,7 @@ async fn without_credentials_the_first_call_says_what_to_set() {
         .iter()
         .any(|name| std::env::var_os(name).is_some() || std::env::var_os(format!("{name}_FILE")).is_some())
     {
-        println!("skipped: there are credentials here");
+        crate::support::skipped("there are credentials of Equinix in the environment");
         return;
     }
     let upstream = crate::loopback::Upstream::start(|_, _| answer(200, "{}")).await;

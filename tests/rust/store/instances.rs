@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bartizan::app::{Extra, Loader};
@@ -13,6 +15,7 @@ use bartizan::freeze::Extent;
 use bartizan::identity::keys::{Grant, KeyStore};
 use bartizan::json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::server::{Server, until, within};
 use crate::doors::{Started, exchange, post, started_in};
@@ -58,6 +61,14 @@ pub fn copy_keys(from: &Path, to: &Path) {
     }
 }
 
+/// The promise is a second. A machine that is busy gets three tries in all, and no more.
+fn in_time(tries: &mut Vec<Duration>, took: Duration) -> bool {
+    tries.push(took);
+    let kept = took < Duration::from_secs(1);
+    assert!(kept || tries.len() < 3, "never within a second: {tries:?}");
+    kept
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_one_instance_takes_back_is_refused_by_all_within_a_second() {
     let Some(server) = Server::start(&[]) else { return };
@@ -66,7 +77,7 @@ async fn a_key_that_one_instance_takes_back_is_refused_by_all_within_a_second() 
     let first = tempfile::tempdir().unwrap();
     let state = bartizan::state::StateDir::open(first.path().join("state")).unwrap();
     let keys = KeyStore::open(state.path(), SystemClock::shared()).unwrap();
-    let minted = ["first", "second", "third"]
+    let minted = ["first", "second", "third", "fourth", "fifth"]
         .map(|name| keys.mint(&Grant { scopes: ["read".to_owned()].into(), ..Grant::named(name) }).unwrap());
     let one = started_in(first, &text).await;
     let other = tempfile::tempdir().unwrap();
@@ -75,15 +86,22 @@ async fn a_key_that_one_instance_takes_back_is_refused_by_all_within_a_second() 
     let status = async |server: &Started, which: usize| {
         server.ask(minted[which].key.expose(), "tools/list", json!({})).await.0
     };
-    for which in 0..3 {
+    for which in 0..5 {
         assert_eq!((status(&one, which).await, status(&two, which).await), (200, 200));
     }
-    let begun = Instant::now();
-    assert!(one.keys().revoke(&minted[0].id).unwrap());
-    until("the other instance refuses it", || async { status(&two, 0).await == 401 }).await;
-    // a second on a machine that does nothing else; what was measured is printed
-    println!("a key was refused on the other instance after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    let mut tries = Vec::new();
+    for which in [0, 3, 4] {
+        let begun = Instant::now();
+        assert!(one.keys().revoke(&minted[which].id).unwrap());
+        until("both refuse it", || async {
+            (status(&one, which).await, status(&two, which).await) == (401, 401)
+        })
+        .await;
+        if in_time(&mut tries, begun.elapsed()) {
+            break;
+        }
+    }
+    println!("a key was refused on both instances after {tries:?}");
     assert_eq!((status(&one, 1).await, status(&two, 1).await), (200, 200), "no other key is");
     // the store forgets, and is told again: a key file of former days brings nothing back
     server.tell(&["FLUSHALL"]);
@@ -97,13 +115,20 @@ async fn a_key_that_one_instance_takes_back_is_refused_by_all_within_a_second() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_instance_freezes_is_frozen_on_all_and_stays_so_when_the_store_forgets() {
-    let Some(server) = Server::start(&[]) else { return };
-    let ([one, two], _common) = two(&server, "[policy]\nset = 'admin'\n").await;
-    let begun = Instant::now();
-    one.app.freeze().freeze(Extent::Writes, "test", None).unwrap();
-    until("the other is frozen", || async { two.app.freeze().extent() == Extent::Writes }).await;
-    println!("the other instance was frozen after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    let mut tries = Vec::new();
+    let (server, [one, two], _common) = loop {
+        let Some(server) = Server::start(&[]) else { return };
+        let ([one, two], common) = two(&server, "[policy]\nset = 'admin'\n").await;
+        let begun = Instant::now();
+        one.app.freeze().freeze(Extent::Writes, "test", None).unwrap();
+        until("the other is frozen", || async { two.app.freeze().extent() == Extent::Writes }).await;
+        if in_time(&mut tries, begun.elapsed()) {
+            break (server, [one, two], common);
+        }
+        one.ended().await;
+        two.ended().await;
+    };
+    println!("the other instance was frozen after {tries:?}");
     server.tell(&["FLUSHALL"]);
     within("it is said again", || server.tell(&["KEYS", "*"]).contains("folder:switch"));
     assert_eq!(two.app.freeze().extent(), Extent::Writes);
@@ -312,29 +337,56 @@ async fn two_processes_never_let_more_through_than_the_quota_and_one_burst() {
     let limits =
         format!("[policy]\nset = 'admin'\n[limits]\nread = {quota}\nwrite = {quota}\nrefusals = {patient}\n");
     let text = settings(&server, common.path(), &limits);
-    let processes = [process(&text), process(&text)];
+    let processes = [process(&text), process(&text)].map(Arc::new);
     for tool in ["make", "echo"] {
-        let since = Instant::now();
-        let mut made = 0;
-        let mut turn = 0;
-        while since.elapsed() < Duration::from_millis(2500) {
-            let mut all = Vec::new();
-            for _ in 0..10 {
-                turn += 1;
-                all.push(processes[turn % 2].call(tool));
-            }
-            for answer in futures_util::future::join_all(all).await {
-                made += u32::from(
-                    answer["result"]["isError"] == false
-                        || answer["result"]["isError"].is_null() && answer["result"]["content"].is_array(),
-                );
-            }
+        // calls are on their way to both whenever something happens to the store
+        let (made, turns, since) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)), Instant::now());
+        let mut callers = JoinSet::new();
+        for index in 0..10 {
+            let (process, made, turns) = (processes[index % 2].clone(), made.clone(), turns.clone());
+            callers.spawn(async move {
+                loop {
+                    let answer = process.call(tool).await;
+                    let done = answer["result"]["isError"] != true && answer["result"]["content"].is_array();
+                    made.fetch_add(u32::from(done), Ordering::SeqCst);
+                    turns.fetch_add(1, Ordering::SeqCst);
+                }
+            });
         }
-        let most = 20.0 + 10.0 * since.elapsed().as_secs_f64();
-        println!("{tool}: {made} of {turn} calls were let through, {most:.1} may be");
-        assert!(f64::from(made) <= most && made >= 20, "{tool}: {made} of {most}");
+        let (made, turns) = (|| made.load(Ordering::SeqCst), || turns.load(Ordering::SeqCst));
+        let fits = || {
+            let made = made();
+            let most = 20.0 + 10.0 * since.elapsed().as_secs_f64();
+            assert!(f64::from(made) <= most, "{tool}: {made} of {most}");
+        };
+        let goes_on = async || {
+            let before = turns();
+            until("callers go on", || async { turns() > before + 40 }).await;
+            fits();
+        };
+        let gains = async || {
+            let before = made();
+            until("calls are let through", || async { made() > before }).await;
+            fits();
+        };
+        until("the burst is let through", || async { made() >= 20 }).await;
+        goes_on().await;
+        server.tell(&["FLUSHALL"]);
+        goes_on().await;
+        server.freeze();
+        goes_on().await;
+        server.thaw();
+        gains().await;
+        server.kill();
+        goes_on().await;
+        server.run();
+        gains().await;
+        goes_on().await;
+        println!("{tool}: {} of {} calls were let through in {:?}", made(), turns(), since.elapsed());
     }
-    assert_eq!((processes[0].ready().await, processes[1].ready().await), (200, 200));
+    for process in &processes {
+        until("it is ready", || async { process.ready().await == 200 }).await;
+    }
     server.kill();
     for process in &processes {
         until("it is not ready", || async { process.ready().await == 503 }).await;

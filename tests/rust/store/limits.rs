@@ -11,6 +11,7 @@ use bartizan::limits::{Config, Decision, Limiter, Outage, Quota};
 use bartizan::state::Shared;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use tokio::task::JoinSet;
 
 use super::server::{Server, instance, opened, until};
 
@@ -95,48 +96,85 @@ async fn a_clock_that_is_behind_or_wrong_grants_nothing_more() {
     assert!(ahead_limiter.take("a", "write", 1).await.is_ok());
 }
 
-/// Hammers two limiters in turn, and counts what is let through.
-async fn hammer(limiters: [&Limiter; 2], class: &'static str, time: Duration) -> u64 {
-    let end = Instant::now() + time;
-    let (mut taken, mut turn) = (0, 0);
-    while Instant::now() < end {
-        let all = (0..8).map(|_| {
-            turn += 1;
-            limiters[turn % 2].take("a", class, 1)
-        });
-        for one in all.collect::<Vec<_>>() {
-            taken += u64::from(one.await.is_ok());
-        }
-    }
-    taken
+/// Callers that take from two limiters in turn, from here to the end, whatever happens.
+struct Hammer {
+    taken: Arc<AtomicU64>,
+    tried: Arc<AtomicU64>,
+    tasks: JoinSet<()>,
+    since: Instant,
 }
 
-/// Never more than a burst and what the quota gives in that time (measured generously, for the time that asking took).
-fn fits(taken: u64, per_minute: u32, burst: u32, since: Instant) {
-    let most = f64::from(burst) + f64::from(per_minute) * since.elapsed().as_secs_f64() / 60.0;
-    #[allow(clippy::cast_precision_loss, reason = "counts of a test are small")]
-    let taken = taken as f64;
-    assert!(taken <= most, "{taken} were let through, {most} may be");
+impl Hammer {
+    const QUOTA: (u32, u32) = (600, 20);
+
+    fn begin(limiters: &[Arc<Limiter>; 2], class: &'static str) -> Self {
+        let mut hammer = Self {
+            taken: Arc::default(),
+            tried: Arc::default(),
+            tasks: JoinSet::new(),
+            since: Instant::now(),
+        };
+        for index in 0..8 {
+            let (limiter, taken) = (Arc::clone(&limiters[index % 2]), Arc::clone(&hammer.taken));
+            let tried = Arc::clone(&hammer.tried);
+            hammer.tasks.spawn(async move {
+                loop {
+                    taken.fetch_add(u64::from(limiter.take("a", class, 1).await.is_ok()), Ordering::SeqCst);
+                    tried.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        hammer
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a good many more have tried: none of them waits for what happened before.
+    async fn goes_on(&self) {
+        let before = self.tried.load(Ordering::SeqCst);
+        until("callers go on", || async { self.tried.load(Ordering::SeqCst) > before + 100 }).await;
+        self.fits();
+    }
+
+    /// Waits until more are let through.
+    async fn gains(&self) {
+        let before = self.taken();
+        until("calls are let through again", || async { self.taken() > before }).await;
+        self.fits();
+    }
+
+    /// Never more than a burst and what the quota gives in that time (measured after what was counted).
+    fn fits(&self) {
+        let taken = self.taken();
+        let most =
+            f64::from(Self::QUOTA.1) + f64::from(Self::QUOTA.0) * self.since.elapsed().as_secs_f64() / 60.0;
+        #[allow(clippy::cast_precision_loss, reason = "counts of a test are small")]
+        let all = taken as f64;
+        assert!(all <= most, "{all} were let through, {most} may be");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_share_a_quota_whatever_happens_to_the_store() {
-    const STEP: Duration = Duration::from_millis(300);
     let Some(mut server) = Server::start(&[]) else { return };
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (first, second) =
         (instance(&server.config(), one.path()).await, instance(&server.config(), two.path()).await);
-    let config = config(600, 20);
-    let (left, right) = (limiter(&config, &first), limiter(&config, &second));
-    let since = Instant::now();
+    let config = config(Hammer::QUOTA.0, Hammer::QUOTA.1);
+    let limiters = [limiter(&config, &first), limiter(&config, &second)].map(Arc::new);
+    let [left, right] = &limiters;
+    let back = || async { first.problem().is_none() && second.problem().is_none() };
     for class in ["write", "read"] {
-        let mut taken = hammer([&left, &right], class, STEP).await;
-        assert!(taken >= 20, "the burst is let through: {taken}");
-        fits(taken, 600, 20, since);
-        // flushed under load: nobody gets a second burst
+        // calls are on their way whenever something happens
+        let hammer = Hammer::begin(&limiters, class);
+        until("the burst is let through", || async { hammer.taken() >= 20 }).await;
+        hammer.goes_on().await;
+        // flushed: nobody gets a second burst
         server.tell(&["FLUSHALL"]);
-        taken += hammer([&left, &right], class, STEP).await;
-        fits(taken, 600, 20, since);
+        hammer.goes_on().await;
         // killed: refused, with a time to come back
         server.kill();
         until("the store is away", || async { left.take("b", class, 1).await.is_err() }).await;
@@ -146,12 +184,11 @@ async fn two_instances_share_a_quota_whatever_happens_to_the_store() {
             (Kind::RateLimited, Some(Duration::from_secs(1)))
         );
         assert!(refused.message().contains("cannot be reached"), "{refused}");
-        taken += hammer([&left, &right], class, STEP).await;
+        hammer.goes_on().await;
         // and back, empty, without a restart of ours
         server.run();
-        until("both are back", || async { first.problem().is_none() && second.problem().is_none() }).await;
-        taken += hammer([&left, &right], class, STEP).await;
-        fits(taken, 600, 20, since);
+        until("both are back", back).await;
+        hammer.gains().await;
         // frozen: nobody waits for it longer than the settings say, and then nobody waits at all
         server.freeze();
         let begun = Instant::now();
@@ -166,12 +203,10 @@ async fn two_instances_share_a_quota_whatever_happens_to_the_store() {
             assert!(left.take("c", class, 1).await.is_err());
         }
         assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
-        taken += hammer([&left, &right], class, STEP).await;
+        hammer.goes_on().await;
         server.thaw();
-        until("both are back", || async { first.problem().is_none() && second.problem().is_none() }).await;
-        taken += hammer([&left, &right], class, STEP).await;
-        fits(taken, 600, 20, since);
-        until("calls are let through again", || async { left.take("a", class, 1).await.is_ok() }).await;
+        until("both are back", back).await;
+        hammer.gains().await;
     }
 }
 

@@ -9,3 +9,4 @@ pub mod server;
 mod sessions;
 mod tokens;
 mod way;
+mod wired;
