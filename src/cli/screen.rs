@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 
+use crate::clock::{SystemClock, rfc3339};
 use crate::config::environment;
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
@@ -23,6 +24,8 @@ static LOST: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Screen {
     colour_out: bool,
     colour_err: bool,
+    /// Whether remarks are lines of a log that is JSON.
+    logged: bool,
 }
 
 /// What a piece of text is, for its colour.
@@ -43,7 +46,13 @@ impl Screen {
         Self {
             colour_out: wanted && io::stdout().is_terminal(),
             colour_err: wanted && io::stderr().is_terminal(),
+            logged: false,
         }
+    }
+
+    /// The same beside a log that is JSON: whoever reads that gets nothing else.
+    pub(crate) fn beside_json(self) -> Self {
+        Self { colour_out: false, colour_err: false, logged: true }
     }
 
     /// Whether the user wants colour on a terminal.
@@ -78,8 +87,13 @@ impl Screen {
 
     /// A remark beside the result.
     pub(crate) fn note(self, text: &str) {
+        let line = self.logged.then(|| {
+            let time = rfc3339(SystemClock::shared().wall());
+            json!({"timestamp": time, "level": "INFO", "fields": {"message": text}, "target": "bartizan"})
+                .to_string()
+        });
         // there is nowhere else to say it
-        let _ = self.write(io::stderr().lock(), text);
+        let _ = self.write(io::stderr().lock(), line.as_deref().unwrap_or(text));
     }
 
     /// Text in a tone, for [`Screen::line`].

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import re
+import signal
 import socket
 import struct
 import textwrap
@@ -357,6 +358,38 @@ def test_a_caller_that_hammers_is_turned_away_and_counted(tmp_path: Path, tools:
     ]
     assert sum(line["detail"]["requests"] for line in turned) == 34
     assert {line["detail"]["principal"] for line in turned} == {"key:local"}
+    whole()
+
+
+def test_whoever_has_spent_the_day_is_told_so_in_headers(tmp_path: Path, tools: Path) -> None:
+    config = tmp_path / "bartizan.toml"
+    config.write_text("[limits]\ndaily = { calls = 3, burst = 1 }\n")
+    with Served("--tools", tools, "--config", config) as served:
+        assert served.call("add", {"a": 1, "b": 2}).result["structuredContent"] == {"result": 3}
+        # the first one too many is explained to the model; after that nobody reads what is sent
+        explained = served.call("add", {"a": 1, "b": 2}).result["structuredContent"]["error"]
+        assert explained["kind"] == "RateLimited"
+        # the other two come back over the day
+        assert 43_000 < explained["retryAfter"] <= 43_200
+        turned = served.call("add", {"a": 1, "b": 2})
+        assert turned.status == 429
+        wait = int(turned.headers["retry-after"])
+        assert 43_000 < wait <= 43_200
+        assert turned.headers["ratelimit-policy"] == '"daily";q=3;w=86400'
+        assert turned.headers["ratelimit"] == f'"daily";r=0;t={wait}'
+        served.stop()
+    assert outcomes("add") == ["ok", "RateLimited"]
+    whole()
+
+
+def test_what_was_answered_is_in_an_audit_that_is_flushed_when_the_server_is_killed(tmp_path: Path, tools: Path) -> None:
+    config = tmp_path / "bartizan.toml"
+    config.write_text("[audit]\nsync = true\n")
+    with Served("--tools", tools, "--config", config) as served:
+        for number in range(5):
+            assert served.call("add", {"a": number, "b": 1}).result["structuredContent"] == {"result": number + 1}
+        served.stop(signal.SIGKILL)
+    assert outcomes("add") == ["ok"] * 5
     whole()
 
 

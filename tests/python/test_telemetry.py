@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from commands import Asked, Served, Upstream, reply
+from commands import Asked, Served, Upstream, reply, run
 
 pytest.importorskip("opentelemetry.proto", reason="opentelemetry-proto is not installed")
 
+from google.protobuf import json_format
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -18,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 if TYPE_CHECKING:
@@ -227,3 +231,58 @@ def test_no_argument_result_caller_or_secret_is_anywhere_in_it(received: tuple[R
     assert all(CANARY in one.path for one in asked), "it was there to be told"
     for word in (CANARY, SECRET, "key:", "principal", "/widgets/"):
         assert word.encode() not in found.raw, word
+
+
+def test_the_parent_is_what_the_header_names_unless_the_message_names_one(tmp_path: Path) -> None:
+    document = tmp_path / "w.json"
+    document.write_text(json.dumps(DOCUMENT), encoding="utf-8")
+    other, grandparent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with Upstream(lambda handler: reply(handler, 200, "{}")) as upstream, Upstream(receive) as receiver:
+        config = tmp_path / "bartizan.toml"
+        config.write_text(
+            f'[egress]\nallow_private = ["127.0.0.1:{upstream.port}", "127.0.0.1:{receiver.port}"]\n'
+            f'[[openapi]]\nfile = "w.json"\nbase_url = "{upstream.url}"\n'
+            f'[telemetry]\notlp_endpoint = "{receiver.url}"\nseconds = 1\n',
+            encoding="utf-8",
+        )
+        with Served("--config", config) as served:
+            meta = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+            for own in ({}, {"_meta": meta}):
+                params = {"name": "widget_get", "arguments": {"id": "1"}, **own}
+                answer = served.ask("tools/call", params, traceparent=f"00-{other}-{grandparent}-01")
+                assert answer.result["isError"] is False, answer.result
+            assert served.stop()[0] == 0
+        found = Received(list(receiver.seen))
+        spans = found.requests("tools/call widget_get")
+        parents = {(span.trace_id.hex(), span.parent_span_id.hex()) for span in spans}
+        assert parents == {(other, grandparent), (TRACE, PARENT)}
+        assert len(spans) == 2
+        told = [asked.headers["traceparent"].split("-")[1] for asked in upstream.seen]
+        assert told == [other, TRACE]
+
+
+def test_a_log_record_is_what_the_protocol_says(tmp_path: Path) -> None:
+    with Upstream(lambda handler: reply(handler, 200, "{}")) as receiver:
+        config = tmp_path / "bartizan.toml"
+        config.write_text(
+            f'[egress]\nallow_private = ["127.0.0.1:{receiver.port}"]\n'
+            f'[alerts]\nto = [{{ kind = "otlp", url = "{receiver.url}" }}]\n',
+            encoding="utf-8",
+        )
+        done = run("alerts", "test", "--config", config)
+        assert done.code == 0, done.all
+        asked = receiver.seen[0]
+    assert (asked.path, asked.headers["content-type"]) == ("/v1/logs", "application/json")
+    # refuses a field that there is not, and a value of another type
+    logs = json_format.Parse(asked.body, ExportLogsServiceRequest())
+    assert len(logs.resource_logs) == 1
+    group = logs.resource_logs[0]
+    assert attributes(group.resource.attributes) == {"service.name": "bartizan"}
+    records = [record for scope in group.scope_logs for record in scope.log_records]
+    assert len(records) == 1
+    record = records[0]
+    assert abs(record.time_unix_nano / 1e9 - time.time()) < 300
+    assert record.severity_number in SeverityNumber.values()
+    assert SeverityNumber.Name(record.severity_number).removeprefix("SEVERITY_NUMBER_") == record.severity_text
+    assert attributes(record.attributes)["event.name"].startswith("bartizan.")
+    assert isinstance(json.loads(record.body.string_value), dict)

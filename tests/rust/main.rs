@@ -43,6 +43,7 @@ mod doors;
 mod dpop;
 mod encrypted;
 mod equinix;
+mod events;
 mod evidence;
 mod factors;
 mod freeze;
