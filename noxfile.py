@@ -124,6 +124,7 @@ def python(session: nox.Session) -> None:
         "opentelemetry-proto>=1.45,<2",
         "jeepney",
         "cryptography",
+        "zxing-cpp>=3.1,<4",
     )
     session.run("pytest", "tests/python", *session.posargs, env={"BARTIZAN_SHARED": str(SHARED)})
 
@@ -146,6 +147,7 @@ def stubs(session: nox.Session) -> None:
         "types-protobuf",
         "jeepney",
         "cryptography",
+        "zxing-cpp>=3.1,<4",
     )
     session.run("python", "-m", "mypy.stubtest", "bartizan._core", "--mypy-config-file", "pyproject.toml")
     programs = (

@@ -19,7 +19,9 @@ SECRET = "hook-secret-of-the-tests-0123456789"  # noqa: S105 - made up
 
 def told(folder: Path, *ports: int, more: tuple[str, ...] = ()) -> Done:
     """Try the way to webhooks on these ports."""
-    to = ", ".join(f'{{ kind = "webhook", url = "http://127.0.0.1:{port}/x", secret = "env:HOOK_KEY" }}' for port in ports)
+    to = ", ".join(
+        f'{{ kind = "webhook", url = "http://127.0.0.1:{port}/x", secret = "env:HOOK_KEY" }}' for port in ports
+    )
     allowed = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
     config = folder / "bartizan.toml"
     config.write_text(f"[egress]\nallow_private = [{allowed}]\nretries = 0\n[alerts]\nto = [{to}]\n")

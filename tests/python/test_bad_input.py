@@ -382,7 +382,9 @@ def test_whoever_has_spent_the_day_is_told_so_in_headers(tmp_path: Path, tools: 
     whole()
 
 
-def test_what_was_answered_is_in_an_audit_that_is_flushed_when_the_server_is_killed(tmp_path: Path, tools: Path) -> None:
+def test_what_was_answered_is_in_an_audit_that_is_flushed_when_the_server_is_killed(
+    tmp_path: Path, tools: Path
+) -> None:
     config = tmp_path / "bartizan.toml"
     config.write_text("[audit]\nsync = true\n")
     with Served("--tools", tools, "--config", config) as served:

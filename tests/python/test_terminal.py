@@ -58,10 +58,11 @@ class Terminal:
         """Read until `text` is shown; what was shown before is forgotten."""
         deadline = time.monotonic() + PATIENCE
         while text not in self.shown:
-            self._read(deadline, text)
+            self.read(deadline, text)
         self.shown = self.shown.split(text, 1)[1]
 
-    def _read(self, deadline: float, wanted: str) -> bool:
+    def read(self, deadline: float, wanted: str) -> bool:
+        """Read what comes next; False at the end."""
         with selectors.DefaultSelector() as ready:
             ready.register(self.master, selectors.EVENT_READ)
             found = ready.select(max(0.0, deadline - time.monotonic()))
@@ -81,7 +82,7 @@ class Terminal:
     def end(self) -> tuple[int, str]:
         """Wait for the end; return the exit code and what was shown since."""
         deadline = time.monotonic() + PATIENCE
-        while self._read(deadline, ""):
+        while self.read(deadline, ""):
             pass
         os.close(self.master)
         return self.process.wait(PATIENCE), self.shown
@@ -149,3 +150,33 @@ def test_without_a_terminal_nothing_is_asked() -> None:
     done = run("approvals", "enrol", "ada", text=f"{PASSPHRASE}\n{PASSPHRASE}\n")
     assert done.code == 2
     assert "--passphrase env:NAME or file:PATH" in done.err
+
+
+def seen(lines: list[str]) -> list[list[bool]]:
+    """Return the picture that half blocks draw: which dots are lit."""
+    upper, lower = {"█", "▀"}, {"█", "▄"}
+    rows = [[[char in half for char in line] for half in (upper, lower)] for line in lines]
+    return [row for pair in rows for row in pair]
+
+
+def test_the_picture_at_a_terminal_is_the_address_that_is_printed_too(enrolled: str) -> None:
+    zxingcpp = pytest.importorskip("zxingcpp", reason="zxing-cpp is not installed")
+    terminal = Terminal("approvals", "factor", "enrol", enrolled, "--show-uri")
+    terminal.until(f"Passphrase of operator {enrolled}: ")
+    terminal.type(PASSPHRASE)
+    deadline = time.monotonic() + PATIENCE
+    while "Scan this with an authenticator" not in terminal.shown:
+        terminal.read(deadline, "Scan this")
+    lines = terminal.shown.split("Scan this")[0].splitlines()
+    uri = next(line for line in lines if line.startswith("otpauth://totp/"))
+    drawn = seen([line for line in lines if line and set(line) <= set(" █▀▄")])
+    assert len({len(row) for row in drawn}) == 1
+    # a scanner that others wrote reads it off a screen whose characters are lit: dark modules are what is not
+    scale = 4
+    rows = [bytes(255 if dot else 0 for dot in row for _ in range(scale)) for row in drawn for _ in range(scale)]
+    image = memoryview(b"".join(rows)).cast("B", shape=[len(rows), len(rows[0])])
+    found = zxingcpp.read_barcodes(image, try_invert=False)
+    assert [(one.format.name, one.text) for one in found] == [("QRCode", uri)]
+    os.close(terminal.master)
+    terminal.process.terminate()
+    terminal.process.wait(PATIENCE)
