@@ -218,6 +218,59 @@ fn judge(_facts: &Metadata, _path: &Path, care: Care, _contained: bool) -> Resul
     }
 }
 
+/// Refuses a folder that others have put there, as a link, or could put another in place of.
+pub(crate) fn settled(path: &Path) -> Result<(), Flaw> {
+    let link = std::fs::symlink_metadata(path).map_err(Flaw::Io)?;
+    if link.is_symlink() && is_foreign(&link) {
+        return Err(Flaw::Said(String::from("is a link that belongs to another user; name another place")));
+    }
+    let target = path.canonicalize().map_err(Flaw::Io)?;
+    for place in [path, target.as_path()] {
+        let Some(folder) = place.parent() else { continue };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        surrounded(&folder.canonicalize().map_err(Flaw::Io)?)?;
+    }
+    Ok(())
+}
+
+/// Whether something belongs neither to this user nor to root.
+#[cfg(unix)]
+fn is_foreign(facts: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    facts.uid() != 0 && facts.uid() != rustix::process::geteuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn is_foreign(_facts: &Metadata) -> bool {
+    false
+}
+
+/// Sets the mode of a folder, or of a file that has no other name. True if it worked. What is a link, or belongs to
+/// another user, is left as it is.
+#[cfg(unix)]
+pub(crate) fn set_mode(path: &Path, mode: u32) -> bool {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let mut options = OpenOptions::new();
+    options.read(true);
+    no_follow(&mut options);
+    let set = options.open(path).and_then(|file| {
+        let facts = file.metadata()?;
+        let ours = facts.uid() == rustix::process::geteuid().as_raw();
+        let plain = facts.is_dir() || (facts.is_file() && facts.nlink() == 1);
+        if ours && plain {
+            file.set_permissions(std::fs::Permissions::from_mode(mode)).map(|()| true)
+        } else {
+            Ok(false)
+        }
+    });
+    set.unwrap_or(false)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn set_mode(_path: &Path, _mode: u32) -> bool {
+    false
+}
+
 /// Refuses a file in a place where others could put another one.
 #[cfg(unix)]
 fn surrounded(folder: &Path) -> Result<(), Flaw> {

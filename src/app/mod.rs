@@ -69,6 +69,7 @@ pub use chorus::say_revoked;
 pub use destinations::{Target, destinations};
 pub use door::Reachable;
 pub use drill::{Outcome as DrillOutcome, Rehearsal, Rehearsed, Step as DrillStep, rehearse};
+pub use keeping::credentials;
 pub use permissions::{Reach, reaches};
 pub use pins::{Pins, Standing};
 pub use safety::{is_beyond, relaxations};

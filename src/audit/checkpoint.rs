@@ -32,11 +32,19 @@ pub(super) struct Kept {
 pub(super) struct Signer {
     key: SigningKey,
     id: String,
+    change: Option<Change>,
+}
+
+/// How a key was found not to be the one that signed so far.
+pub(super) struct Change {
+    /// The public half of the former one, in hexadecimal, where it still lay beside the file.
+    pub(super) former: Option<String>,
 }
 
 impl Signer {
     /// Reads the key, or makes one. Call with the audit file locked, so that two processes make one key.
     pub(super) fn open(key_file: &Path, audit_file: &Path) -> io::Result<Self> {
+        let mut made = false;
         let seed = match fs::read_to_string(key_file) {
             Ok(text) => decode(&text).ok_or_else(|| io::Error::other("the audit key file holds no key"))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -44,6 +52,7 @@ impl Signer {
                 private(OpenOptions::new().write(true).create_new(true))
                     .open(key_file)?
                     .write_all(text(&super::chain::hex(&seed)).as_bytes())?;
+                made = true;
                 seed
             }
             Err(error) => return Err(error),
@@ -52,10 +61,24 @@ impl Signer {
         let public = key.verifying_key();
         let shown = super::chain::hex(public.as_bytes());
         let public_file = beside(audit_file, "pub");
-        if fs::read(&public_file).ok().as_deref() != Some(&shown[..]) {
+        let beside = fs::read_to_string(&public_file).ok();
+        let same = beside.as_deref() == Some(text(&shown));
+        let verifier = Verifier { id: key_id(&public), key: public };
+        let kept = kept(audit_file);
+        // whoever changes the key may change its public half, too
+        let unsigned = !kept.is_empty() && !kept.iter().any(|kept| verifier.is_genuine(kept));
+        let former = beside.filter(|_| !same).filter(|former| decode(former).is_some());
+        let former = former.map(|former| former.trim().to_ascii_lowercase());
+        let change = (made || unsigned || former.is_some()).then_some(Change { former });
+        if !same {
             fs::write(public_file, shown)?;
         }
-        Ok(Self { key, id: key_id(&public) })
+        Ok(Self { key, id: verifier.id, change })
+    }
+
+    /// Whether this is not the key that signed so far; told once.
+    pub(super) fn changed(&mut self) -> Option<Change> {
+        self.change.take()
     }
 
     /// The public half, in hexadecimal.
@@ -98,6 +121,11 @@ impl Verifier {
     pub(super) fn verify_bytes(&self, message: &[u8], signature: &str) -> bool {
         let bytes = STANDARD.decode(signature.trim()).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
         bytes.is_some_and(|bytes| self.key.verify_strict(message, &Signature::from_bytes(&bytes)).is_ok())
+    }
+
+    /// Whether the checkpoint that is kept beside the file is signed with this key.
+    pub(super) fn is_genuine(&self, kept: &Kept) -> bool {
+        <Hash>::try_from(kept.prev.as_bytes()).is_ok_and(|prev| self.verify(kept.seq, &prev, &kept.signature))
     }
 
     /// Whether this is the key that a checkpoint names.

@@ -97,6 +97,9 @@ events! {
     SharedStoreBack = "shared store back";
     /// A call that runs as a task was asked about, answered or cancelled. Facts: `principal`, `method`, `task`.
     Task = "task";
+    /// The key that signs the audit was gone, or is another one: from here on another key signs. Facts: `former`, the public
+    /// half of the former one where it was still there.
+    AuditKeyMade = "audit key made";
     /// A copy of the audit is not whole. Facts: `sink`, `dropped`.
     SinkLagged = "audit sink lagged";
     /// A detector found something. Facts: `detector`, `subject`, `count`, `window_seconds`.

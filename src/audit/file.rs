@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::chain::{Head, Link, hash_of, text};
-use super::checkpoint::{Kept, Signer, keep};
+use super::checkpoint::{Change, Kept, Signer, keep};
 use super::line::Members;
 use super::place::{Opened, put_aside};
-use super::{Config, process, segments};
+use super::{Config, Event, process, segments};
 use crate::clock::rfc3339;
 
 /// How far back the last good line is looked for.
@@ -109,7 +109,9 @@ impl File {
 
     fn begin(&mut self, key: &Path, wall: Duration) -> io::Result<()> {
         self.locked(wall, |file, length| {
-            file.signer = Some(Signer::open(key, &file.path)?);
+            let mut signer = Signer::open(key, &file.path)?;
+            let change = signer.changed();
+            file.signer = Some(signer);
             // Somebody may have died between renaming a full file and beginning the next. Unless taking the lock showed
             // already where the chain stands, because the file we had opened was left behind meanwhile.
             if file.head == Head::START {
@@ -118,8 +120,31 @@ impl File {
             }
             file.catch_up(length, wall, true)?;
             file.close_what_the_dead_left(length, wall)?;
-            file.write()
+            if let Some(change) = change {
+                file.say_key_made(&change, wall);
+            }
+            file.write()?;
+            if let Some(kept) = file.kept.take() {
+                keep(&file.path, &kept);
+            }
+            Ok(())
         })
+    }
+
+    /// Where lines were written before, whoever reads them has to know that another key signs from here on.
+    fn say_key_made(&mut self, change: &Change, wall: Duration) {
+        if self.head == Head::START && change.former.is_none() {
+            return;
+        }
+        let mut line = Members::new("event", wall, process::name());
+        line.text("event", Event::AuditKeyMade.name());
+        if let Some(former) = &change.former {
+            line.text("former", former);
+        }
+        self.head.append(&mut self.buffer, &line.finish());
+        if self.settings.checkpoint_every > 0 {
+            self.sign(wall);
+        }
     }
 
     /// Appends lines. `WouldBlock`: somebody else has the lock.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::Event;
 use super::anchors::{Anchors, Known};
 use super::chain::{Hash, Head, Link, hash_of, text};
 use super::checkpoint::{Kept, Verifier, kept};
@@ -39,6 +40,8 @@ struct Said<'a> {
     torn_sha256: Option<&'a str>,
     #[serde(default)]
     event: Option<&'a str>,
+    #[serde(default)]
+    former: Option<&'a str>,
     #[serde(default)]
     last_seq: Option<u64>,
     #[serde(default)]
@@ -133,6 +136,8 @@ struct Check<'a> {
     open: HashSet<uuid::Uuid>,
     last_checkpoint: Option<Spot>,
     unknown_keys: u64,
+    /// Where another key began to sign, and the public half of the one that signed before.
+    another_key: Option<(Spot, Option<String>)>,
     /// What is kept beside the file, the latest first.
     kept: Vec<Kept>,
     report: Report,
@@ -161,6 +166,7 @@ impl<'a> Check<'a> {
             open: HashSet::new(),
             last_checkpoint: None,
             unknown_keys: 0,
+            another_key: None,
             kept: Vec::new(),
             report: Report::default(),
         }
@@ -350,6 +356,10 @@ impl<'a> Check<'a> {
                 }
                 _ => self.unknown_keys += 1,
             },
+            ("event", _) if said.event == Some(Event::AuditKeyMade.name()) => {
+                let spot = Spot { name: self.name.clone(), line: self.line };
+                self.another_key = Some((spot, said.former.map(str::to_owned)));
+            }
             ("event", _) if said.event == Some("audit_file_deleted") => {
                 let named = |(seq, hash, _): &(u64, Hash, Fault)| {
                     said.last_seq == Some(*seq) && said.last_hash == Some(text(hash))
@@ -440,7 +450,14 @@ impl<'a> Check<'a> {
                 "What the first {lines} lines said: [audit] keep had their files deleted, and the chain says so."
             ));
         }
-        if self.unknown_keys > 0 || self.verifier.is_none() {
+        if let Some((spot, former)) = &self.another_key {
+            let former = former.as_ref().map_or_else(String::new, |former| format!(" {former}"));
+            unproven.push(format!(
+                "That what stands before {} is ours: there the audit's key was gone or another one, and a new key signs \
+                 since then; compare the former public key{former} with the one that you noted.",
+                self.say(spot)
+            ));
+        } else if self.unknown_keys > 0 || self.verifier.is_none() {
             unproven.push(String::from(
                 "That the checkpoints are ours: the public key beside the file is missing or another one.",
             ));
@@ -455,11 +472,7 @@ impl<'a> Check<'a> {
     }
 
     fn is_genuine(&self, kept: &Kept) -> bool {
-        let prev = <Hash>::try_from(kept.prev.as_bytes());
-        match (&self.verifier, prev) {
-            (Some(verifier), Ok(prev)) => verifier.verify(kept.seq, &prev, &kept.signature),
-            _ => false,
-        }
+        self.verifier.as_ref().is_some_and(|verifier| verifier.is_genuine(kept))
     }
 }
 

@@ -14,7 +14,7 @@ use super::{block_on, settings};
 use crate::app::{Reach, place, reaches};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, environment};
-use crate::doctor::{Patient, Report, Severity, done, examine};
+use crate::doctor::{Patient, Report, Severity, done, examine, threshold};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Value, json};
 use crate::redaction::Redactor;
@@ -27,7 +27,16 @@ const PROXIES: &[&str] =
 pub(super) fn run(typed: &DoctorFlags, screen: Screen) -> Result<()> {
     let file = typed.state.config.clone().or_else(settings::named);
     let config = settings::file(typed.state.config.as_deref())?;
-    let ((state, _held), clock) = (place(&config)?, SystemClock::shared());
+    let folder = config.state_folder().ok();
+    let found = folder.and_then(|folder| threshold(&folder, typed.fix));
+    let (placed, clock) = (place(&config), SystemClock::shared());
+    let (state, _held) = match placed {
+        Ok(placed) => placed,
+        Err(why) if typed.done.is_none() => {
+            return tell(&Report::outside(found, &why), typed.state.json, screen);
+        }
+        Err(why) => return Err(why),
+    };
     if let Some(name) = &typed.done {
         let duty =
             Log::open(config)?.act("duty done", &json!({"duty": name}), || done(&state, &clock, name))?;
@@ -40,8 +49,12 @@ pub(super) fn run(typed: &DoctorFlags, screen: Screen) -> Result<()> {
     }
     let redactor = Redactor::new(&config.redaction)?;
     let report = examined(&config, file.as_deref(), (&state, &redactor, &clock), (typed.login, typed.fix))?;
-    if typed.state.json {
-        screen.json(&serde_json::to_value(&report).unwrap_or(Value::Null));
+    tell(&report.and(found), typed.state.json, screen)
+}
+
+fn tell(report: &Report, as_json: bool, screen: Screen) -> Result<()> {
+    if as_json {
+        screen.json(&serde_json::to_value(report).unwrap_or(Value::Null));
     } else {
         for one in &report.findings {
             let (tone, label) = match one.severity {

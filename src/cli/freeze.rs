@@ -44,7 +44,7 @@ pub(super) fn freeze(typed: &Typed, screen: Screen) -> Result<()> {
     let reason = typed.reason.as_deref().map(|words| words.chars().take(LONGEST).collect::<String>());
     // the switch first: an audit that cannot be written must not keep anything running
     let notice = freeze.freeze(extent, &account(), reason)?;
-    let noted = Log::open(config).and_then(|log| {
+    let noted = Log::of_words(config).and_then(|log| {
         log.event(
             Event::Frozen.name(),
             &json!({"freeze": notice.id, "extent": extent, "by": notice.by, "reason": notice.reason}),

@@ -61,7 +61,7 @@ impl Office {
     }
 
     fn log(&self) -> Result<Log> {
-        Log::open(self.config.clone())
+        Log::of_words(self.config.clone())
     }
 
     fn approvals(&self) -> Result<Arc<Approvals>> {

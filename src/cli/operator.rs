@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use super::args::OperatorFlags;
 use super::hushed::Hushed;
+use crate::app::credentials;
 use crate::approvals::{Approvals, Operator, Proven};
 use crate::audit::{Audit, Event};
 use crate::clock::SystemClock;
 use crate::config::{Config, Profile, environment};
 use crate::error::{Error, Kind, Result};
 use crate::json::{Digest, Value, json};
-use crate::redaction::Redactor;
+use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
 use crate::state::StateDir;
-use crate::vault::Reference;
+use crate::vault::{Keeper, Reference};
 
 /// Shorter passphrases are refused at enrolment.
 const SHORTEST: usize = 12;
@@ -39,20 +40,38 @@ pub(super) fn account() -> String {
         .unwrap_or_else(|| String::from("user"))
 }
 
-/// The audit, as an operator's acts are written into it; closed, and so signed, when it is dropped.
+/// The audit, as an operator's acts are written into it; closed, and so signed, when it is dropped. What is typed may
+/// hold a credential by mistake, so those of the configuration are known.
 pub(super) struct Log {
     audit: Arc<Audit>,
     state: StateDir,
     profile: Profile,
+    _held: Vec<Held>,
 }
 
 impl Log {
-    pub(super) fn open(mut config: Config) -> Result<Self> {
-        let state = StateDir::open(config.state_folder()?)?;
+    /// Knows the credentials that can be read without asking anybody.
+    pub(super) fn open(config: Config) -> Result<Self> {
+        Self::knowing(config, |one| {
+            !matches!(one, Reference::Keyring(_) | Reference::Command(_) | Reference::Vault(_))
+        })
+    }
+
+    /// For an act that takes words as somebody types them: knows every credential that can be read.
+    pub(super) fn of_words(config: Config) -> Result<Self> {
+        Self::knowing(config, |_| true)
+    }
+
+    fn knowing(mut config: Config, which: impl Fn(&Reference) -> bool) -> Result<Self> {
+        let (state, clock) = (StateDir::open(config.state_folder()?)?, SystemClock::shared());
         config.audit.state = state.path().to_path_buf();
         let redactor = redactor(&config, &state)?;
-        let audit = Audit::open(&config.audit, redactor, SystemClock::shared())?;
-        Ok(Self { audit, state, profile: config.profile })
+        let keeper = Keeper::open(&config.secrets, &config.egress, &redactor, &clock)?;
+        let known = credentials(&config).into_iter().filter(which);
+        let known = known.filter_map(|one| keeper.resolve(&one).ok());
+        let held = known.map(|secret| redactor.hold(&secret, "credential")).collect();
+        let audit = Audit::open(&config.audit, redactor, clock)?;
+        Ok(Self { audit, state, profile: config.profile, _held: held })
     }
 
     pub(super) fn event(&self, kind: impl Into<&'static str>, detail: &Value) -> Result<()> {

@@ -95,9 +95,11 @@ pub fn done(state: &StateDir, clock: &SharedClock, name: &str) -> Result<&'stati
 pub(super) fn look(patient: &Patient<'_>) -> Result<Vec<Finding>> {
     let now = patient.clock.wall().as_secs();
     let record = read(patient.state, now)?;
-    if record.done.is_empty() && record.since == now {
-        write(patient.state, &record)?;
-    }
+    let begun = if record.done.is_empty() && record.since == now {
+        write(patient.state, &record).err().map(|error| super::failed("calendar", &error))
+    } else {
+        None
+    };
     let found = DUTIES.iter().map(|duty| {
         let last = record.done.get(duty.name).copied().unwrap_or(record.since);
         let due = last.saturating_add(duty.days * DAY);
@@ -111,5 +113,5 @@ pub(super) fn look(patient: &Patient<'_>) -> Result<Vec<Finding>> {
             Finding::new("calendar", Severity::Good, format!("{} is due on {day}", duty.name))
         }
     });
-    Ok(found.collect())
+    Ok(found.chain(begun).collect())
 }

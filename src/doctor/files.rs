@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Patient, Severity};
 use crate::app::accesses;
 use crate::error::Result;
-use crate::ownership::{self, Care, Flaw};
+use crate::ownership::{self, Care, Exposure, Flaw};
 use crate::vault::{Ages, Reference, Stand, Use};
 
 pub(super) fn look(patient: &Patient<'_>) -> Result<Vec<Finding>> {
@@ -18,15 +18,12 @@ pub(super) fn look(patient: &Patient<'_>) -> Result<Vec<Finding>> {
     if let Some(file) = patient.file {
         found.extend(one("configuration", file, Care::Trusted));
         if others_read(file) {
-            found.push(
-                Finding::new(
-                    "files",
-                    Severity::Note,
-                    format!("{} can be read by others; it holds no secret", file.display()),
-                )
-                .mend(format!("chmod 600 {}", file.display()))
-                .fixed_by(file, 0o600),
-            );
+            let what = format!("{} can be read by others; it holds no secret", file.display());
+            let finding = Finding::new("files", Severity::Note, what);
+            // what root has written may be for servers of other users, who have to read it
+            let mine = ours(file) && !ownership::is_root();
+            let finding = finding.mend(format!("chmod 600 {}", file.display()));
+            found.push(if mine { finding.fixed_by(file, 0o600) } else { finding });
         }
     }
     for (source, path) in secrets(patient)? {
@@ -80,13 +77,14 @@ fn one(what: &str, path: &Path, care: Care) -> Option<Finding> {
 /// Everything in the state directory is ours alone.
 fn state(folder: &Path) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(next) = folders.pop() {
+    let mut folders = vec![(folder.to_path_buf(), None)];
+    while let Some((next, known)) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&next) else { continue };
         for entry in entries.flatten() {
             let (path, Ok(facts)) = (entry.path(), entry.metadata()) else { continue };
+            let known = known.unwrap_or_else(|| entry.file_name().to_str().is_some_and(is_made_here));
             if facts.is_dir() {
-                folders.push(path.clone());
+                folders.push((path.clone(), Some(known)));
             }
             // public halves are public
             let public = path.extension().is_some_and(|ending| ending == "pub");
@@ -100,10 +98,64 @@ fn state(folder: &Path) -> Vec<Finding> {
                 format!("{} in the state directory is not its owner's alone", path.display()),
             )
             .mend(format!("chmod {mode:o} {}", path.display()));
-            found.push(if ours(&path) { finding.fixed_by(&path, mode) } else { finding });
+            found.push(if known && ours(&path) { finding.fixed_by(&path, mode) } else { finding });
         }
     }
     found
+}
+
+/// Whether that is the name of something that bartizan makes in its state directory.
+fn is_made_here(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "ages.json",
+        "approvals",
+        "audit.key",
+        "dpop.key",
+        "duties.json",
+        "factors",
+        "fingerprint.key",
+        "freeze.json",
+        "freeze.kept.json",
+        "handles.key",
+        "http.key",
+        "instance.key",
+        "keys.json",
+        "keys.lock",
+        "keys.pepper",
+        "keys.revoked.json",
+        "keys.used.json",
+        "limits.json",
+        "logins",
+        "moved",
+        "operators",
+        "proofs.mark",
+        "sealing.key",
+        "spent",
+        "standby.json",
+        "standby.kept.json",
+        "standby.key",
+        "tasks",
+        "tokens",
+    ];
+    let passing = name.starts_with('.') && (name.ends_with(".lock") || name.ends_with(".new"));
+    let mark = name.starts_with("store-") && name.ends_with(".mark");
+    NAMES.contains(&name) || name.starts_with("audit.jsonl") || passing || mark
+}
+
+/// The state directory itself: where a mode is all that keeps it from being opened.
+pub(super) fn folder(path: &Path) -> Option<Finding> {
+    let facts = path.symlink_metadata().ok()?;
+    let open = facts.is_dir() && ownership::exposure(&facts) == Some(Exposure::Open);
+    (open && ownership::settled(path).is_ok()).then(|| {
+        let shown = path.display();
+        Finding::new(
+            "files",
+            Severity::Error,
+            format!("the state directory {shown} is not its owner's alone"),
+        )
+        .mend(format!("chmod 700 {shown}"))
+        .fixed_by(path, 0o700)
+    })
 }
 
 fn ages(patient: &Patient<'_>) -> Result<Vec<Finding>> {
@@ -141,17 +193,5 @@ fn others_read(path: &Path) -> bool {
 
 #[cfg(not(unix))]
 fn others_read(_path: &Path) -> bool {
-    false
-}
-
-/// Sets a mode; true if it worked.
-#[cfg(unix)]
-pub(super) fn set_mode(path: &Path, mode: u32) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).is_ok()
-}
-
-#[cfg(not(unix))]
-pub(super) fn set_mode(_path: &Path, _mode: u32) -> bool {
     false
 }

@@ -21,7 +21,8 @@ pub use calendar::{DUTIES, Duty, done};
 use crate::app::Reach;
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ownership;
 use crate::redaction::Redactor;
 use crate::state::StateDir;
 
@@ -78,6 +79,12 @@ impl Finding {
         self.fix = Some(Fix { path: path.to_path_buf(), mode });
         self
     }
+
+    fn heal(&mut self) {
+        if let Some(fix) = &self.fix {
+            self.mended = ownership::set_mode(&fix.path, fix.mode);
+        }
+    }
 }
 
 /// Everything that was found.
@@ -90,6 +97,32 @@ pub struct Report {
 }
 
 impl Report {
+    fn of(mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|one| (one.mended, std::cmp::Reverse(one.severity), one.area));
+        let cost: u32 = findings
+            .iter()
+            .filter(|one| !one.mended)
+            .map(|one| match one.severity {
+                Severity::Error => 20,
+                Severity::Warning => 5,
+                Severity::Good | Severity::Note => 0,
+            })
+            .sum();
+        Self { score: 100u32.saturating_sub(cost), findings }
+    }
+
+    /// What is left to say where the state directory cannot be opened: why, unless that was found already.
+    pub fn outside(found: Option<Finding>, why: &Error) -> Self {
+        Self::of(vec![found.unwrap_or_else(|| failed("files", why))])
+    }
+
+    /// The same, and one more.
+    #[must_use]
+    pub fn and(mut self, found: Option<Finding>) -> Self {
+        self.findings.extend(found);
+        Self::of(self.findings)
+    }
+
     /// Whether something has to be mended.
     pub fn has_errors(&self) -> bool {
         self.findings.iter().any(|one| one.severity == Severity::Error && !one.mended)
@@ -116,29 +149,35 @@ pub struct Patient<'a> {
     pub reaches: Vec<(String, Reach)>,
 }
 
-/// Looks at an installation; with `mend`, mends what can be.
+/// Looks at an installation; with `mend`, mends what can be. A look that cannot be had is a finding, too.
 pub fn examine(patient: &Patient<'_>, mend: bool) -> Result<Report> {
-    let mut findings = files::look(patient)?;
-    findings.extend(setup::look(patient)?);
-    findings.extend(permissions::look(patient)?);
-    findings.extend(tracked::look(patient));
-    findings.extend(calendar::look(patient)?);
-    if mend {
-        for finding in &mut findings {
-            if let Some(fix) = &finding.fix {
-                finding.mended = files::set_mode(&fix.path, fix.mode);
-            }
-        }
+    let looks = [
+        ("files", files::look(patient)),
+        ("settings", Ok(setup::look(patient))),
+        ("permissions", permissions::look(patient)),
+        ("tracked", Ok(tracked::look(patient))),
+        ("calendar", calendar::look(patient)),
+    ];
+    let mut findings = Vec::new();
+    for (area, look) in looks {
+        findings.extend(look.unwrap_or_else(|error| vec![failed(area, &error)]));
     }
-    findings.sort_by_key(|one| (one.mended, std::cmp::Reverse(one.severity), one.area));
-    let cost: u32 = findings
-        .iter()
-        .filter(|one| !one.mended)
-        .map(|one| match one.severity {
-            Severity::Error => 20,
-            Severity::Warning => 5,
-            Severity::Good | Severity::Note => 0,
-        })
-        .sum();
-    Ok(Report { score: 100u32.saturating_sub(cost), findings })
+    if mend {
+        findings.iter_mut().for_each(Finding::heal);
+    }
+    Ok(Report::of(findings))
+}
+
+/// Looks whether the state directory has a mode with which it is not opened; with `mend`, mends it.
+pub fn threshold(folder: &Path, mend: bool) -> Option<Finding> {
+    let mut finding = files::folder(folder)?;
+    if mend {
+        finding.heal();
+    }
+    Some(finding)
+}
+
+/// A look that could not be had.
+fn failed(area: &'static str, error: &Error) -> Finding {
+    Finding::new(area, Severity::Error, format!("could not be looked at: {}", error.message()))
 }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::ownership::{self, Exposure};
+use crate::ownership::{self, Exposure, Flaw};
 
 pub use fleeting::Fleeting;
 pub use folder::{Folder, Held};
@@ -57,10 +57,24 @@ impl StateDir {
             .or_else(|| home.filter(usable).map(|path| path.join(".local/state/bartizan")))
     }
 
-    /// Opens the directory, and makes it (mode 0700) if it is not there. One that others could read or write, or that
-    /// belongs to somebody else, is refused.
+    /// Opens the directory, and makes it (mode 0700) if it is not there. One that others could read or write, that
+    /// belongs to somebody else, or in whose place others have put or could put another, is refused.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
+        let opened = Self::open_inside(path.into())?;
+        let shown = opened.path.display();
+        ownership::settled(&opened.path).map_err(|flaw| match flaw {
+            Flaw::Said(said) => Error::new(Kind::BadConfig, format!("The state directory {shown} {said}.")),
+            Flaw::Io(cause) => Error::new(
+                Kind::BadConfig,
+                format!("The place of the state directory {shown} cannot be read."),
+            )
+            .with_source(cause),
+        })?;
+        Ok(opened)
+    }
+
+    /// The same for one whose surroundings are known to be good.
+    fn open_inside(path: PathBuf) -> Result<Self> {
         let shown = path.display();
         ownership::make_folder(&path).map_err(|cause| {
             Error::new(
@@ -106,7 +120,7 @@ impl StateDir {
 
     /// A directory inside, made if it is not there.
     pub fn folder(&self, name: &str) -> Result<Self> {
-        Self::open(self.path.join(name))
+        Self::open_inside(self.path.join(name))
     }
 
     /// The path of a file inside.
@@ -338,6 +352,33 @@ mod tests {
         fs::set_permissions(state.path(), fs::Permissions::from_mode(0o750)).unwrap();
         let refusal = StateDir::open(state.path()).unwrap_err();
         assert!(refusal.message().contains("chmod 700"), "{refusal}");
+    }
+
+    #[test]
+    fn what_others_could_put_there_is_refused() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("state");
+        StateDir::open(&path).unwrap();
+        fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let refusal = StateDir::open(&path).unwrap_err();
+        assert!(refusal.message().contains("could replace it"), "{refusal}");
+        fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        // a link of our own is a choice
+        let link = outer.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        StateDir::open(&link).unwrap();
+        if !ownership::is_root() {
+            eprintln!("not root: nothing can be given to another user, so a link of theirs is not tried");
+            return;
+        }
+        let other = Some(rustix::fs::Uid::from_raw(12345));
+        rustix::fs::chownat(rustix::fs::CWD, &link, other, None, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+            .unwrap();
+        let refusal = StateDir::open(&link).unwrap_err();
+        assert!(refusal.message().contains("link that belongs to another user"), "{refusal}");
+        // as its owner could plant one, or any directory
+        rustix::fs::chown(outer.path(), other, None).unwrap();
+        assert!(StateDir::open(&path).unwrap_err().message().contains("folder of another user"));
     }
 
     #[test]

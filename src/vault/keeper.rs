@@ -6,7 +6,7 @@
 //!
 //! Must not: hand a secret to whoever hears of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Credentials, Supply, TokenStore};
 use crate::ownership::Exposed;
-use crate::redaction::Redactor;
+use crate::redaction::{Held, Redactor};
 use crate::secret::Secret;
 use crate::state::StateDir;
 
@@ -87,6 +87,14 @@ pub enum Use {
     Public,
 }
 
+/// One side of a pair, and what keeps the redactor from forgetting it.
+struct Side {
+    reference: Reference,
+    /// What its file looked like when it was read.
+    stamp: Option<u64>,
+    held: Option<(Secret, Held)>,
+}
+
 type Witness = dyn Fn(&Told) -> Result<()> + Send + Sync;
 
 /// Reads secrets. Cheap to clone; clones are the same keeper.
@@ -108,6 +116,8 @@ struct Inner {
     found: Mutex<BTreeMap<String, Option<String>>>,
     signers: Mutex<Vec<Weak<dyn Credentials>>>,
     standing: Option<Standing>,
+    /// Both sides of every pair that [`Keeper::guarding`] has read.
+    sides: Mutex<Vec<Side>>,
     /// What is read in place of what in a rehearsal.
     rehearsed: BTreeMap<String, Reference>,
 }
@@ -127,6 +137,7 @@ impl Default for Keeper {
                 found: Mutex::default(),
                 signers: Mutex::default(),
                 standing: None,
+                sides: Mutex::default(),
                 rehearsed: BTreeMap::new(),
             }),
         }
@@ -173,6 +184,7 @@ impl Keeper {
                 found: Mutex::default(),
                 signers: Mutex::default(),
                 standing: None,
+                sides: Mutex::default(),
                 rehearsed: BTreeMap::new(),
             }),
         };
@@ -203,6 +215,41 @@ impl Keeper {
         Ok(self)
     }
 
+    /// The same, knowing both sides of every pair by sight, whichever is in use: an upstream may repeat either. Reads them
+    /// and blocks; one that cannot be read is a warning. `plain` are references to what is no secret.
+    #[must_use]
+    pub fn guarding(self, plain: &HashSet<Reference>) -> Self {
+        let standing = self.inner.standing.iter();
+        let secret = standing.flat_map(Standing::sides).filter(|(first, _)| !plain.contains(first));
+        let sides = secret.flat_map(|(first, second)| [first, second]);
+        let sides = sides.map(|reference| Side { reference: reference.clone(), stamp: None, held: None });
+        *self.inner.sides.lock().unwrap_or_else(PoisonError::into_inner) = sides.collect();
+        self.guard(true);
+        self
+    }
+
+    /// Reads each side anew whose file has changed; with `all`, each.
+    fn guard(&self, all: bool) {
+        let Some(redactor) = &self.inner.redactor else { return };
+        let mut sides = self.inner.sides.lock().unwrap_or_else(PoisonError::into_inner);
+        for side in sides.iter_mut() {
+            let stamp = side.reference.stamp();
+            if !all && side.stamp == stamp {
+                continue;
+            }
+            side.stamp = stamp;
+            match self.read(&side.reference) {
+                Ok(secret) if side.held.as_ref().is_some_and(|(old, _)| old.same(&secret)) => {}
+                Ok(secret) => side.held = Some((secret.clone(), redactor.hold(&secret, "credential"))),
+                Err(error) => tracing::warn!(
+                    reference = %side.reference,
+                    reason = error.message(),
+                    "one of two credentials cannot be read, so it cannot be kept out of results"
+                ),
+            }
+        }
+    }
+
     /// The same for a rehearsal: reads each second reference in place of the first.
     #[must_use]
     pub fn rehearsing<'a>(mut self, pairs: impl IntoIterator<Item = (&'a Reference, &'a Reference)>) -> Self {
@@ -222,29 +269,32 @@ impl Keeper {
         found.unwrap_or_else(|| reference.clone())
     }
 
+    /// Whether there are second credentials.
+    pub fn stands_by(&self) -> bool {
+        self.inner.standing.is_some()
+    }
+
     /// The names of the second credentials that are in use.
     pub fn standbys(&self) -> Vec<String> {
         self.inner.standing.as_ref().map(Standing::names).unwrap_or_default()
     }
 
     /// Looks whether somebody turned the switch; then whatever was read or fetched with the former credential is
-    /// forgotten. True if so.
+    /// forgotten. True if so. May block.
     pub fn heed(&self) -> bool {
         let Some(standing) = &self.inner.standing else { return false };
-        match standing.look() {
-            Ok(false) => false,
-            Ok(true) => {
-                self.forget();
-                true
-            }
-            Err(error) => {
-                tracing::error!(
-                    reason = error.message(),
-                    "which credential is in use cannot be read; nothing is changed"
-                );
-                false
-            }
+        let turned = standing.look().unwrap_or_else(|error| {
+            tracing::error!(
+                reason = error.message(),
+                "which credential is in use cannot be told; nothing is changed"
+            );
+            false
+        });
+        self.guard(turned);
+        if turned {
+            self.forget();
         }
+        turned
     }
 
     /// The same, with a place where tokens are kept.

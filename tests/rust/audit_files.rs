@@ -403,3 +403,55 @@ async fn copies_have_every_line_also_of_a_file_that_is_left() {
         assert!(lines.iter().any(|line| line["event"] == event), "{event}");
     }
 }
+
+#[tokio::test]
+async fn another_key_that_signs_is_in_the_audit_and_in_what_is_verified() {
+    let place = Place::new();
+    let config = place.config();
+    let key = config.state.join("audit.key");
+    let public = PathBuf::from(format!("{}.pub", place.file().display()));
+    let run = async |tool: &str| {
+        let audit = place.open(&config);
+        call(&audit, tool).await;
+        audit.close();
+    };
+    let made = || {
+        let mut found = Vec::new();
+        query(&place.file(), &Filter { event: Some("audit key made".into()), ..Filter::default() }, |line| {
+            found.push(line["former"].as_str().map(str::to_owned));
+            true
+        })
+        .unwrap();
+        found
+    };
+    let said = |report: &Report| -> Vec<String> {
+        report
+            .unproven
+            .iter()
+            .filter(|one| one.contains("key that you noted") || one.contains("another one"))
+            .cloned()
+            .collect()
+    };
+    run("one").await;
+    run("two").await;
+    assert!(made().is_empty() && said(&good(&place.file())).is_empty(), "the first key is no news");
+    let former = fs::read_to_string(&public).unwrap();
+    // gone
+    fs::remove_file(&key).unwrap();
+    run("three").await;
+    run("four").await;
+    assert_eq!(made(), [Some(former.clone())]);
+    let found = said(&good(&place.file()));
+    assert!(found.len() == 1 && found[0].contains(&former) && found[0].contains("line "), "{found:?}");
+    // replaced, and its public half, too
+    fs::write(&key, "7".repeat(64)).unwrap();
+    fs::remove_file(&public).unwrap();
+    run("five").await;
+    run("six").await;
+    assert_eq!(made(), [Some(former), None]);
+    assert_eq!(said(&good(&place.file())).len(), 1);
+    // what was not changed is none
+    fs::remove_file(&public).unwrap();
+    run("seven").await;
+    assert_eq!(made().len(), 2);
+}

@@ -104,6 +104,99 @@ fn the_doctor_fails_where_something_has_to_be_mended_and_mends_it() {
 }
 
 #[test]
+fn a_credential_that_an_operator_types_by_mistake_is_not_in_the_audit() {
+    let place = Place::new("");
+    let reference = |name: &str, value: &str| {
+        std::fs::write(place.path(name), value).unwrap();
+        std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+        format!("file:{}", place.path(name).display())
+    };
+    let first = reference("first", "kuh6-the-first-one");
+    let seal = reference("seal", &"kuh6".repeat(8));
+    let text = format!(
+        "state_dir = 'state'\n[server]\nsealing_keys = ['{seal}']\n\
+         [[openapi]]\nfile = 'acme.json'\nbase_url = 'https://api.example.com'\nauth = 'bearer:{first}'\n\
+         [secrets.standby.acme]\nreplace = {{ '{first}' = 'command:second' }}\n\
+         [secrets.commands.second]\nargv = ['/bin/echo', 'kuh6-the-second-one']\n"
+    );
+    std::fs::write(place.path("bartizan.toml"), text).unwrap();
+    let reason = format!("odd: kuh6-the-first-one, kuh6-the-second-one and {}", "kuh6".repeat(8));
+    assert_eq!(place.run(&["freeze", "writes", "--reason", &reason]), 0);
+    assert_eq!(place.run(&["doctor", "--done", "kuh6-the-first-one"]), 2, "no such duty");
+    assert_eq!(place.run(&["key", "new", "--owner", "ann", "--name", "kuh6-the-second-one"]), 0);
+    let audited = place.audited();
+    for event in ["frozen", "odd: [redacted:", "duty done", "key issued"] {
+        assert!(audited.contains(event), "{event}: {audited}");
+    }
+    assert!(!audited.contains("kuh6"), "{audited}");
+}
+
+#[test]
+fn the_doctor_mends_a_state_directory_that_is_open_and_nothing_that_is_not_its_own() {
+    let place = Place::new("");
+    let (state, config) = (place.path("state"), place.path("bartizan.toml"));
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&config).unwrap()) == 0;
+    assert_eq!(place.run(&["doctor"]), 0);
+    set(&state, 0o755);
+    assert_eq!(place.run(&["doctor"]), 2);
+    assert_eq!(mode(&state), 0o755);
+    set(&config, 0o644);
+    assert_eq!(place.run(&["doctor", "--fix"]), 0);
+    assert_eq!(mode(&state), 0o700);
+    // what root has written may be for a server of another user
+    assert_eq!(mode(&config), if root { 0o644 } else { 0o600 });
+    // through a link nothing is mended
+    set(&config, 0o644);
+    std::fs::rename(&config, place.path("real.toml")).unwrap();
+    std::os::unix::fs::symlink("real.toml", &config).unwrap();
+    assert_eq!(place.run(&["doctor", "--fix"]), 0);
+    assert_eq!(mode(&place.path("real.toml")), 0o644);
+    // nor what has another name, or a name that bartizan does not give
+    let outside = place.path("somebody's");
+    std::fs::write(&outside, "{}").unwrap();
+    set(&outside, 0o644);
+    std::fs::hard_link(&outside, state.join("ages.json.kept")).unwrap();
+    std::fs::hard_link(&outside, state.join("standby.key.old")).unwrap();
+    std::fs::remove_file(state.join("limits.json")).ok();
+    std::fs::hard_link(&outside, state.join("limits.json")).unwrap();
+    std::fs::create_dir(state.join("project")).unwrap();
+    std::fs::write(state.join("project/limits.json"), "{}").unwrap();
+    for path in ["project", "project/limits.json"] {
+        set(&state.join(path), 0o755);
+    }
+    std::fs::write(state.join("fingerprint.key"), [1; 32]).unwrap();
+    set(&state.join("fingerprint.key"), 0o644);
+    assert_eq!(place.run(&["doctor", "--fix"]), 2);
+    assert_eq!((mode(&outside), mode(&state.join("fingerprint.key"))), (0o644, 0o600));
+    assert_eq!((mode(&state.join("project")), mode(&state.join("project/limits.json"))), (0o755, 0o755));
+}
+
+#[test]
+fn the_doctor_follows_no_state_directory_that_another_user_planted() {
+    let place = Place::new("");
+    let (mine, planted) = (place.path("mine"), place.path("state"));
+    std::fs::create_dir(&mine).unwrap();
+    std::fs::set_permissions(&mine, std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::write(mine.join("audit.key"), "x").unwrap();
+    std::fs::set_permissions(mine.join("audit.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink(&mine, &planted).unwrap();
+    let given = std::os::unix::fs::lchown(&planted, Some(12345), None);
+    if given.is_err() {
+        eprintln!("not root: a link cannot be given to another user, so none that was planted is tried");
+        return;
+    }
+    assert_eq!(place.run(&["doctor", "--fix"]), 2);
+    assert_eq!(place.run(&["freeze", "status"]), 2);
+    let mode = std::fs::metadata(mine.join("audit.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "nothing is touched");
+    assert_eq!(std::fs::read_dir(&mine).unwrap().count(), 1, "and nothing made");
+}
+
+#[test]
 fn rules_for_a_firewall_and_kept_tokens_are_told() {
     let place = Place::new("[[connector]]\nname = 'equinix'\n");
     for format in ["nftables", "kubernetes", "json"] {

@@ -263,6 +263,14 @@ async fn the_first_key_belongs_to_whoever_started_the_server() {
     let about = server.keys().list().remove(0);
     assert!(!about.grant.owner.is_empty());
     assert!(server.audited().contains("\"key issued\"") && !server.audited().contains(key.trim()));
+    // and no two installations have a key in common
+    let other = started("").await;
+    for name in ["http.key", "keys.pepper", "audit.key", "fingerprint.key", "handles.key"] {
+        let [one, two] = [&server, &other]
+            .map(|server| std::fs::read(server.folder.path().join("state").join(name)).unwrap());
+        assert_ne!(one, two, "{name}");
+    }
+    other.ended().await;
     server.ended().await;
 }
 

@@ -755,6 +755,26 @@ fn the_doctor_finds_what_is_open_and_mends_modes_only() {
 }
 
 #[test]
+fn the_doctor_says_the_rest_where_one_look_cannot_be_had() {
+    let ward = Ward::new();
+    let healthy = ward.look("", false);
+    // as on a full disk: the directory can be read, and nothing can be written
+    let state = ward.folder.path().join("state");
+    std::fs::remove_file(state.join("duties.json")).unwrap();
+    std::fs::create_dir(state.join("duties.json")).unwrap();
+    std::fs::set_permissions(state.join("duties.json"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::remove_dir(state.join("approvals")).unwrap();
+    std::fs::write(state.join("approvals"), "").unwrap();
+    std::fs::set_permissions(state.join("approvals"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let ill = ward.look("", false);
+    assert!(said(&ill, "calendar").contains("Error could not be looked at"), "{:?}", ill.findings);
+    assert!(said(&ill, "approvals").contains("Error could not be looked at"), "{:?}", ill.findings);
+    for area in ["settings", "exposure", "network", "files"] {
+        assert_eq!(said(&ill, area), said(&healthy, area));
+    }
+}
+
+#[test]
 fn the_doctor_knows_what_is_due_and_how_old_credentials_are() {
     let ward = Ward::new();
     assert!(said(&ward.look("", false), "calendar").contains("Good logs"));
