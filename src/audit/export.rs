@@ -58,6 +58,7 @@ const COLUMNS: &[&str] = &[
     "approver",
     "upstream_status",
     "upstream_request",
+    "upstream_requests",
     "bytes_in",
     "bytes_out",
     "duration_ms",

@@ -182,6 +182,9 @@ pub(super) fn outcome(
         line.number("upstream_status", status);
     }
     line.foreign("upstream_request", finish.upstream_request.unwrap_or_default(), redactor);
+    if finish.upstream_requests > 1 {
+        line.number("upstream_requests", finish.upstream_requests);
+    }
     if let Some(bytes) = finish.bytes {
         line.number("bytes_out", bytes);
     }

@@ -113,6 +113,8 @@ pub struct Finish<'a> {
     pub upstream_status: Option<u16>,
     /// The id that the upstream gave the request.
     pub upstream_request: Option<&'a str>,
+    /// How many requests left for upstreams.
+    pub upstream_requests: u32,
     /// Bytes of the reply.
     pub bytes: Option<u64>,
     /// What the reply tried, as a list of labels between spaces: text in it that looks like orders to a model.

@@ -300,7 +300,7 @@ impl Upstream {
             request = request.json(media_type, body);
         }
         match self.client.send(request).await {
-            Ok(response) => self.read(&response),
+            Ok(response) => self.read(&response).await,
             Err(error) => Err(Stop::Refused(Box::new(response::unsent(error, &self.name)?))),
         }
     }
@@ -336,11 +336,11 @@ impl Upstream {
         })
     }
 
-    fn read(&self, response: &Response) -> Outcome {
+    async fn read(&self, response: &Response) -> Outcome {
         match response.status {
             200..=299 if response.body.is_empty() => Ok(Value::Null),
-            200..=299 => Ok(response::json_body(response, &self.name)?),
-            _ => Err(Stop::Refused(Box::new(response::result(response, &self.name, true)?))),
+            200..=299 => Ok(response::read_json(response, &self.name).await?),
+            _ => Err(Stop::Refused(Box::new(response::read(response, &self.name, true).await?))),
         }
     }
 }

@@ -13,7 +13,8 @@ use base64::Engine as _;
 use super::openapi::{is_json, plain_text};
 use crate::error::{Error, Kind, Result};
 use crate::http::Response;
-use crate::json::{Map, Value, json};
+use crate::json::{MOST_VALUES, Map, Value, count, json};
+use crate::limits::room::{self, LARGE};
 use crate::pipeline::ANSWER;
 use crate::protocol::types::{Content, ResourceContents, ToolResult};
 
@@ -44,6 +45,10 @@ pub(super) fn result(response: &Response, name: &str, expects_json: bool) -> Res
             ),
         )
         .with_detail(json!({"status": response.status}))),
+        // its words are not worth more memory than an answer is
+        _ if has_too_many(response) => {
+            Ok(failure(&Response { body: bytes::Bytes::new(), ..response.clone() }, name))
+        }
         _ => Ok(failure(response, name)),
     }
 }
@@ -63,8 +68,44 @@ pub(super) fn unsent(error: Error, name: &str) -> Result<ToolResult> {
     Ok(result)
 }
 
+/// [`result`], on a thread of its own where the answer is large.
+pub(super) async fn read(response: &Response, name: &str, expects_json: bool) -> Result<ToolResult> {
+    let size = response.body.len();
+    if size < LARGE {
+        return result(response, name, expects_json);
+    }
+    let (response, name) = (response.clone(), name.to_owned());
+    Box::pin(room::work(size, move || result(&response, &name, expects_json))).await?
+}
+
+/// [`json_body`], on a thread of its own where the answer is large.
+pub(super) async fn read_json(response: &Response, name: &str) -> Result<Value> {
+    let size = response.body.len();
+    if size < LARGE {
+        return json_body(response, name);
+    }
+    let (response, name) = (response.clone(), name.to_owned());
+    Box::pin(room::work(size, move || json_body(&response, &name))).await?
+}
+
+/// Whether the values of the body would be too much in memory.
+fn has_too_many(response: &Response) -> bool {
+    response.body.len() > MOST_VALUES && count(&response.body) > MOST_VALUES
+}
+
 /// The body of a successful answer as JSON.
-pub(super) fn json_body(response: &Response, name: &str) -> Result<Value> {
+fn json_body(response: &Response, name: &str) -> Result<Value> {
+    if has_too_many(response) {
+        let message = format!(
+            "{name} answered {} with more than {MOST_VALUES} values, which is more than is read at once; ask for less of \
+             it.",
+            response.status
+        );
+        return Err(Error::new(Kind::UpstreamFailed, message).with_detail(json!({"status": response.status})));
+    }
+    if response.body.len() >= LARGE {
+        room::take(count(&response.body).saturating_mul(size_of::<Value>()))?;
+    }
     // serde_json stops at 128 levels; the client capped the size.
     serde_json::from_slice(&response.body).map_err(|cause| {
         Error::new(

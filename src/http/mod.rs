@@ -141,6 +141,11 @@ impl Client {
         self.inner.redactor.refuses(value)
     }
 
+    /// Bytes that an answer may have.
+    pub fn body_limit(&self) -> usize {
+        usize::try_from(self.inner.body_limit).unwrap_or(usize::MAX)
+    }
+
     /// Where requests go, and as whom.
     pub async fn identity(&self) -> (String, Identity) {
         let inner = &*self.inner;

@@ -18,6 +18,7 @@ use super::egress::{AddressRefused, Origin, resolver};
 use super::settings::Config;
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
+use crate::limits::room::{self, LARGE};
 use crate::telemetry::facts;
 
 /// The way to one origin.
@@ -121,10 +122,19 @@ impl Wire {
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(self.too_long(limit));
         }
-        let mut body = BytesMut::new();
+        let (mut body, mut room) = (BytesMut::new(), 0);
         while let Some(chunk) = response.chunk().await.map_err(|cause| self.failed(cause))? {
             if (body.len() + chunk.len()) as u64 > limit {
                 return Err(self.too_long(limit));
+            }
+            let length = body.len() + chunk.len();
+            if length > room && length > LARGE {
+                // doubling, so that the room is not asked for each piece
+                let most = usize::try_from(limit).unwrap_or(usize::MAX).max(length);
+                let wanted = length.saturating_mul(2).min(most);
+                let full = |error| Failure { error, unsent: false, passing: false };
+                room::take(wanted - room).map_err(full)?;
+                room = wanted;
             }
             body.extend_from_slice(&chunk);
         }

@@ -10,8 +10,11 @@ mod parse;
 pub mod pointer;
 
 pub use digest::{Digest, canonical, digest};
-pub use parse::parse;
+pub use parse::{count, parse};
 pub use serde_json::{Map, Number, Value, json};
+
+/// Values that a document from outside may have: in memory each takes some seventy bytes, however few it takes on the wire.
+pub const MOST_VALUES: usize = 1_000_000;
 
 /// How much JSON is accepted before anybody tries to understand it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

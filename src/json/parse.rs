@@ -43,6 +43,21 @@ pub fn parse(bytes: &[u8], bounds: &Bounds) -> Result<Value> {
     })
 }
 
+/// How many values a JSON document holds, or a few more; known without making them.
+pub fn count(bytes: &[u8]) -> usize {
+    let (mut values, mut text, mut escaped) = (1_usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = text,
+            b'"' => text = !text,
+            b',' | b'[' | b'{' if !text => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
 const TOO_DEEP: &str = "too deep";
 const DUPLICATE: &str = "duplicate key";
 
@@ -140,6 +155,19 @@ mod tests {
         }
         let small = Bounds { size: 4, depth: 64 };
         assert!(parse(b"[1,2,3]", &small).unwrap_err().message().contains("4 bytes"));
+    }
+
+    #[test]
+    fn values_are_counted_without_being_made() {
+        for (text, values) in [
+            ("1", 1),
+            ("[1,2,3]", 4),
+            (r#"{"a":{"b":[1,2]},"c":3}"#, 6),
+            (r#"["a,[{","\\",",\","]"#, 4),
+            ("[]", 2),
+        ] {
+            assert_eq!(count(text.as_bytes()), values, "{text}");
+        }
     }
 
     // proves: json-bounded

@@ -16,6 +16,7 @@ mod gcra;
 mod ledger;
 mod memory;
 mod refusals;
+pub mod room;
 mod shared;
 mod spent;
 

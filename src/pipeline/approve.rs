@@ -23,6 +23,7 @@ use crate::approvals::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::json::{Map, Value, json};
+use crate::limits::Limiter;
 use crate::policy::{Effect, Verdict};
 use crate::principal::Principal;
 use crate::protocol::types::{Ask, Asks};
@@ -40,6 +41,7 @@ pub struct Approved {
     tag: Option<String>,
     place: Option<Box<Place>>,
     trail: OnceLock<Box<Trail>>,
+    quota: Option<(Arc<Limiter>, Arc<str>)>,
 }
 
 impl Approved {
@@ -71,6 +73,18 @@ impl Approved {
     /// Says where the list in the result can be taken up again. The first word counts.
     pub fn goes_on(&self, trail: Trail) {
         let _ = self.trail.set(Box::new(trail));
+    }
+
+    /// Takes one more call of the caller's quota, for a further request that this call needs.
+    pub async fn again(&self) -> Result<()> {
+        if let Some((limiter, caller)) = &self.quota {
+            limiter.take(caller, self.effect().name(), 1).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn charge(&mut self, limiter: &Arc<Limiter>, caller: &Arc<str>) {
+        self.quota = Some((Arc::clone(limiter), Arc::clone(caller)));
     }
 
     pub(super) fn resume(&mut self, place: Option<Place>) {
@@ -197,7 +211,7 @@ async fn way(approvals: &Arc<Approvals>, effect: Effect, client: bool) -> Result
 
 pub(super) fn stamp(call: Proposed, grant: Option<Grant>, tag: Option<String>) -> Approved {
     let Proposed { tool, arguments, method } = call;
-    Approved { tool, arguments, method, grant, tag, place: None, trail: OnceLock::new() }
+    Approved { tool, arguments, method, grant, tag, place: None, trail: OnceLock::new(), quota: None }
 }
 
 /// What the files are asked about, in a form that can go to a blocking thread.

@@ -26,11 +26,14 @@ use futures_util::FutureExt;
 use super::approve::KEY;
 use super::onward::Onward;
 use super::voice::Discreet;
-use super::{Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, asking, redact, telling};
+use super::{
+    Aim, Approved, Context, Halt, LineParts, Question, Reply, Tool, ToolSpec, asking, redact, telling,
+};
 use crate::approvals::Grant;
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
-use crate::protocol::types::Content;
+use crate::limits::room::{self, LARGE};
+use crate::protocol::types::{Content, ResourceContents};
 
 /// What a tool answered; not fit to leave.
 pub struct Executed {
@@ -51,13 +54,38 @@ impl Executed {
         self
     }
 
-    pub(super) fn into_reply(self) -> Reply {
-        self.reply
+    /// Whether it is worth a thread of its own.
+    pub(super) fn is_large(&self) -> bool {
+        let length = |text: Option<&String>| text.map_or(0, String::len);
+        let contents = |one: &ResourceContents| length(one.text.as_ref()) + length(one.blob.as_ref());
+        let size: usize = match &self.reply {
+            Reply::Tool(result) => result
+                .content
+                .iter()
+                .map(|one| match one {
+                    Content::Text { text, .. } => text.len(),
+                    Content::Image { data, .. } | Content::Audio { data, .. } => data.len(),
+                    Content::Resource { resource, .. } => contents(resource),
+                    Content::ResourceLink { .. } => 0,
+                })
+                .sum(),
+            Reply::Resource(all) => all.iter().map(contents).sum(),
+            Reply::Prompt(_) | Reply::Completion(_) => 0,
+        };
+        size >= LARGE || room::taken() >= LARGE
     }
 
-    /// What the result needs to be gone on with, if it may be.
+    /// Leaves out what an earlier result had, and returns what the result needs to be gone on with, if it may be.
     pub(super) fn take_onward(&mut self) -> Option<Box<Onward>> {
-        self.onward.take()
+        let mut onward = self.onward.take()?;
+        if let Reply::Tool(result) = &mut self.reply {
+            onward.skip(result);
+        }
+        Some(onward)
+    }
+
+    pub(super) fn into_reply(self) -> Reply {
+        self.reply
     }
 }
 
@@ -77,14 +105,10 @@ pub(super) async fn execute(
     context: &Context,
 ) -> Result<Ran> {
     let grant = call.take_grant();
+    call.charge(&parts.limiter, &context.principal.id);
     let tool = call.tool();
     let spec = tool.spec();
-    let (usual, longest) = if spec.task.is_some() && context.detach.is_some() {
-        (parts.config.longest_task_seconds, parts.config.longest_task_seconds)
-    } else {
-        (parts.config.timeout_seconds, parts.config.longest_seconds)
-    };
-    let limit = spec.timeout.unwrap_or(Duration::from_secs(usual)).min(Duration::from_secs(longest));
+    let limit = limit(spec, parts, context);
     let inner = inside(context, &*tool, parts);
 
     let run = AssertUnwindSafe(async {
@@ -119,12 +143,9 @@ pub(super) async fn execute(
             let error = Error::new(Kind::Internal, "The tool panicked.").with_source(words);
             Err(telling::conceal(error, spec, call.arguments(), &parts.redactor))
         }
-        Ok(Ok(mut reply)) => {
+        Ok(Ok(reply)) => {
             settle(grant, Grant::used).await?;
-            let mut onward = call.onward();
-            if let (Reply::Tool(result), Some(onward)) = (&mut reply, &mut onward) {
-                onward.skip(result);
-            }
+            let onward = call.onward();
             Ok(Ran::Executed(Executed { reply, onward }))
         }
         Ok(Err(Halt::Error(error))) => {
@@ -143,6 +164,16 @@ pub(super) async fn execute(
             Ok(Ran::Asked(Question { asks, state: id.map(|id| json!({"grant": id})) }))
         }
     }
+}
+
+/// How long a call may take.
+pub(super) fn limit(spec: &ToolSpec, parts: &LineParts, context: &Context) -> Duration {
+    let (usual, longest) = if spec.task.is_some() && context.detach.is_some() {
+        (parts.config.longest_task_seconds, parts.config.longest_task_seconds)
+    } else {
+        (parts.config.timeout_seconds, parts.config.longest_seconds)
+    };
+    spec.timeout.unwrap_or(Duration::from_secs(usual)).min(Duration::from_secs(longest))
 }
 
 /// The context as the tool sees it: what it says is redacted, what it calls is capped at its own effect, and it has
@@ -167,7 +198,7 @@ async fn settle(grant: Option<Grant>, act: fn(Grant) -> Result<()>) -> Result<()
     })?
 }
 
-fn seconds(limit: Duration) -> String {
+pub(super) fn seconds(limit: Duration) -> String {
     if limit < Duration::from_secs(1) {
         format!("{} milliseconds", limit.as_millis())
     } else if limit.as_secs() == 1 {

@@ -1,13 +1,14 @@
 //! Whole results, for a while.
 //!
 //! Owns [`Kept`]: what was too large to be shown is kept here, redacted, and read as the resource `bartizan://results/ID`
-//! in parts. The idea: an id is a hundred and twenty-eight random bits and opens for its own caller only; how much is
-//! kept is bounded for each caller and for all, the oldest goes first, and nothing is kept for long.
+//! in parts. The idea: an id is a hundred and twenty-eight random bits and opens for its own caller only: who came by another
+//! key or token, or may do something else than when it was kept, is another; how much is kept is bounded for each caller and
+//! for all, the oldest goes first, and nothing is kept for long.
 //!
 //! Must not: keep what has not been redacted.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::json::{Map, Value, json};
 use crate::policy::Effect;
 use crate::principal::Principal;
 use crate::protocol::types::{Content, ResourceContents};
+use crate::redaction::Labels;
 use crate::schema::LazySchema;
 
 /// How the address of every kept result begins.
@@ -69,7 +71,10 @@ pub(super) struct Whole<'a> {
 
 struct Item {
     id: String,
-    owner: String,
+    /// Who called, with what that caller could do.
+    owner: Arc<Principal>,
+    /// What the whole tried with whoever reads it.
+    labels: Labels,
     ends: Duration,
     text: String,
     media: String,
@@ -78,10 +83,21 @@ struct Item {
     part: usize,
 }
 
+/// Those under the rules that hold now.
+#[derive(Default)]
+struct Items {
+    /// Which rules these are.
+    rules: u64,
+    all: VecDeque<Arc<Item>>,
+}
+
 /// Whole results, by id, the oldest first.
 pub struct Kept {
     clock: SharedClock,
-    items: Mutex<VecDeque<Arc<Item>>>,
+    items: Mutex<Items>,
+    /// Which rules hold, and how many there have been.
+    rules: AtomicU64,
+    made: AtomicU64,
     /// Whether something reads them: without it nothing is kept.
     read: AtomicBool,
     spec: ToolSpec,
@@ -90,7 +106,9 @@ pub struct Kept {
 impl Kept {
     /// Nothing yet.
     pub fn new(clock: SharedClock) -> Arc<Self> {
-        Arc::new(Self { clock, items: Mutex::default(), read: AtomicBool::new(false), spec: spec() })
+        let (rules, made) = (AtomicU64::new(0), AtomicU64::new(0));
+        let read = AtomicBool::new(false);
+        Arc::new(Self { clock, items: Mutex::default(), rules, made, read, spec: spec() })
     }
 
     /// What reads them, to be put among the resources.
@@ -104,15 +122,41 @@ impl Kept {
         self.read.load(Ordering::Relaxed).then_some(&self.spec)
     }
 
-    /// Forgets everything: whoever could call before may not any more.
-    pub(super) fn clear(&self) {
-        self.lock().clear();
+    /// A number for rules that may hold later on.
+    pub(super) fn rules_to_come(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Keeps a result, and returns a link to it. None if it is too large to be kept.
-    pub(super) fn keep(&self, bounds: &Config, caller: &Principal, whole: Whole<'_>) -> Option<Content> {
+    /// The number of the rules that hold now.
+    pub(super) fn rules(&self) -> u64 {
+        self.rules.load(Ordering::Acquire)
+    }
+
+    /// Says under which rules a call begins. With the first call under new ones everything is forgotten: whoever could
+    /// call before may not any more.
+    pub(super) fn under(&self, rules: u64) {
+        if rules <= self.rules() {
+            return;
+        }
+        let mut items = self.lock();
+        if rules > items.rules {
+            items.all.clear();
+            items.rules = rules;
+            self.rules.store(rules, Ordering::Release);
+        }
+    }
+
+    /// Keeps a result of a call under these rules, and returns a link to it. None if it is too large to be kept, or other
+    /// rules hold by now.
+    pub(super) fn keep(
+        &self,
+        bounds: &Config,
+        (caller, rules): (&Arc<Principal>, u64),
+        whole: Whole<'_>,
+        labels: Labels,
+    ) -> Option<Content> {
         let Whole { text, media, binary, source, part } = whole;
-        let (size, owner, now) = (text.len(), owner(caller), self.clock.monotonic());
+        let (size, now) = (text.len(), self.clock.monotonic());
         if size > bounds.bytes_each.min(bounds.bytes) || bounds.each == 0 || bounds.total == 0 {
             return None;
         }
@@ -129,7 +173,8 @@ impl Kept {
         };
         let item = Arc::new(Item {
             id,
-            owner,
+            owner: Arc::clone(caller),
+            labels,
             ends: now + Duration::from_secs(bounds.seconds),
             text,
             media: media.to_owned(),
@@ -139,10 +184,14 @@ impl Kept {
             part: (part.min(PART) & !3).max(64),
         });
         let mut items = self.lock();
+        if items.rules != rules {
+            return None;
+        }
+        let items = &mut items.all;
         items.retain(|item| item.ends > now);
-        let own = |known: &Arc<Item>| known.owner == item.owner;
-        make_room(&mut items, own, bounds.each, bounds.bytes_each - size);
-        make_room(&mut items, |_| true, bounds.total, bounds.bytes - size);
+        let own = |known: &Arc<Item>| known.owner.is(caller);
+        make_room(items, own, bounds.each, bounds.bytes_each - size);
+        make_room(items, |_| true, bounds.total, bounds.bytes - size);
         items.push_back(item);
         Some(link)
     }
@@ -153,10 +202,11 @@ impl Kept {
             Some((id, number)) => (id, number.parse::<usize>().ok().filter(|number| *number > 1)?),
             None => (name, 1),
         };
-        let (owner, now) = (owner(caller), self.clock.monotonic());
+        let now = self.clock.monotonic();
         let item = {
             let items = self.lock();
-            let found = items.iter().find(|item| item.id == id && item.owner == owner && item.ends > now);
+            let found =
+                items.all.iter().find(|item| item.id == id && *item.owner == *caller && item.ends > now);
             Arc::clone(found?)
         };
         let parts = item.text.len().div_ceil(item.part).max(1);
@@ -174,8 +224,13 @@ impl Kept {
             told["next"] = json!(address(number + 1));
         }
         let mut meta = Map::from_iter([(META.to_owned(), told)]);
-        if let Some(source) = &item.source {
-            meta.insert(super::redact::UNTRUSTED.to_owned(), json!({"source": source, "labels": []}));
+        if item.source.is_some() || !item.labels.is_empty() {
+            let labels: Vec<&str> = item.labels.names().collect();
+            let mut said = json!({"labels": labels});
+            if let Some(source) = &item.source {
+                said["source"] = json!(source);
+            }
+            meta.insert(super::redact::UNTRUSTED.to_owned(), said);
         }
         let (text, blob) = if item.binary { (None, Some(text)) } else { (Some(text), None) };
         Some(ResourceContents {
@@ -187,7 +242,7 @@ impl Kept {
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Item>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Items> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -219,12 +274,6 @@ fn make_room(
         go -= usize::from(goes);
         !goes
     });
-}
-
-/// Whose a result is, so written that no two callers read the same.
-fn owner(caller: &Principal) -> String {
-    let tenant = caller.tenant.as_deref().unwrap_or_default();
-    format!("{}:{tenant}:{}", tenant.len(), caller.id)
 }
 
 fn spec() -> ToolSpec {
@@ -269,8 +318,12 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::principal::PrincipalKind;
 
-    fn who(name: &str) -> Principal {
-        Principal::new(name, PrincipalKind::ApiKey)
+    fn who(name: &str) -> Arc<Principal> {
+        Arc::new(Principal::new(name, PrincipalKind::ApiKey))
+    }
+
+    fn keep(kept: &Kept, bounds: &Config, caller: &Arc<Principal>, text: &str) -> Option<Content> {
+        kept.keep(bounds, (caller, kept.rules()), whole(text), Labels::default())
     }
 
     fn whole(text: &str) -> Whole<'static> {
@@ -286,7 +339,7 @@ mod tests {
     fn parts_together_are_the_whole_and_only_for_whoever_called() {
         let kept = Kept::new(ManualClock::at(Duration::ZERO));
         let text = "aé漢🦀".repeat(50);
-        let first = id(kept.keep(&Config::default(), &who("anna"), whole(&text)));
+        let first = id(keep(&kept, &Config::default(), &who("anna"), &text));
         let (mut name, mut all) = (first.clone(), String::new());
         loop {
             let part = kept.part(&who("anna"), &name).unwrap();
@@ -295,15 +348,29 @@ mod tests {
             name = next.strip_prefix(ADDRESS).unwrap().to_owned();
         }
         assert_eq!(all, text);
-        let tenant = Principal { tenant: Some(String::from("t")), ..who("anna") };
-        assert!(kept.part(&who("bert"), &first).is_none() && kept.part(&tenant, &first).is_none());
+        let anna = || Principal::clone(&who("anna"));
+        for other in [
+            Principal::clone(&who("bert")),
+            Principal { tenant: Some(String::from("t")), ..anna() },
+            Principal { bearer: Some(Arc::from("another key")), ..anna() },
+            Principal { scopes: [String::from("read")].into(), ..anna() },
+        ] {
+            assert!(kept.part(&other, &first).is_none(), "{other:?}");
+        }
         for odd in
             [format!("{first}.1"), format!("{first}.99"), format!("{first}.x"), String::from("nothing")]
         {
             assert!(kept.part(&who("anna"), &odd).is_none(), "{odd}");
         }
-        kept.clear();
+        // rules that never came into force change nothing
+        let (before, _) = (kept.rules(), kept.rules_to_come());
+        assert!(kept.part(&who("anna"), &first).is_some());
+        kept.under(kept.rules_to_come());
         assert!(kept.part(&who("anna"), &first).is_none());
+        // a call that began under the rules before
+        kept.under(before);
+        let late = kept.keep(&Config::default(), (&who("anna"), before), whole("x"), Labels::default());
+        assert!(late.is_none());
     }
 
     #[test]
@@ -311,7 +378,9 @@ mod tests {
         let clock = ManualClock::at(Duration::ZERO);
         let kept = Kept::new(clock.clone());
         let bounds = Config { seconds: 60, each: 2, bytes_each: 100, total: 3, bytes: 150 };
-        let keep = |name: &str, size: usize| id(kept.keep(&bounds, &who(name), whole(&"x".repeat(size))));
+        let keep = |name: &str, size: usize| keep(&kept, &bounds, &who(name), &"x".repeat(size));
+        let large = keep("anna", 101);
+        let keep = |name: &str, size: usize| id(keep(name, size));
         let there = |name: &str, id: &str| kept.part(&who(name), id).is_some();
         let (one, two, three) = (keep("anna", 10), keep("anna", 20), keep("anna", 30));
         assert!(!there("anna", &one) && there("anna", &two) && there("anna", &three), "two of one caller");
@@ -323,7 +392,7 @@ mod tests {
         assert!(
             !there("anna", &four) && !there("bert", &five) && there("carl", &six) && there("dora", &seven)
         );
-        assert!(kept.keep(&bounds, &who("anna"), whole(&"x".repeat(101))).is_none(), "too large for any");
+        assert!(large.is_none(), "too large for any");
         clock.advance(Duration::from_secs(61));
         assert!(!there("dora", &seven), "a minute");
     }

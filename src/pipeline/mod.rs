@@ -11,6 +11,7 @@ pub mod answers;
 mod approve;
 mod asking;
 pub mod call;
+mod charged;
 mod cut;
 mod diff;
 mod execute;
@@ -33,12 +34,14 @@ mod voice;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::approvals::Destination;
 pub use admit::Admitted;
 pub use approve::Approved;
 pub use call::{Answers, Client, Context, Detach, Halt, Outcome, Proposed, Question, Reply, Voice};
+pub use charged::{is_charged, unknown};
 pub use execute::Executed;
 pub use onward::{Trail, offer};
 pub use permit::{Guard, Guarded, Permitted};
@@ -48,6 +51,7 @@ pub use tool::{Family, Reading, Sight, Tasking, Tool, ToolSpec};
 pub use validate::Validated;
 
 use account::{began, event, record, status};
+use charged::Charged;
 use kept::Kept;
 use notes::Notes;
 use showing::wanted;
@@ -58,7 +62,7 @@ use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::Freeze;
 use crate::json::{Digest, Map};
-use crate::limits::Limiter;
+use crate::limits::{Limiter, room};
 use crate::policy::{Effect, Filter, Policy, Verdict};
 use crate::principal::Principal;
 use crate::redaction::Redactor;
@@ -164,6 +168,8 @@ pub struct Line {
     task_gate: Arc<gate::Gate>,
     handles: Arc<onward::Handles>,
     kept: Arc<Kept>,
+    /// Which rules these are for `kept`.
+    kept_since: u64,
 }
 
 /// What a call is for: its result, or suggestions for its arguments.
@@ -183,6 +189,7 @@ impl Line {
             handles: Arc::new(handles),
             task_gate: Arc::new(gate::Gate::for_tasks(&parts.config)),
             kept: Kept::new(Arc::clone(&parts.clock)),
+            kept_since: 0,
             parts,
             freeze: None,
             observer: None,
@@ -216,9 +223,8 @@ impl Line {
             if alike { Arc::clone(&self.task_gate) } else { Arc::new(gate::Gate::for_tasks(config)) };
         // who could call before may not be who can call now
         let before = (self.parts.policy.version(), &self.parts.filter);
-        if before != (rules.policy.version(), &rules.filter) {
-            self.kept.clear();
-        }
+        let alike = before == (rules.policy.version(), &rules.filter);
+        let kept_since = if alike { self.kept_since } else { self.kept.rules_to_come() };
         let kept = Arc::clone(&self.kept);
         let parts = LineParts {
             audit: Arc::clone(&self.parts.audit),
@@ -233,12 +239,22 @@ impl Line {
             config: rules.config,
         };
         let (freeze, observer) = (self.freeze.clone(), self.observer.clone());
-        Self { parts, gate, task_gate, freeze, observer, handles: Arc::clone(&self.handles), kept }
+        Self {
+            parts,
+            gate,
+            task_gate,
+            freeze,
+            observer,
+            handles: Arc::clone(&self.handles),
+            kept,
+            kept_since,
+        }
     }
 
     /// The same line with another place for whole results.
     #[must_use]
     pub fn keeping(mut self, kept: Arc<Kept>) -> Self {
+        self.kept_since = kept.rules();
         self.kept = kept;
         self
     }
@@ -287,6 +303,7 @@ impl Line {
     async fn walk(&self, mut call: Proposed, aim: Aim, context: &Context) -> Result<Outcome> {
         let (tool, method) = (Arc::clone(&call.tool), call.method);
         let spec = tool.spec();
+        self.kept.under(self.kept_since);
         // Neither a quota nor a schema may tell that something exists which policy hides: it costs what a name that
         // does not exist costs, and is answered in the same words.
         let hidden = !self.visible(&context.principal, spec) && self.hides(&context.principal, spec);
@@ -300,9 +317,11 @@ impl Line {
         let facts = Facts::of(entry.id(), context.parent(), measured.clone());
         // asked for before the stages look whether anything is frozen, so that nothing slips between the two
         let halt = self.halt(changes(aim, spec));
+        let stages = self.boxed((call, resumed), (aim, class, hidden), context, &entry, &mut notes);
+        let stages = room::during(&context.principal.id, stages);
         let mut result = tokio::select! {
             biased;
-            result = facts.during(self.stages((call, resumed), (aim, class, hidden), context, &entry, &mut notes)) => result,
+            result = facts.during(stages) => result,
             () = halt.cancelled() => Err(stopped()),
         };
         let event = event(&result, entry.step(), &notes, &facts);
@@ -330,6 +349,7 @@ impl Line {
             upstream: upstream.as_ref().map(|seen| &*seen.name),
             upstream_status: upstream.as_ref().map(|seen| seen.status).or(told),
             upstream_request: upstream.as_ref().and_then(|seen| seen.request.as_deref()),
+            upstream_requests: facts.requests(),
             bytes: notes.bytes,
             untrusted: &notes.untrusted,
         };
@@ -341,6 +361,18 @@ impl Line {
         }
         entry.finish(finish).await?;
         if hidden { result.map_err(|error| error.with_source(Charged)) } else { result }
+    }
+
+    /// The stages where they cost no stack: a call may be made within a call, and within that one a look at the state.
+    fn boxed<'a>(
+        &'a self,
+        call: (Proposed, Result<Option<Box<onward::Resumed>>, Box<Error>>),
+        how: (Aim, &'static str, bool),
+        context: &'a Context,
+        entry: &'a Entry,
+        notes: &'a mut Notes,
+    ) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(self.stages(call, how, context, entry, notes))
     }
 
     async fn stages(
@@ -397,13 +429,14 @@ impl Line {
         stage("execute");
         let wanted = wanted(tool.spec(), call.arguments())?;
         notes.approver = call.approver().map(String::from);
+        let began = Instant::now();
         let done = match execute::execute(call, aim, parts, context).await? {
             execute::Ran::Executed(done) => done.noting(&notes.coerced),
             execute::Ran::Asked(question) => return Ok(Outcome::Paused(question)),
         };
         entry.reached(Step::Executed);
         stage("redact");
-        let clean = self.show(done, tool.spec(), &wanted, context);
+        let clean = self.show(done, tool, (wanted, began), context).await?;
         entry.reached(Step::Redacted);
         notes.bytes = u64::try_from(clean.bytes()).ok();
         notes.untrusted = clean.labels().names().collect::<Vec<_>>().join(" ");
@@ -476,42 +509,4 @@ fn changes(aim: Aim, spec: &ToolSpec) -> bool {
 fn stopped() -> Error {
     let message = "An operator froze this while it ran or waited, so it was stopped; what it had done by then stays done.";
     Error::new(Kind::Frozen, message)
-}
-
-/// The mark of an error whose call the line has charged and written down, although it says that there is nothing.
-#[derive(Debug)]
-struct Charged;
-
-impl std::fmt::Display for Charged {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("written down by the line")
-    }
-}
-
-impl std::error::Error for Charged {}
-
-/// Whether the line has charged this refusal to its caller and written it down already: what is hidden must not cost
-/// more, or less, than what does not exist.
-pub fn is_charged(error: &Error) -> bool {
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        if source.is::<Charged>() {
-            return true;
-        }
-        next = source.source();
-    }
-    false
-}
-
-/// What a caller of that method is told about something that does not exist, or might as well not: the same words for
-/// both.
-pub fn unknown(method: &str) -> Error {
-    match method {
-        "resources/read" => Error::new(Kind::NoSuchResource, "There is no resource at this address."),
-        "prompts/get" => Error::new(Kind::NoSuchTool, "There is no prompt of this name."),
-        "completion/complete" => {
-            Error::new(Kind::NoSuchTool, "There is no such prompt or template to complete.")
-        }
-        _ => Error::new(Kind::NoSuchTool, "There is no tool of this name."),
-    }
 }

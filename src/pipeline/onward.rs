@@ -44,6 +44,9 @@ const LIFE: u64 = 24 * 3600;
 const ARGUMENTS: usize = 600;
 /// Bytes of a handle's content; an upstream that wants to be told more cannot be gone on with.
 const CONTENT: usize = 6_000;
+/// Bytes of a handle's content beside what it holds, and what sealing adds.
+const FRAME: usize = 100;
+const SEAL: usize = 64;
 /// What the argument is to a model.
 const WORDS: &str =
     "The next_page handle of an earlier result, to go on from there; other arguments may be left out.";
@@ -255,9 +258,26 @@ impl Way<'_> {
         self.onward.trail.as_ref().map(|trail| trail.items.as_str())
     }
 
+    /// Bytes that a handle takes here: where nothing is cut, and at most where something is.
+    pub(super) fn room(&self) -> (usize, usize) {
+        let arguments = Value::Object(self.onward.arguments.clone()).to_string().len();
+        let held = if arguments <= ARGUMENTS { arguments } else { 2 * 32 };
+        // what is sealed is longer than what is said, and is written in four letters for three bytes
+        let length = |at: &Value, list: &str| match at.to_string().len() + list.len() + held + FRAME {
+            plain if plain > CONTENT + FRAME => 0,
+            plain => PREFIX.len() + (plain + SEAL).div_ceil(3) * 4,
+        };
+        let trail = self.onward.trail.as_ref();
+        let end = trail.and_then(|trail| trail.end.as_ref()).map_or(0, |at| length(at, ""));
+        let list = self.items().unwrap_or_default();
+        let begun = self.onward.place.as_ref().map_or(0, |place| length(&place.at, list));
+        let marks = trail.into_iter().flat_map(|trail| &trail.marks).map(|(_, at)| length(at, list));
+        (end, marks.max().unwrap_or_default().max(begun).max(end).max(length(&Value::Null, list)))
+    }
+
     /// Says in the result how to go on, if there is more. `kept` is for a list that was cut here: where it is (a JSON
     /// Pointer), and how many of its items are left.
-    pub(super) fn tell(self, result: &mut ToolResult, kept: Option<(&str, usize)>) {
+    pub(super) fn tell(&self, result: &mut ToolResult, kept: Option<(&str, usize)>) {
         if result.is_error {
             return;
         }

@@ -15,10 +15,9 @@
 use std::borrow::Cow;
 
 use super::cut::{self, Shaping};
-use super::onward::Way;
-use super::{Executed, Reply, ToolSpec};
+use super::{Reply, ToolSpec};
 use crate::error::{Error, Kind};
-use crate::json::{Map, Value};
+use crate::json::{MOST_VALUES, Map, Value, count};
 use crate::protocol::types::{Ask, Asks, Content, PromptResult, ResourceContents, ToolResult};
 use crate::redaction::{Labels, Redactor};
 
@@ -57,11 +56,8 @@ impl Redacted {
     }
 }
 
-pub(super) fn redact(done: Executed, shaping: &Shaping<'_>, way: Option<Way<'_>>) -> Redacted {
+pub(super) fn redact((mut reply, labels): (Reply, Labels), shaping: &Shaping<'_>) -> Redacted {
     let Shaping { spec, redactor, .. } = *shaping;
-    let mut reply = done.into_reply();
-    // As it came: what hides is gone afterwards.
-    let labels = labels(&reply);
     match &mut reply {
         Reply::Tool(result) => tool(result, spec, redactor),
         Reply::Resource(all) => all.iter_mut().for_each(|one| resource(one, spec, redactor)),
@@ -79,7 +75,7 @@ pub(super) fn redact(done: Executed, shaping: &Shaping<'_>, way: Option<Way<'_>>
     }
     let bytes = if let Reply::Tool(result) = &mut reply {
         let shaped = shaping.shape(result);
-        if let Some(way) = way {
+        if let Some(way) = shaping.way {
             way.tell(result, shaped.list.as_ref().map(|(list, kept)| (list.as_str(), *kept)));
         }
         let bytes = shaped.bytes;
@@ -94,7 +90,7 @@ pub(super) fn redact(done: Executed, shaping: &Shaping<'_>, way: Option<Way<'_>>
 }
 
 /// What the texts of a reply try.
-fn labels(reply: &Reply) -> Labels {
+pub(super) fn labels(reply: &Reply) -> Labels {
     let mut labels = Labels::default();
     match reply {
         Reply::Tool(result) => {
@@ -150,10 +146,18 @@ fn distrust(reply: &mut Reply, spec: &ToolSpec, labels: Labels) {
         Reply::Resource(all) => {
             for one in all {
                 let meta = one.meta.get_or_insert_default();
-                // what was kept of an upstream still says which
+                // what was kept still says of which upstream it is, and what all of it tried
                 let mut said = said();
-                if let Some(source) = meta.get(UNTRUSTED).and_then(|known| known.get("source")) {
-                    said["source"] = source.clone();
+                if let Some(known) = meta.get(UNTRUSTED) {
+                    if let Some(source) = known.get("source") {
+                        said["source"] = source.clone();
+                    }
+                    if let (Some(Value::Array(more)), Some(Value::Array(all))) =
+                        (known.get("labels"), said.get_mut("labels"))
+                    {
+                        let fresh: Vec<Value> = more.iter().filter(|it| !all.contains(it)).cloned().collect();
+                        all.extend(fresh);
+                    }
                 }
                 meta.insert(UNTRUSTED.to_owned(), said);
             }
@@ -314,6 +318,10 @@ const UNSEEN: &str =
 
 /// The words of an upstream: first redacted, then cut.
 fn words(words: &mut String, most: usize, spec: &ToolSpec, redactor: &Redactor) {
+    if is_too_much(words) {
+        TOO_MUCH.clone_into(words);
+        return;
+    }
     let data = serde_json::from_str::<Value>(words).ok();
     match data.filter(|data| data.is_object() || data.is_array()) {
         Some(mut data) if !spec.redact.is_empty() => {
@@ -332,6 +340,16 @@ fn words(words: &mut String, most: usize, spec: &ToolSpec, redactor: &Redactor) 
     }
 }
 
+/// What stands where a text has more parts than are looked through.
+const TOO_MUCH: &str = "[redacted:size] Left out: it has too many parts to be looked through for secrets.";
+
+/// Whether a text that holds JSON would be too much in memory.
+fn is_too_much(words: &str) -> bool {
+    words.len() > MOST_VALUES
+        && words.trim_start().starts_with(['{', '['])
+        && count(words.as_bytes()) > MOST_VALUES
+}
+
 /// A text that holds JSON loses what the same data would lose.
 fn data_or_text(
     words: &mut String,
@@ -341,7 +359,9 @@ fn data_or_text(
     redactor: &Redactor,
 ) {
     let whole = before.filter(|before| before.is_string()).map(Value::to_string);
-    if let (Some(whole), Some(after)) = (whole, after)
+    if is_too_much(words) {
+        TOO_MUCH.clone_into(words);
+    } else if let (Some(whole), Some(after)) = (whole, after)
         && *words == whole
     {
         *words = after.to_string();

@@ -163,6 +163,7 @@ async fn walk(call: Proposed, parts: &LineParts, context: &Context) -> Result<Va
         event: facts.egress_refused().then_some(Event::EgressRefused),
         upstream: upstream.as_ref().map(|seen| &*seen.name),
         upstream_request: upstream.as_ref().and_then(|seen| seen.request.as_deref()),
+        upstream_requests: facts.requests(),
         upstream_status: u16::try_from(status).ok().filter(|status| *status > 0),
         ..Finish::default()
     };

@@ -6,7 +6,7 @@
 //!
 //! Must not: hold anything a tool, a person or a model said.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
@@ -29,6 +29,8 @@ pub struct Upstream {
 pub struct Facts {
     upstream: Mutex<Option<Upstream>>,
     egress_refused: AtomicBool,
+    /// Requests that left for upstreams.
+    requests: AtomicU32,
     /// The call's id and its trace, for logs.
     ids: Option<(Uuid, Option<TraceContext>)>,
     call: Option<Arc<Call>>,
@@ -70,6 +72,11 @@ impl Facts {
         self.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many requests left for upstreams: pages, tries and logins each count.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Whether a request was kept from leaving.
     pub fn egress_refused(&self) -> bool {
         self.egress_refused.load(Ordering::Relaxed)
@@ -88,7 +95,11 @@ pub fn stage(name: &'static str) {
 
 /// A request leaves for an upstream; nothing where nobody measures.
 pub fn leaving(host: &str, method: &str) -> Option<Leaving> {
-    CALL.try_with(|facts| facts.call.as_ref().map(|call| call.leaving(host, method))).ok().flatten()
+    let left = |facts: &Arc<Facts>| {
+        facts.requests.fetch_add(1, Ordering::Relaxed);
+        facts.call.as_ref().map(|call| call.leaving(host, method))
+    };
+    CALL.try_with(left).ok().flatten()
 }
 
 /// A request is tried again.

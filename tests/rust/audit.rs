@@ -120,6 +120,7 @@ async fn a_call_leaves_an_intent_and_an_outcome() {
         upstream: Some("equinix"),
         upstream_status: Some(200),
         upstream_request: Some("req-7"),
+        upstream_requests: 3,
         bytes: Some(512),
         untrusted: "instruction",
     };

@@ -218,6 +218,23 @@ async fn time_is_up() {
 
 // proves: deadline-hard
 #[tokio::test]
+async fn what_has_to_be_done_with_a_large_answer_is_done_within_the_time_of_the_call_too() {
+    let setup = Options::new("read-only").build();
+    let mut talker = spec("talker", Effect::Read);
+    talker.timeout = Some(Duration::from_millis(200));
+    let words = "a word, and another one: ".repeat(1 << 20);
+    let tool = Fake::new(talker, move |_, _| {
+        let words = words.clone();
+        Box::pin(async move { Ok(Reply::Tool(ToolResult::text(words))) })
+    });
+    let error = failed(setup.call(&tool, json!({}), &context(principal("key:ci"))).await);
+    assert_eq!(error.kind(), Kind::TimedOut);
+    assert!(error.message().contains("200 milliseconds"), "{error}");
+    left(&setup, &[("TimedOut", "executed")]);
+}
+
+// proves: deadline-hard
+#[tokio::test]
 async fn no_tool_may_take_longer_than_the_hard_maximum() {
     let mut options = Options::new("read-only");
     options.config = pipeline::Config { longest_seconds: 0, ..pipeline::Config::default() };

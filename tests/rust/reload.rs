@@ -191,6 +191,7 @@ fn writer() -> Arc<dyn Tool> {
 /// A tool that waits until it is told to go on, and then says something.
 struct Slow {
     spec: ToolSpec,
+    says: String,
     started: Notify,
     go: Notify,
 }
@@ -204,7 +205,7 @@ impl Tool for Slow {
         Box::pin(async move {
             self.started.notify_one();
             self.go.notified().await;
-            Ok(Reply::Tool(ToolResult::text("the badge is badge-4711")))
+            Ok(Reply::Tool(ToolResult::text(self.says.clone())))
         })
     }
 }
@@ -212,7 +213,8 @@ impl Tool for Slow {
 #[tokio::test]
 async fn a_call_keeps_the_rules_it_began_under() {
     let spec = ToolSpec { effect: Effect::Write, ..ToolSpec::new("slow") };
-    let slow = Arc::new(Slow { spec, started: Notify::new(), go: Notify::new() });
+    let says = String::from("the badge is badge-4711");
+    let slow = Arc::new(Slow { spec, says, started: Notify::new(), go: Notify::new() });
     let strict = "policy = 'admin'\n[redaction]\npatterns = ['badge-[0-9]+']";
     let site = Site::new(strict, vec![slow.clone() as Arc<dyn Tool>]).await;
     let (app, context) = (Arc::clone(&site.app), site.app.context());
@@ -236,6 +238,34 @@ async fn a_call_keeps_the_rules_it_began_under() {
     slow.go.notify_one();
     let said = kept.await.unwrap();
     assert!(!said.contains("4711"), "it began when badges were secrets: {said}");
+}
+
+#[tokio::test]
+async fn a_call_that_began_under_other_rules_leaves_nothing_to_be_read_under_these() {
+    let reading = Some(bartizan::pipeline::Reading { max_bytes: Some(2_000), ..Default::default() });
+    let spec = ToolSpec { effect: Effect::Read, reading, ..ToolSpec::new("slow") };
+    let slow =
+        Arc::new(Slow { spec, says: "a badge ".repeat(1_000), started: Notify::new(), go: Notify::new() });
+    let openapi = "[[openapi]]\nfile = 'acme.json'\nbase_url = 'https://api.example.com'\n";
+    let site = Site::new(&format!("policy = 'admin'\n{openapi}"), vec![slow.clone() as Arc<dyn Tool>]).await;
+    for (reloads, linked) in [(false, true), (true, false), (false, true)] {
+        let app = Arc::clone(&site.app);
+        let context = Context { transport: "memory", ..app.context() };
+        let running = tokio::spawn(async move { app.call("slow", Map::new(), &context).await });
+        tokio::time::timeout(PATIENCE, slow.started.notified()).await.unwrap();
+        if reloads {
+            site.write(&format!("policy = 'standard'\n{openapi}"));
+            site.reload().await.unwrap();
+            // the first call under the new rules
+            assert!(site.call("slow", json!({"x": 1})).await.is_err());
+        }
+        slow.go.notify_one();
+        let Outcome::Done(done) = running.await.unwrap().unwrap() else { panic!("nothing was asked") };
+        let Reply::Tool(result) = done.into_reply() else { panic!("a tool's result") };
+        assert!(text(&result).len() < 2_500, "it is cut");
+        let is_link = |block: &Content| matches!(block, Content::ResourceLink { .. });
+        assert_eq!(result.content.iter().any(is_link), linked, "{:?}", result.content);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,7 +50,8 @@ impl Read {
         let response = self.0.client.send(self.0.plan.request(arguments)?).await?;
         let tag = response.headers.get("etag").and_then(|tag| tag.to_str().ok());
         let body = if (200..300).contains(&response.status) && !response.body.is_empty() {
-            response::json_body(&response, self.0.client.name())
+            response::read_json(&response, self.0.client.name())
+                .await
                 .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&response.body).into_owned()))
         } else {
             Value::Null

@@ -30,6 +30,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::query::is_alike;
 use crate::http::{Client, HeaderName, HeaderValue, Request, Response, on_behalf};
 use crate::json::{Map, Value, json};
+use crate::limits::room;
 use crate::pipeline::{
     Approved, BoxFuture, Context, DEPARTURE, Destination, Halt, Reply, Sight, Tool, ToolSpec, Trail, choose,
     offer,
@@ -199,18 +200,13 @@ impl Call {
         result.meta.get_or_insert_default().insert(DEPARTURE.to_owned(), json!(departures));
     }
 
-    async fn run(
-        &self,
-        arguments: &Map<String, Value>,
-        tag: Option<&str>,
-        at: Option<&Value>,
-    ) -> Result<(ToolResult, Option<Trail>)> {
-        let at = At::read(at)?;
+    async fn run(&self, call: &Approved) -> Result<(ToolResult, Option<Trail>)> {
+        let (arguments, at) = (call.arguments(), At::read(call.begins_at())?);
         let mut request = match &self.follow {
             Some(follow) => follow.request(&self.plan, arguments, &at)?,
             None => self.plan.request(arguments)?,
         };
-        if let Some(tag) = tag {
+        if let Some(tag) = call.shown_tag() {
             glance::condition(&mut request, tag);
         }
         let (began, first) = (Instant::now(), request.clone());
@@ -222,7 +218,7 @@ impl Call {
             let done = "Done: it is gone. The answer to the first request was lost on the way.";
             return Ok((ToolResult::text(done), None));
         }
-        let mut result = response::result(&response, self.client.name(), self.expects_json)?;
+        let mut result = response::read(&response, self.client.name(), self.expects_json).await?;
         self.compare(response.status, &mut result);
         if result.is_error {
             let called = Called {
@@ -238,12 +234,15 @@ impl Call {
         else {
             return Ok((result, None));
         };
-        let page = Page { value: std::mem::take(value), headers: response.headers };
-        let gathered = gather((&self.client, &self.plan, follow), arguments, at, (began, first, page)).await;
+        let page = Page { value: std::mem::take(value), headers: response.headers, body: response.body };
+        let mut gathered = gather((&self.client, &self.plan, follow), call, at, (began, first, page)).await;
         if gathered.changed
             && let Some(text) = result.content.first_mut()
         {
-            *text = Content::text(gathered.value.to_string());
+            let value = std::mem::take(&mut gathered.value);
+            let written = room::work(gathered.bytes, move || (value.to_string(), value));
+            let (words, value) = written.await?;
+            (*text, gathered.value) = (Content::text(words), value);
         }
         result.structured_content = Some(gathered.value);
         result.content.extend(gathered.said);
@@ -280,7 +279,7 @@ impl Tool for Call {
     fn call<'a>(&'a self, call: &'a Approved, context: &'a Context) -> BoxFuture<'a, Result<Reply, Halt>> {
         let owner = Arc::clone(&context.principal.id);
         Box::pin(on_behalf(owner, async move {
-            let (result, trail) = self.run(call.arguments(), call.shown_tag(), call.begins_at()).await?;
+            let (result, trail) = self.run(call).await?;
             if let Some(trail) = trail {
                 call.goes_on(trail);
             }

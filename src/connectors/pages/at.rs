@@ -65,7 +65,7 @@ impl At {
 
     /// The same place, so many of its items later.
     pub(super) fn past(&self, items: usize) -> Self {
-        Self { skip: self.skip + items, ..self.clone() }
+        Self { skip: self.skip.saturating_add(items), ..self.clone() }
     }
 
     /// For a handle; null for the beginning.

@@ -251,13 +251,15 @@ impl Follow {
         let from = at.send.as_ref().and_then(number).or(begun).unwrap_or(self.first);
         let count = items.len() as u64;
         let total = self.total.as_deref().and_then(|total| value.pointer(total)).and_then(number);
-        let had = at.items as u64 + count;
+        let had = (at.items as u64).saturating_add(count);
+        // numbers are the upstream's and the caller's: beyond the largest there is nothing
         let (next, done) = if self.style == PageStyle::Offset {
-            let total = total.or_else(|| said.and_then(number));
-            (from + count, total.is_some_and(|total| from + count >= total + self.first))
+            let (next, total) = (from.checked_add(count)?, total.or_else(|| said.and_then(number)));
+            (next, total.is_some_and(|total| next >= total.saturating_add(self.first)))
         } else {
-            let last = said.and_then(number).is_some_and(|pages| from + 1 >= pages + self.first);
-            (from + 1, last || (begun.is_none() && total.is_some_and(|total| had >= total)))
+            let next = from.checked_add(1)?;
+            let last = said.and_then(number).is_some_and(|pages| next >= pages.saturating_add(self.first));
+            (next, last || (begun.is_none() && total.is_some_and(|total| had >= total)))
         };
         if done {
             return None;
@@ -269,8 +271,8 @@ impl Follow {
         }
         Some(Next::At(At {
             send: Some(json!(next)),
-            pages: at.pages + 1,
-            items: at.items + items.len(),
+            pages: at.pages.saturating_add(1),
+            items: at.items.saturating_add(items.len()),
             mark: Some(print),
             ..At::default()
         }))
@@ -289,9 +291,9 @@ impl Follow {
         if same || at.mark.as_ref() == Some(&print) {
             return Next::Again;
         }
-        let pages = at.pages + 1;
+        let pages = at.pages.saturating_add(1);
         let mark = if pages.is_power_of_two() { Some(print) } else { at.mark.clone() };
-        Next::At(At { pages, items: at.items + count, mark, ..onto })
+        Next::At(At { pages, items: at.items.saturating_add(count), mark, ..onto })
     }
 
     /// Takes out of an answer the upstream's own word for the next page, and says whether it was there.

@@ -1,7 +1,7 @@
 //! Pages of an answer, one after the other.
 //!
 //! Owns [`gather`]. The idea: what leads on is known for each operation ([`Follow`]); pages are asked for until there is
-//! no more, or the cap on items, pages or time is reached. What is left then is a [`Trail`], with which the line makes
+//! no more, or the cap on items, pages, bytes, values or time is reached, or the caller's quota. What is left then is a [`Trail`], with which the line makes
 //! the handle that a model gives back. The first answer keeps its shape: its items are everybody's, and the upstream's own
 //! word for the next page is taken out, so that there is one way to go on.
 //!
@@ -17,14 +17,15 @@ mod link;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::request::Plan;
-use super::response::{json_body, result, unsent};
+use super::response::{read, read_json, unsent};
 use crate::error::{Error, Kind};
 use crate::http::{Client, HeaderMap, Request};
-use crate::json::{Map, Value};
-use crate::pipeline::Trail;
+use crate::json::{MOST_VALUES, Map, Value, count};
+use crate::pipeline::{Approved, Trail};
 use crate::protocol::types::Content;
 
 pub(super) use at::At;
@@ -37,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// Answers of several pages as one.
 pub(super) struct Gathered {
     pub(super) value: Value,
+    /// Bytes of all answers.
+    pub(super) bytes: usize,
     /// How the list can be taken up again; none where the answer has no list.
     pub(super) trail: Option<Trail>,
     /// What has to be said beside it.
@@ -49,18 +52,51 @@ pub(super) struct Gathered {
 pub(super) struct Page {
     pub(super) value: Value,
     pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// What the pages of one call may have together: as much as one answer.
+struct Budget {
+    bytes: usize,
+    values: usize,
+    /// Bytes of the largest page so far.
+    largest: usize,
+}
+
+impl Budget {
+    fn new(client: &Client, first: &Bytes) -> Self {
+        let mut budget = Self { bytes: client.body_limit(), values: MOST_VALUES, largest: 0 };
+        budget.take(first);
+        budget
+    }
+
+    /// Takes a page's part; false if there is too little left for it.
+    fn take(&mut self, body: &Bytes) -> bool {
+        let values = count(body);
+        let fits = body.len() <= self.bytes && values <= self.values;
+        self.largest = self.largest.max(body.len());
+        self.bytes = self.bytes.saturating_sub(body.len());
+        self.values = self.values.saturating_sub(values);
+        fits
+    }
+
+    /// Whether another page like those before would be too much.
+    fn is_spent(&self) -> bool {
+        self.largest > self.bytes || self.values == 0
+    }
 }
 
 /// Follows the pages of a first answer, which began at `at`.
 pub(super) async fn gather(
     (client, plan, follow): (&Client, &Plan, &Follow),
-    arguments: &Map<String, Value>,
+    call: &Approved,
     at: At,
     (began, request, page): (Instant, Request, Page),
 ) -> Gathered {
-    let Page { mut value, headers } = page;
+    let Page { mut value, headers, body } = page;
+    let (arguments, mut bytes) = (call.arguments(), body.len());
     let Some(place) = follow.items(&value) else {
-        return Gathered { value, trail: None, said: Vec::new(), changed: false };
+        return Gathered { value, bytes, trail: None, said: Vec::new(), changed: false };
     };
     let step = |value: &Value, headers: &HeaderMap, request: &Request, at: &At| {
         let items = value.pointer(&place).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -80,6 +116,7 @@ pub(super) async fn gather(
     }
     let mut longest = list(&value, &place);
     let (mut seen, mut end, mut said) = (1, None, Vec::new());
+    let mut budget = None;
     loop {
         let count = list(&value, &place);
         if count > follow.limit
@@ -108,8 +145,22 @@ pub(super) async fn gather(
             end = Some(onto);
             break;
         }
-        let (request, page) = match fetch(client, plan, follow, (arguments, &onto), left).await {
-            Ok(fetched) => fetched,
+        // what is not followed is not counted
+        let budget = budget.get_or_insert_with(|| Budget::new(client, &body));
+        if budget.is_spent() {
+            end = Some(onto);
+            break;
+        }
+        let fetched = match call.again().await {
+            Ok(()) => fetch((client, plan, follow), (arguments, &onto), budget, left).await,
+            Err(error) => Err(vec![Content::text(error.message().to_owned())]),
+        };
+        let (request, page) = match fetched {
+            Ok(Some(fetched)) => fetched,
+            Ok(None) => {
+                end = Some(onto);
+                break;
+            }
             Err(why) => {
                 said.push(Content::text("The list is not whole: a later page could not be had."));
                 said.extend(why);
@@ -117,6 +168,7 @@ pub(super) async fn gather(
                 break;
             }
         };
+        bytes += page.body.len();
         next = step(&page.value, &page.headers, &request, &onto);
         let mut page = page.value;
         let list = page.pointer_mut(&place).and_then(Value::as_array_mut);
@@ -137,21 +189,20 @@ pub(super) async fn gather(
     changed |= seen > 1 || list(&value, &place) < longest;
     let marks = marks.into_iter().map(|(after, at)| (after, at.into_value())).collect();
     let trail = Trail { items: place, marks, end: end.map(At::into_value) };
-    Gathered { value, trail: Some(trail), said, changed }
+    Gathered { value, bytes, trail: Some(trail), said, changed }
 }
 
 fn list(value: &Value, place: &str) -> usize {
     value.pointer(place).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
-/// A later page, or what to say of why it could not be had.
+/// A later page, nothing if it is too large beside those before, or what to say of why it could not be had.
 async fn fetch(
-    client: &Client,
-    plan: &Plan,
-    follow: &Follow,
+    (client, plan, follow): (&Client, &Plan, &Follow),
     (arguments, onto): (&Map<String, Value>, &At),
+    budget: &mut Budget,
     left: Duration,
-) -> std::result::Result<(Request, Page), Vec<Content>> {
+) -> std::result::Result<Option<(Request, Page)>, Vec<Content>> {
     let told = |error: &Error| vec![Content::text(error.message().to_owned())];
     let request = follow.request(plan, arguments, onto).map_err(|error| told(&error))?;
     let sent = tokio::time::timeout(left, client.send(request.clone())).await.unwrap_or_else(|_| {
@@ -164,8 +215,12 @@ async fn fetch(
         }
     };
     if !(200..300).contains(&response.status) {
-        return Err(result(&response, client.name(), true).map_or_else(|error| told(&error), |it| it.content));
+        let refused = read(&response, client.name(), true).await;
+        return Err(refused.map_or_else(|error| told(&error), |it| it.content));
     }
-    let value = json_body(&response, client.name()).map_err(|error| told(&error))?;
-    Ok((request, Page { value, headers: response.headers }))
+    if !budget.take(&response.body) {
+        return Ok(None);
+    }
+    let value = read_json(&response, client.name()).await.map_err(|error| told(&error))?;
+    Ok(Some((request, Page { value, headers: response.headers, body: response.body })))
 }

@@ -12,6 +12,7 @@ mod pieces;
 pub(super) use self::pieces::MARK;
 use self::pieces::{Knife, Piece, length};
 use super::kept::Whole;
+use super::onward::Way;
 use super::redact::clean;
 use super::select::{self, Paths};
 use super::{Reply, ToolSpec};
@@ -26,8 +27,10 @@ const NOISE: &str = "bartizan/noise";
 const SLIM: usize = 80;
 const MARKER: &str =
     "\n[redacted:cut] The rest was left out because the result is too large; ask for less at once.";
-/// Bytes for what is said of the rest: the marker, the handle of what comes next, the address of the whole.
+/// Bytes for what is said of the rest: the marker, how to go on, the address of the whole. A handle comes on top.
 const SAID: usize = 1_200;
+/// Bytes for how to go on where nothing was cut.
+const GOES_ON: usize = 250;
 /// With less than that, nothing is shaped: texts end early, and data is left out.
 const LEAST: usize = 1_000;
 
@@ -43,8 +46,8 @@ pub(super) struct Shaping<'a> {
     pub(super) limit: usize,
     /// Bytes that a result may have whatever is in it: of pictures and sounds, too.
     pub(super) most: usize,
-    /// The list that the tool itself named: a JSON Pointer.
-    pub(super) items: Option<&'a str>,
+    /// What leads on from the result, and knows the list that the tool itself named.
+    pub(super) way: Option<&'a Way<'a>>,
     /// Keeps a whole, and links to it.
     pub(super) keep: &'a dyn Fn(Whole<'_>) -> Option<Content>,
 }
@@ -153,7 +156,10 @@ impl Shaping<'_> {
                 mark(value, Some(&[]), said);
             }
         };
-        if size + others <= limit {
+        // what leads on is shown too
+        let (end, handle) = self.way.filter(|_| !result.is_error).map_or((0, 0), Way::room);
+        let end = if end > 0 { end + GOES_ON } else { 0 };
+        if size + others + end <= limit {
             unasked(&mut value);
             return Ok(value);
         }
@@ -163,13 +169,14 @@ impl Shaping<'_> {
         let link = whole.and_then(|text| self.kept(text, "application/json", false));
         let address = links_to(link.as_ref()).map(String::from);
         links.extend(link);
-        let room = limit.saturating_sub(others).saturating_sub(SAID.min(limit / 3));
+        let said = SAID.min(limit / 3) + handle.min(limit / 2);
+        let room = limit.saturating_sub(others).saturating_sub(said);
         let ask = self.spec.reading.as_ref().and_then(|reading| reading.fields.as_deref());
         let knife = Knife { ask: ask.filter(|_| !result.is_error) };
         let Piece { mut value, list } = if result.is_error {
             Piece { value: knife.condense(value, room, &mut Vec::new()), list: None }
         } else {
-            let named = self.items.map(pointer::names);
+            let named = self.way.and_then(Way::items).map(pointer::names);
             knife.take(value, named.as_deref(), room)
         };
         let cut = list.filter(|list| list.shown < list.total);

@@ -34,7 +34,7 @@ fn shaped(
         quiet: true,
         limit,
         most: 1 << 20,
-        items: None,
+        way: None,
         keep: &keep,
     };
     let shaped = shaping.shape(result);

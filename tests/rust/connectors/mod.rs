@@ -1,5 +1,6 @@
 //! Documents in, operations and requests out.
 
+mod bounds;
 mod calls;
 mod departures;
 pub(crate) mod documents;

@@ -56,6 +56,8 @@ pub(crate) struct Parts {
     pub(crate) limits: limits::Config,
     /// How often a request is tried again.
     pub(crate) retries: u32,
+    /// Bytes of an answer.
+    pub(crate) body_limit: u64,
 }
 
 impl Parts {
@@ -68,6 +70,7 @@ impl Parts {
             redactor: Redactor::new(&redaction::Config::default()).unwrap(),
             limits: limits::Config::default(),
             retries: 0,
+            body_limit: bartizan::http::Config::default().body_limit,
         }
     }
 }
@@ -106,7 +109,7 @@ impl Rig {
     ) -> Self {
         let address = format!("{}:{}", base.host_str().unwrap(), base.port().unwrap());
         let mut egress = upstream.egress().allowing(address);
-        egress.retries = parts.retries;
+        (egress.retries, egress.body_limit) = (parts.retries, parts.body_limit);
         let around = Surroundings { redactor: parts.redactor, ..surroundings(egress) };
         let instead =
             Instead { base: Some(base), credentials: Some(parts.credentials), ..Instead::default() };
@@ -136,8 +139,11 @@ impl Rig {
 
     /// Reads what was kept of a result.
     pub(crate) async fn read(&self, who: &str, uri: &str) -> Result<ResourceContents, Error> {
-        let context =
-            Context::new(Revision::NEWEST, Arc::new(Principal::new(who, PrincipalKind::Process)), "memory");
+        self.read_by(Arc::new(Principal::new(who, PrincipalKind::Process)), uri).await
+    }
+
+    pub(crate) async fn read_by(&self, who: Arc<Principal>, uri: &str) -> Result<ResourceContents, Error> {
+        let context = Context::new(Revision::NEWEST, who, "memory");
         let id = uri.strip_prefix(kept::ADDRESS).unwrap();
         let arguments = bartizan::json::json!({ "id": id }).as_object().unwrap().clone();
         let call = Proposed { tool: self.line.kept().reader(), arguments, method: "resources/read" };
@@ -161,8 +167,16 @@ impl Rig {
 
     /// Calls as somebody whose allowance nobody else uses up.
     pub(crate) async fn call_as(&self, who: &str, tool: &str, arguments: Value) -> Result<ToolResult, Error> {
-        let context =
-            Context::new(Revision::NEWEST, Arc::new(Principal::new(who, PrincipalKind::Process)), "memory");
+        self.call_by(Arc::new(Principal::new(who, PrincipalKind::Process)), tool, arguments).await
+    }
+
+    pub(crate) async fn call_by(
+        &self,
+        who: Arc<Principal>,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<ToolResult, Error> {
+        let context = Context::new(Revision::NEWEST, who, "memory");
         let arguments = arguments.as_object().unwrap().clone();
         let call = Proposed { tool: Arc::clone(self.tool(tool)), arguments, method: "tools/call" };
         match self.line.run(call, &context).await? {
