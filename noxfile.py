@@ -95,6 +95,16 @@ def core(session: nox.Session) -> None:
 
 
 @nox.session
+def tools(session: nox.Session) -> None:
+    """Call every tool of the vendors' documents, right and with each argument wrong (`core` takes some of the largest).
+
+    Some 6,000 tools, and none of the wrong calls may reach an upstream: this takes many minutes.
+    """
+    only = ("--test", "suite", "connectors::practised::", "--", "--nocapture")
+    cargo(session, "test", "--locked", *CORE, *only, BARTIZAN_EVERY_TOOL="1", BARTIZAN_SHARED=str(SHARED))
+
+
+@nox.session
 def rust(session: nox.Session) -> None:
     """Build every feature together and run the documentation's tests (the stamps' compile_fail ones among them)."""
     cargo(session, "test", "--locked", *CORE, "--doc")

@@ -1,4 +1,4 @@
-"""``bartizan import``, through the installed program: every vendor's document, then check and a call in practice."""
+"""``bartizan import``, through the installed program: every vendor's document, then a check in practice."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def contents(path: Path) -> bytes:
 
 @pytest.mark.skipif(not DOCUMENTS, reason="no vendors' documents here")
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name.partition(".json")[0])
-def test_every_vendors_document_is_imported_checked_and_called_in_practice(path: Path, tmp_path: Path) -> None:
+def test_every_vendors_document_is_imported_and_checked_in_practice(path: Path, tmp_path: Path) -> None:
     document = tmp_path / path.name.removesuffix(".gz")
     document.write_bytes(contents(path))
     folder = tmp_path / "made"

@@ -113,6 +113,33 @@ async fn each_stage_refuses_in_its_own_words_and_nothing_runs() {
 
 // proves: hidden-is-unknown
 #[tokio::test]
+async fn an_argument_that_is_nearly_right_is_read_as_it_was_meant_and_the_result_says_so() {
+    let tool = Fake::new(spec("thing_get", Effect::Read), |call, _| {
+        let seen = json!(call.arguments());
+        Box::pin(async move { Ok(Reply::Tool(ToolResult::text(seen.to_string()))) })
+    });
+    let caller = context(principal("key:ci"));
+    let setup = Options::new("read-only").build();
+    let read = result(setup.call(&tool, json!({"size": "5", "name": "x"}), &caller).await.unwrap());
+    let [Content::Text { text: seen, .. }, Content::Text { text: note, .. }] = &read.content[..] else {
+        panic!("an answer and a note: {read:?}")
+    };
+    assert_eq!(serde_json::from_str::<Value>(seen).unwrap(), json!({"size": 5, "name": "x"}));
+    assert!(note.starts_with("Note: /size did not have the type") && !note.contains("/name"), "{note}");
+    assert_eq!(read.meta.unwrap()["bartizan/coerced"], json!(["/size"]));
+    // what was right needs no word, and what is wrong however it is read is refused
+    let right = result(setup.call(&tool, json!({"size": 5}), &caller).await.unwrap());
+    assert_eq!((right.content.len(), right.meta), (1, None));
+    let wrong = failed(setup.call(&tool, json!({"size": "five"}), &caller).await);
+    assert_eq!((wrong.kind(), tool.runs()), (Kind::BadArguments, 2));
+
+    let mut options = Options::new("read-only");
+    options.config = pipeline::Config { coerce: false, ..pipeline::Config::default() };
+    let strict = failed(options.build().call(&tool, json!({"size": "5"}), &caller).await);
+    assert_eq!((strict.kind(), tool.runs()), (Kind::BadArguments, 2));
+}
+
+#[tokio::test]
 async fn hidden_and_unknown_are_answered_alike() {
     let mut options = Options::new("read-only");
     options.limits.write = limits::Quota::new(60, 1);

@@ -99,6 +99,12 @@ async fn many_tools_become_three_and_few_stay_a_list() {
     listed.sort();
     assert_eq!(listed, ["call_tool", "describe_tool", "find_tools", "get_router"]);
 
+    // the same few are too many where their list may be no longer than this, and the many are not where it may
+    let short = Site::new(3, "[policy]\nset = 'admin'\n[offer]\nsearch_above = 900").await;
+    assert_eq!(short.listed().await, ["find_tools", "describe_tool", "call_tool"]);
+    let long = Site::new(800, "[policy]\nset = 'admin'\n[offer]\nsearch_above = 1_000_000").await;
+    assert_eq!(long.listed().await.len(), 802);
+
     let off = Site::new(800, "[policy]\nset = 'admin'\n[offer]\nsearch = 'off'").await;
     assert_eq!(off.listed().await.len(), 802);
 }
