@@ -137,8 +137,9 @@ fn is_made_here(name: &str) -> bool {
         "tasks",
         "tokens",
     ];
-    let passing = name.starts_with('.') && (name.ends_with(".lock") || name.ends_with(".new"));
-    let mark = name.starts_with("store-") && name.ends_with(".mark");
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    let passing = name.starts_with('.') && matches!(ending, Some("lock" | "new"));
+    let mark = name.starts_with("store-") && ending == Some("mark");
     NAMES.contains(&name) || name.starts_with("audit.jsonl") || passing || mark
 }
 
