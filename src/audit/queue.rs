@@ -45,7 +45,8 @@ struct Number(usize);
 impl Number {
     fn lowest() -> Self {
         let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let lowest = (0..).find(|number| !taken.contains(number)).unwrap_or_default();
+        // one of so many is free
+        let lowest = (0..=taken.len()).find(|number| !taken.contains(number)).unwrap_or_default();
         taken.insert(lowest);
         Self(lowest)
     }

@@ -51,7 +51,7 @@ impl Screen {
     }
 
     /// The same beside a log that is JSON: whoever reads that gets nothing else.
-    pub(crate) fn beside_json(self) -> Self {
+    pub(crate) fn beside_json() -> Self {
         Self { colour_out: false, colour_err: false, logged: true }
     }
 

@@ -69,7 +69,7 @@ pub(super) async fn run_over(
     stop.ready();
     let shutdown = stop.token().clone();
     crate::telemetry::logs::start(&app.config().log, app.redactor().clone(), screen.colour())?;
-    let screen = if app.config().log.json { screen.beside_json() } else { screen };
+    let screen = if app.config().log.json { Screen::beside_json() } else { screen };
     for stand in app.stands().iter() {
         screen.note(&format!("practice: {} answers from a stand-in at {}", stand.name(), stand.url()));
     }

@@ -120,7 +120,7 @@ impl Options {
         let clock: SharedClock = self.clock.clone();
         let redactor = Redactor::new(&redaction::Config::default()).unwrap();
         let approvals = Approvals::open(&approvals::Config::default(), &state, Arc::clone(&clock)).unwrap();
-        somebody(&state);
+        crate::support::somebody(&state);
         let config = audit::Config { state: state.clone(), ..audit::Config::default() };
         let audit = Audit::open(&config, redactor.clone(), Arc::clone(&clock)).unwrap();
         let file = audit.path().to_path_buf();
@@ -138,11 +138,6 @@ impl Options {
         });
         Setup { line: Arc::new(line), approvals, redactor, audit: file, _folder: self.folder }
     }
-}
-
-/// Somebody to ask: an operator that nobody has the key of.
-pub(crate) fn somebody(state: &std::path::Path) {
-    std::fs::write(state.join("operators/somebody.pub"), "{}").unwrap();
 }
 
 impl Setup {

@@ -15,6 +15,7 @@ mod secrets;
 mod write;
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use url::Url;
@@ -76,10 +77,10 @@ impl Import {
 fn unusable(document: &Document) -> String {
     let mut said = String::from("No operation of the document can be used.");
     for one in document.refused.iter().take(REASONS) {
-        said.push_str(&format!("\n  {}: {}", one.place, one.reason));
+        let _ = write!(said, "\n  {}: {}", one.place, one.reason);
     }
     if let Some(more) = document.refused.len().checked_sub(REASONS).filter(|more| *more > 0) {
-        said.push_str(&format!("\n  and {more} more"));
+        let _ = write!(said, "\n  and {more} more");
     }
     said
 }

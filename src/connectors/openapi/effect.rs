@@ -75,9 +75,9 @@ pub(super) fn effect(method: &str, path: &str, fragment: &str, id: &str, paramet
         || choices.iter().any(loses)
     {
         Effect::Destroy
-    } else if !matches!(method, "GET" | "HEAD") {
-        Effect::Write
-    } else if choices.iter().any(|(selects, values)| *selects && !values.iter().all(|value| looks(value))) {
+    } else if !matches!(method, "GET" | "HEAD")
+        || choices.iter().any(|(selects, values)| *selects && !values.iter().all(|value| looks(value)))
+    {
         Effect::Write
     } else {
         Effect::Read
