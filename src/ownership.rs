@@ -284,14 +284,23 @@ fn surrounded(folder: &Path) -> Result<(), Flaw> {
                 "is in a folder of another user, who could replace it; move it out of {shown}"
             )));
         }
-        // where the sticky bit is set, nobody can replace what is not theirs
-        if facts.mode() & 0o022 != 0 && facts.mode() & 0o1000 == 0 {
+        if open_to_others((facts.gid(), facts.mode()), (us, rustix::process::getegid().as_raw())) {
             return Err(Flaw::Said(format!(
                 "is in a place where others could replace it; run chmod go-w {shown}"
             )));
         }
     }
     Ok(())
+}
+
+/// Whether somebody else can replace what is in a folder of this group and mode; `us` are a user and a group.
+#[cfg(unix)]
+fn open_to_others((group, mode): (u32, u32), us: (u32, u32)) -> bool {
+    // Many systems give each user a group of the same number that is theirs alone, and let it write.
+    let own_group = us.0 != 0 && us.0 == us.1 && group == us.1;
+    let others = if own_group { 0o002 } else { 0o022 };
+    // where the sticky bit is set, nobody can replace what is not theirs
+    mode & others != 0 && mode & 0o1000 == 0
 }
 
 #[cfg(not(unix))]
@@ -315,6 +324,17 @@ mod tests {
         assert!(!is_theirs((7, 0o40755), 0), "root can change everything");
         let own = tempfile::tempdir().unwrap();
         assert!(!is_apart(own.path()) && !is_apart(Path::new("/there/is/no/such/folder")));
+    }
+
+    #[test]
+    fn a_folder_may_be_open_to_a_group_that_is_this_users_alone() {
+        let us = (1000, 1000);
+        assert!(!open_to_others((1000, 0o40755), us) && !open_to_others((1000, 0o40775), us));
+        assert!(open_to_others((1000, 0o40777), us), "all can write");
+        assert!(open_to_others((100, 0o40775), us), "a group of several");
+        assert!(open_to_others((100, 0o40775), (1000, 100)), "whose first group it is");
+        assert!(open_to_others((0, 0o40775), (0, 0)), "the group of root may have more");
+        assert!(!open_to_others((0, 0o41777), us), "what is not theirs nobody can replace");
     }
 
     fn said(path: &Path, care: Care) -> Option<String> {

@@ -12,6 +12,7 @@ use bartizan::redaction::{self, Redactor};
 
 /// Not a test: the program, with the words that whoever starts this process has chosen.
 #[test]
+#[allow(clippy::disallowed_methods, clippy::exit, reason = "here it is the program")]
 fn as_the_program() {
     let Ok(words) = std::env::var("PROGRAM_TEST_WORDS") else { return };
     if let Ok(place) = std::env::var("PROGRAM_TEST_OUTPUT") {

@@ -268,7 +268,7 @@ fn an_operation_that_is_called_as_one_of_the_three_has_another_name_whatever_the
             [("find_tools", "findTools"), ("describe_tool", "describe_tool"), ("call_tool", "call-tool")]
         {
             let other = |one: &&str| one.strip_prefix(name).is_some_and(|hash| hash.starts_with('_'));
-            assert!(names.iter().any(|one| other(&one)), "{mode}: {id}: {names:?}");
+            assert!(names.iter().any(other), "{mode}: {id}: {names:?}");
             assert_eq!(names.contains(&name), mode == "on", "{mode}");
         }
         runtime.block_on(app.close()).unwrap();

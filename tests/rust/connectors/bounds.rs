@@ -63,9 +63,8 @@ async fn the_pages_of_one_call_are_together_no_longer_than_one_answer_may_be() {
     handle(&first);
 
     // a page that is too large beside those before is left for the next call
-    let next = rig(small(), TOKEN, |seen, before| match seen.target.contains("cursor=c0") {
-        true => page(800_000, before),
-        false => page(10_000, before),
+    let next = rig(small(), TOKEN, |seen, before| {
+        if seen.target.contains("cursor=c0") { page(800_000, before) } else { page(10_000, before) }
     });
     let next = next.await;
     let first = next.call("list", json!({})).await.unwrap();
