@@ -286,7 +286,7 @@ impl Redactor {
 
     /// The same, for many texts in a row.
     fn text_with<'a>(&self, text: &'a str, known: &Known, marks: Marks) -> Cow<'a, str> {
-        match clean::clean(text) {
+        match self.cleaned(text, known, marks) {
             Cow::Borrowed(text) => self.readable(text, known, marks),
             Cow::Owned(text) => Cow::Owned(self.readable(&text, known, marks).into_owned()),
         }
@@ -344,9 +344,20 @@ impl Redactor {
         matches!(names::telling(name), names::Telling::Secret(_))
     }
 
-    /// Strips ANSI sequences, control, zero-width and bidirectional characters. Borrowed when nothing changes.
+    /// Strips ANSI sequences, control, zero-width and bidirectional characters. Borrowed when nothing changes. Where
+    /// something is stripped, the secrets that stand there go first: a sequence for terminals could take the beginning of
+    /// one along, and what is left of it would not be known for what it is.
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        clean::clean(text)
+        self.cleaned(text, &self.0.lore.known.load(), Marks::Kind)
+    }
+
+    fn cleaned<'a>(&self, text: &'a str, known: &Known, marks: Marks) -> Cow<'a, str> {
+        let clean = clean::clean(text);
+        if matches!(clean, Cow::Borrowed(_)) {
+            return clean;
+        }
+        let found = self.found(text, known);
+        if found.is_empty() { clean } else { Cow::Owned(self.replace(text, found, marks)) }
     }
 
     /// Whether arguments hold a redaction marker or a credential of this process, and so must not be sent on.
@@ -402,9 +413,13 @@ impl Redactor {
     }
 
     fn holds_back(&self, text: &str) -> bool {
-        let text = clean::clean(text);
         let known = self.0.lore.known.load();
-        text.contains(MARKER) || known.is_in(&text) || known.is(&text).is_some() || self.passes(&text)
+        let held = |text: &str| {
+            text.contains(MARKER) || known.is_in(text) || known.is(text).is_some() || self.passes(text)
+        };
+        // as a reader sees it, and as it stands there
+        let clean = clean::clean(text);
+        held(&clean) || (matches!(clean, Cow::Owned(_)) && held(text))
     }
 
     /// Whether a text holds a token that passes through.
@@ -415,9 +430,15 @@ impl Redactor {
 
     /// Secrets out of a text that is already clean.
     fn readable<'a>(&self, text: &'a str, known: &Known, marks: Marks) -> Cow<'a, str> {
+        let found = self.found(text, known);
+        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(self.replace(text, found, marks)) }
+    }
+
+    /// The secrets of a text, by place.
+    fn found(&self, text: &str, known: &Known) -> Vec<Found> {
         let rules = self.0.rules.load();
         if rules.any.is_none() && rules.pii.is_empty() && is_harmless(text) {
-            return Cow::Borrowed(text);
+            return Vec::new();
         }
         let mut found = scan::scan(text, known);
         self.0.lore.passing.read().unwrap_or_else(PoisonError::into_inner).scan(text, &mut found);
@@ -432,15 +453,12 @@ impl Redactor {
         if !rules.pii.is_empty() {
             pii::scan(text, &rules.pii, &mut found);
         }
-        if found.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        Cow::Owned(self.replace(text, found, marks))
+        found.sort_by_key(|place| (place.start, usize::MAX - place.end));
+        found
     }
 
-    /// Puts markers where secrets were found; what overlaps becomes one marker.
-    fn replace(&self, text: &str, mut found: Vec<Found>, marks: Marks) -> String {
-        found.sort_by_key(|place| (place.start, usize::MAX - place.end));
+    /// Puts markers where secrets were found, and cleans the rest; what overlaps becomes one marker.
+    fn replace(&self, text: &str, found: Vec<Found>, marks: Marks) -> String {
         let mut out = String::with_capacity(text.len());
         let mut at = 0;
         for place in found {
@@ -448,12 +466,12 @@ impl Redactor {
                 continue;
             }
             if place.start >= at {
-                out.push_str(&text[at..place.start]);
+                out.push_str(&clean::clean(&text[at..place.start]));
                 self.mark(&mut out, place.kind, &text[place.start..place.end], marks);
             }
             at = place.end;
         }
-        out.push_str(&text[at..]);
+        out.push_str(&clean::clean(&text[at..]));
         out
     }
 

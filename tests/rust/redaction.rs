@@ -223,6 +223,31 @@ fn data_about_people_goes_only_where_it_is_asked_for_and_has_no_fingerprint() {
     assert_eq!(redactor.logged(line), clean, "whoever knows all numbers could try them");
 }
 
+// found by the fuzz target `redactor`
+#[test]
+fn a_sequence_for_terminals_takes_nothing_of_a_secret() {
+    let secret = "7vEry-Secret0pass9w0rd-73";
+    let redactor = redactor();
+    redactor.learn(&Secret::new(secret), "test");
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let token = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+    for spelled in [secret, &hex, &STANDARD.encode(secret), token] {
+        for before in
+            ["\u{1b}", "x\u{1b}[", "\u{1b}[31;", "\u{1b}(", "\u{9b}", "\u{1b}]0;", "\u{1b} ", "\u{200b}"]
+        {
+            let text = format!("{before}{spelled}\u{1b}[0m end");
+            for clean in [redactor.text(&text), redactor.text(&redactor.clean(&text)), redactor.logged(&text)]
+            {
+                let parts = spelled.as_bytes().windows(6);
+                let left = parts.filter(|part| clean.contains(std::str::from_utf8(part).unwrap())).count();
+                assert_eq!(left, 0, "{before:?}: {clean:?}");
+                assert!(clean.contains("[redacted:") && clean.ends_with(" end"), "{before:?}: {clean:?}");
+            }
+            assert_eq!(spelled == token, !redactor.refuses(&json!(text)), "{before:?} {spelled}");
+        }
+    }
+}
+
 #[test]
 fn operators_see_which_secret_a_marker_stands_for() {
     let config = Config { fingerprint_key: Some(Secret::new("installation")), ..Config::default() };
