@@ -399,6 +399,30 @@ mod tests {
     }
 
     #[test]
+    fn tools_that_differ_in_a_parameter_or_a_path_alone_are_told_apart() {
+        let takes = |name: &str, parameter: &str| {
+            let mut spec = tool(name, "Lists things.", "GET https://a.example/v1/things", Effect::Read);
+            spec.input = crate::schema::LazySchema::new(
+                crate::json::json!({"type": "object", "properties": {parameter: {"type": "string"}}}),
+            );
+            spec
+        };
+        let at = |name: &str, path: &str| {
+            tool(name, "Lists things.", &format!("GET https://a.example/v1/{path}"), Effect::Read)
+        };
+        for tools in [
+            [takes("one", "colour"), takes("two", "weight")],
+            [takes("one", "paintColour"), takes("two", "netWeight")],
+            [at("one", "colours/things"), at("two", "weights/things")],
+        ] {
+            let index = Index::of(&tools.iter().collect::<Vec<_>>());
+            for (question, name) in [("things by colour", "one"), ("things by weight", "two")] {
+                assert_eq!(tools[index.find(question)[0].place].name, name, "{question}");
+            }
+        }
+    }
+
+    #[test]
     fn a_slip_of_the_keyboard_is_understood_and_nonsense_is_not() {
         assert_eq!(best("restart a devise")[0], "device_restart");
         assert!(best("quantum chromodynamics").is_empty());
