@@ -20,7 +20,7 @@ use crate::catalog::{Entry, List};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::connectors::manifest::Access;
-use crate::connectors::{FAILURE, unchecked};
+use crate::connectors::{FAILURE, impossible, unchecked};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Certificates;
 use crate::json::{Map, Value, json};
@@ -90,10 +90,11 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
     }
     for entry in app.catalog().now().list(List::Tools) {
         let spec = entry.spec();
-        if spec.source != "python"
-            && let Some(what) = unchecked(spec)
-        {
-            findings.push(Finding::new(false, format!("{}: {what}", spec.toolset)));
+        if spec.source != "python" {
+            let input = spec.input.once();
+            let said = [unchecked(&spec.name, &input), impossible(&spec.name, &input)];
+            let finding = |what| Finding::new(false, format!("{}: {what}", spec.toolset));
+            findings.extend(said.into_iter().flatten().map(finding));
         }
     }
     findings.extend(

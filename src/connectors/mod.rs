@@ -11,6 +11,7 @@ pub mod document;
 pub mod flow;
 pub mod handles;
 pub mod import;
+mod impossible;
 mod loose;
 pub mod manifest;
 pub mod openapi;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+pub use impossible::impossible;
 pub use pages::infer::infer as infer_pages;
 pub use response::FAILURE;
 pub use shape::Shape;

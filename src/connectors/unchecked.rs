@@ -8,7 +8,6 @@
 
 use super::openapi::UNCHECKED_PATTERN;
 use crate::json::Value;
-use crate::pipeline::ToolSpec;
 
 /// Words about a schema that check nothing.
 const WORDS: &[&str] = &[
@@ -26,8 +25,7 @@ const WORDS: &[&str] = &[
 const MOST: usize = 8;
 
 /// A sentence about what a tool accepts unchecked; none if everything is checked.
-pub fn unchecked(spec: &ToolSpec) -> Option<String> {
-    let input = &*spec.input.once();
+pub fn unchecked(name: &str, input: &Value) -> Option<String> {
     let open = |key: &str| -> Vec<String> {
         let members = input.get(key).and_then(Value::as_object).into_iter().flatten();
         members.filter(|(_, schema)| accepts_anything(schema)).map(|(name, _)| format!("`{name}`")).collect()
@@ -43,8 +41,7 @@ pub fn unchecked(spec: &ToolSpec) -> Option<String> {
     if patterns > 0 {
         said.push(format!("patterns that cannot be matched in linear time: {patterns}"));
     }
-    (!said.is_empty())
-        .then(|| format!("{} is checked by the upstream in part: {}.", spec.name, said.join("; ")))
+    (!said.is_empty()).then(|| format!("{name} is checked by the upstream in part: {}.", said.join("; ")))
 }
 
 fn listed(names: &[String]) -> String {
