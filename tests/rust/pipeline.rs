@@ -111,7 +111,6 @@ async fn each_stage_refuses_in_its_own_words_and_nothing_runs() {
     );
 }
 
-// proves: hidden-is-unknown
 #[tokio::test]
 async fn an_argument_that_is_nearly_right_is_read_as_it_was_meant_and_the_result_says_so() {
     let tool = Fake::new(spec("thing_get", Effect::Read), |call, _| {
@@ -139,6 +138,7 @@ async fn an_argument_that_is_nearly_right_is_read_as_it_was_meant_and_the_result
     assert_eq!((strict.kind(), tool.runs()), (Kind::BadArguments, 2));
 }
 
+// proves: hidden-is-unknown
 #[tokio::test]
 async fn hidden_and_unknown_are_answered_alike() {
     let mut options = Options::new("read-only");
