@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::json::json;
 
-    fn body(schema: Value) -> Value {
+    fn body(schema: &Value) -> Value {
         json!({"type": "object", "properties": {"body": schema}, "required": ["body"], "$defs": {
             "Word": {"oneOf": [{"type": "string"}, {"enum": ["a", "b"]}]},
             "Again": {"type": "object", "required": ["again"], "properties": {"again": {"$ref": "#/$defs/Again"}}}}})
@@ -131,7 +131,7 @@ mod tests {
             (json!({"allOf": [{"type": "array"}, {"$ref": "#/$defs/Word"}]}), "/body"),
             (json!({"type": "string", "const": 5}), "/body"),
         ] {
-            let said = impossible("act", &body(schema)).unwrap();
+            let said = impossible("act", &body(&schema)).unwrap();
             assert!(
                 said.starts_with("act cannot be called") && said.contains(&format!("at {place} for")),
                 "{said}"
@@ -151,7 +151,7 @@ mod tests {
             json!({"$ref": "#/$defs/Again"}),
             json!({"type": "string", "anyOf": [{"type": "object"}, {"$ref": "#/$defs/Word"}]}),
         ] {
-            assert_eq!(impossible("act", &body(schema.clone())), None, "{schema}");
+            assert_eq!(impossible("act", &body(&schema)), None, "{schema}");
         }
     }
 }
