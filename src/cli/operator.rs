@@ -52,9 +52,7 @@ pub(super) struct Log {
 impl Log {
     /// Knows the credentials that can be read without asking anybody.
     pub(super) fn open(config: Config) -> Result<Self> {
-        Self::knowing(config, |one| {
-            !matches!(one, Reference::Keyring(_) | Reference::Command(_) | Reference::Vault(_))
-        })
+        Self::knowing(config, |one| !one.asks())
     }
 
     /// For an act that takes words as somebody types them: knows every credential that can be read.

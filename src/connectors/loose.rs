@@ -114,16 +114,26 @@ pub(super) fn widen(parts: &mut [Named]) {
 }
 
 /// Which of several parts, each with what it refers to, are loose: those given, and all that lead to them.
-pub(super) fn spread<'a>(parts: impl Iterator<Item = (u32, &'a [u32])>, mut found: Vec<u32>) -> HashSet<u32> {
+pub(super) fn spread<'a>(parts: impl Iterator<Item = (u32, &'a [u32])>, found: Vec<u32>) -> HashSet<u32> {
+    let mut loose: HashSet<u32> = found.iter().copied().collect();
+    trace(parts, found, |_, user| loose.insert(user));
+    loose
+}
+
+/// Goes from some of several parts, each with what it refers to, to all that lead to them. `fresh` is asked of each
+/// step (what is used, and who uses it) whether to go on from there.
+pub(super) fn trace<'a>(
+    parts: impl Iterator<Item = (u32, &'a [u32])>,
+    mut found: Vec<u32>,
+    mut fresh: impl FnMut(u32, u32) -> bool,
+) {
     let mut users: HashMap<u32, Vec<u32>> = HashMap::new();
     for (id, refs) in parts {
         for used in refs {
             users.entry(*used).or_default().push(id);
         }
     }
-    let mut loose: HashSet<u32> = found.iter().copied().collect();
     while let Some(id) = found.pop() {
-        found.extend(users.get(&id).into_iter().flatten().copied().filter(|user| loose.insert(*user)));
+        found.extend(users.get(&id).into_iter().flatten().copied().filter(|user| fresh(id, *user)));
     }
-    loose
 }

@@ -6,36 +6,24 @@
 //!
 //! Must not: run a command, ask a keyring or a Vault, or keep what it read.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use url::Url;
 
 use super::Case;
-use crate::app::accesses;
+use crate::app::credentials;
 use crate::config::Config;
-use crate::json::{Value, json};
 use crate::redaction::Redactor;
 use crate::secret::Secret;
-use crate::vault::{Reference, Use};
 
 /// What holds a key of this installation in its state directory.
 const OWN: &[&str] = &["http.key", "audit.key"];
 
 /// Tells the redactor every credential that can be read here; what could not be read comes back.
 pub(super) fn learn(case: &Case<'_>) -> BTreeSet<String> {
-    let mut all = HashSet::new();
-    references(&json!(case.config), &mut all);
-    for (_, access) in accesses(case.config).unwrap_or_default() {
-        for way in access.ways() {
-            let secret = way.references().into_iter().filter(|(_, what)| *what == Use::Secret);
-            all.extend(secret.map(|(reference, _)| reference.clone()));
-        }
-    }
     let learn = |secret: &Secret| case.redactor.learn(secret, "credential");
-    all.retain(|reference| {
-        let asks = matches!(reference, Reference::Keyring(_) | Reference::Command(_) | Reference::Vault(_));
-        asks || reference.resolve().map(|secret| learn(&secret)).is_err()
-    });
+    let mut unread = credentials(case.config);
+    unread.retain(|one| one.asks() || one.resolve().map(|secret| learn(&secret)).is_err());
     for name in OWN {
         if let Ok(text) = std::fs::read_to_string(case.state.file(name)) {
             learn(&Secret::new(text.trim()));
@@ -50,16 +38,7 @@ pub(super) fn learn(case: &Case<'_>) -> BTreeSet<String> {
         }
         learn(&Secret::new(after));
     }
-    all.iter().map(ToString::to_string).collect()
-}
-
-fn references(value: &Value, found: &mut HashSet<Reference>) {
-    match value {
-        Value::String(text) => found.extend(Reference::parse(text).ok()),
-        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
-        Value::Object(members) => members.values().for_each(|member| references(member, found)),
-        _ => {}
-    }
+    unread.iter().map(ToString::to_string).collect()
 }
 
 /// Where messages go: alerts, checkpoints, approvals that wait, telemetry.

@@ -6,7 +6,8 @@
 //! one state directory share (`ledger.rs`), in the store that instances share (`shared.rs`), or behind any other
 //! [`Store`]. A store that fails never means no limit: the configuration says whether this process then counts by itself
 //! or refuses. Whatever a store says, this process never lets more through than the quota by its own count, so a store
-//! that forgot gives nobody a second burst here.
+//! that forgot gives nobody a second burst here. How many bytes large bodies and answers may take, and how much of that one
+//! caller, is `shares.rs` and `room.rs`.
 //!
 //! Must not: know what a tool is.
 
@@ -18,6 +19,7 @@ mod memory;
 mod refusals;
 pub mod room;
 mod shared;
+mod shares;
 mod spent;
 
 use std::collections::BTreeMap;
@@ -33,6 +35,7 @@ pub use gcra::{Decision, Quota, decide};
 use memory::{CLASSES, Memory};
 use refusals::Refusals;
 pub use refusals::Tally;
+pub use shares::Shares;
 pub use spent::Gone;
 use spent::Spent;
 

@@ -7,13 +7,13 @@
 //!
 //! Must not: know what an answer says.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::Shares;
 use crate::error::{Error, Kind, Result};
 
 /// Bytes from which on an answer is large.
@@ -23,19 +23,13 @@ const MOST: usize = 256 << 20;
 
 /// What is taken, and the threads that work.
 struct Room {
-    taken: Mutex<Taken>,
+    shares: Shares,
     threads: Arc<Semaphore>,
-}
-
-#[derive(Default)]
-struct Taken {
-    bytes: usize,
-    by: HashMap<Arc<str>, usize>,
 }
 
 static ROOM: LazyLock<Room> = LazyLock::new(|| {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Room { taken: Mutex::default(), threads: Arc::new(Semaphore::new(cores)) }
+    Room { shares: Shares::new(MOST, MOST / 2), threads: Arc::new(Semaphore::new(cores)) }
 });
 
 /// What one call has taken.
@@ -51,35 +45,17 @@ tokio::task_local! {
 impl Held {
     /// Takes so many more; false if there is no room for them beside what others have.
     fn grow(&self, more: usize) -> bool {
-        let mut taken = ROOM.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = self.bytes.load(Ordering::Relaxed);
-        let by = taken.by.get(&self.who).copied().unwrap_or_default();
-        let full = |there: usize, most: usize| there > own && there.saturating_add(more) > most;
-        if full(taken.bytes, MOST) || full(by, MOST / 2) {
-            return false;
+        let fits = ROOM.shares.take(&self.who, self.bytes.load(Ordering::Relaxed), more);
+        if fits {
+            self.bytes.fetch_add(more, Ordering::Relaxed);
         }
-        taken.bytes += more;
-        taken.by.insert(Arc::clone(&self.who), by + more);
-        self.bytes.store(own + more, Ordering::Relaxed);
-        true
+        fits
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let own = *self.bytes.get_mut();
-        if own == 0 {
-            return;
-        }
-        let mut taken = ROOM.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.bytes = taken.bytes.saturating_sub(own);
-        let left = taken.by.get_mut(&self.who).map(|by| {
-            *by = by.saturating_sub(own);
-            *by
-        });
-        if left == Some(0) {
-            taken.by.remove(&self.who);
-        }
+        ROOM.shares.give(&self.who, *self.bytes.get_mut());
     }
 }
 
@@ -133,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_has_half_of_the_room_a_call_that_is_alone_has_all_and_all_is_given_back() {
         let (anna, bert) = (who("room-anna"), who("room-bert"));
-        let by = |who: &Arc<str>| ROOM.taken.lock().unwrap().by.get(who).copied();
+        let by = |who: &Arc<str>| ROOM.shares.of(who);
         during(&anna, async {
             take(MOST / 2).unwrap();
             let refused = during(&anna, async { take(1) }).await.unwrap_err();
@@ -151,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_worked_on_keeps_its_room_when_nobody_waits_any_more() {
         let carl = who("room-carl");
-        let by = || ROOM.taken.lock().unwrap().by.get("room-carl").copied();
+        let by = || ROOM.shares.of("room-carl");
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (begun, begins) = tokio::sync::oneshot::channel();
         let call = during(&carl, async {

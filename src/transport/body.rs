@@ -7,10 +7,9 @@
 //!
 //! Must not: know what a body says.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use super::Config;
 use super::guard::Refused;
 use crate::error::{Error, Kind, Result};
 use crate::json::{self, Bounds, Value};
+use crate::limits::Shares;
 
 /// Bytes of a body that are not worth counting once all of it is there.
 const SMALL: usize = 64 << 10;
@@ -33,17 +33,8 @@ const LARGE: usize = 256 << 10;
 pub(super) struct Bodies {
     bounds: Bounds,
     within: Duration,
-    most: usize,
-    share: usize,
-    room: Mutex<Room>,
+    room: Shares,
     parsing: Semaphore,
-}
-
-/// What is taken.
-#[derive(Default)]
-struct Room {
-    bytes: usize,
-    by: HashMap<Arc<str>, usize>,
 }
 
 /// The bytes of one body, until it is answered.
@@ -57,30 +48,17 @@ impl Held {
     /// Takes what is missing to `bytes`; false if there is no room for it.
     fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        let mut room = self.bodies.room.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = room.by.get(&self.who).copied().unwrap_or_default();
-        if room.bytes.saturating_add(more) > self.bodies.most || own.saturating_add(more) > self.bodies.share
-        {
-            return false;
+        let fits = self.bodies.room.take(&self.who, self.bytes, more);
+        if fits {
+            self.bytes += more;
         }
-        room.bytes += more;
-        room.by.insert(Arc::clone(&self.who), own + more);
-        self.bytes += more;
-        true
+        fits
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut room = self.bodies.room.lock().unwrap_or_else(PoisonError::into_inner);
-        room.bytes -= self.bytes;
-        let left = room.by.get_mut(&self.who).map(|own| {
-            *own -= self.bytes;
-            *own
-        });
-        if left == Some(0) {
-            room.by.remove(&self.who);
-        }
+        self.bodies.room.give(&self.who, self.bytes);
     }
 }
 
@@ -101,12 +79,11 @@ impl Bodies {
     /// Bounds as they are configured. Room for one body there is always.
     pub(super) fn new(config: &Config) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (most, each) = (config.held_bytes, config.held_bytes / 2);
         Arc::new(Self {
             bounds: config.bounds(),
             within: config.body_timeout,
-            most: config.held_bytes.max(config.body_limit),
-            share: (config.held_bytes / 2).max(config.body_limit),
-            room: Mutex::default(),
+            room: Shares::new(most.max(config.body_limit), each.max(config.body_limit)),
             parsing: Semaphore::new(cores),
         })
     }

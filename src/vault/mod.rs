@@ -69,6 +69,11 @@ pub enum Reference {
 }
 
 impl Reference {
+    /// Whether somebody is asked for it: a keyring, a program or a Vault.
+    pub fn asks(&self) -> bool {
+        matches!(self, Self::Keyring(_) | Self::Command(_) | Self::Vault(_))
+    }
+
     /// Reads a reference. Anything else is taken for a literal secret: refused, and not repeated.
     pub fn parse(text: &str) -> Result<Self> {
         let refused = || {

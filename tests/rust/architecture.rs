@@ -72,7 +72,18 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "transport",
-        &["error", "json", "secret", "clock", "principal", "protocol", "telemetry", "ownership", "state"],
+        &[
+            "error",
+            "json",
+            "secret",
+            "clock",
+            "principal",
+            "protocol",
+            "limits",
+            "telemetry",
+            "ownership",
+            "state",
+        ],
     ),
     ("practice", &["error", "json", "clock", "schema", "connectors", "transport", "policy"]),
     (

@@ -4,17 +4,18 @@ use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-/// A configuration of its own.
-struct Place(tempfile::TempDir);
+/// An installation of its own.
+pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new(more: &str) -> Self {
+    /// One whose configuration says `more`.
+    pub(crate) fn new(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("bartizan.toml"), format!("state_dir = 'state'\n{more}")).unwrap();
         Self(folder)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 

@@ -10,6 +10,8 @@ use bartizan::clock::{SystemClock, rfc3339};
 use bartizan::json::{Value, json};
 use bartizan::redaction::{self, Redactor};
 
+use crate::commands::Place;
+
 /// Not a test: the program, with the words that whoever starts this process has chosen.
 #[test]
 #[allow(clippy::disallowed_methods, clippy::exit, reason = "here it is the program")]
@@ -40,20 +42,7 @@ fn said(done: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
 }
 
-/// An installation of its own.
-struct Place(tempfile::TempDir);
-
 impl Place {
-    fn new(more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("bartizan.toml"), format!("state_dir = 'state'\n{more}")).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
@@ -63,7 +52,8 @@ impl Place {
         program(&[words, &["--config", &self.text("bartizan.toml")]].concat(), shell)
     }
 
-    fn run(&self, words: &[&str]) -> (i32, String) {
+    /// The same, to its end: its exit code, and all that it said.
+    fn process(&self, words: &[&str]) -> (i32, String) {
         let done = self.command(words, "").output().unwrap();
         (done.status.code().unwrap(), said(&done))
     }
@@ -130,7 +120,7 @@ fn what_could_not_be_written_is_no_success_and_a_key_nobody_saw_opens_nothing() 
     let closed = place.command(&new, "").stdout(closed_pipe()).output().unwrap();
     assert_ne!(closed.status.code(), Some(0), "{}", said(&closed));
     assert!(place.keys().is_empty());
-    let (code, said_then) = place.run(&new);
+    let (code, said_then) = place.process(&new);
     assert_eq!((code, place.keys().len()), (0, 1), "{said_then}");
     // what was shown in part elsewhere: a result is whole, or the command failed
     for words in [&["key", "list"][..], &["doctor"], &["audit", "verify"], &["runbook"]] {
@@ -164,7 +154,7 @@ fn evidence_of_an_audit_that_was_cut_off_or_removed_names_the_cut() {
             std::fs::write(&file, cut).unwrap();
         }
         let out = place.text("cut.tar");
-        let (code, told) = place.run(&["evidence", "--out", &out]);
+        let (code, told) = place.process(&["evidence", "--out", &out]);
         assert_eq!(code, 1, "{told}");
         assert!(told.contains("was cut off") && told.contains("cut.tar"), "{told}");
         assert!(Path::new(&out).exists(), "it is evidence all the same");
@@ -175,7 +165,7 @@ fn evidence_of_an_audit_that_was_cut_off_or_removed_names_the_cut() {
         }
         // also of the youngest part alone
         let out = place.text("since.tar");
-        assert_eq!(place.run(&["evidence", "--since", "2090-01-01", "--out", &out, "--json"]).0, 1);
+        assert_eq!(place.process(&["evidence", "--since", "2090-01-01", "--out", &out, "--json"]).0, 1);
         assert_eq!(program(&["evidence", "verify", &out], "").output().unwrap().status.code(), Some(1));
     }
 }
@@ -184,7 +174,7 @@ fn evidence_of_an_audit_that_was_cut_off_or_removed_names_the_cut() {
 fn evidence_is_taken_where_the_audit_cannot_be_written_and_says_so() {
     let place = Place::new("");
     place.audit(600);
-    assert_eq!(place.run(&["doctor"]).0, 0);
+    assert_eq!(place.process(&["doctor"]).0, 0);
     let before = std::fs::read(place.path("state/audit.jsonl")).unwrap();
     assert!(before.len() > 100 * 1024, "{}", before.len());
     // the audit has no room for a line more, other files have some
@@ -200,7 +190,7 @@ fn evidence_is_taken_where_the_audit_cannot_be_written_and_says_so() {
     // where it is no file at all there is none to hand over
     let place = Place::new("[audit]\npath = 'full'\n");
     std::os::unix::fs::symlink("/dev/full", place.path("full")).unwrap();
-    let (code, told) = place.run(&["evidence", "--out", &place.text("none.tar")]);
+    let (code, told) = place.process(&["evidence", "--out", &place.text("none.tar")]);
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("the audit does not say so") && told.contains("no file"), "{told}");
 }
@@ -208,15 +198,15 @@ fn evidence_is_taken_where_the_audit_cannot_be_written_and_says_so() {
 #[test]
 fn taking_evidence_changes_nothing_but_the_audit() {
     let place = Place::new("");
-    assert_eq!(place.run(&["key", "new", "--owner", "ann", "--scopes", "read"]).0, 0);
-    assert_eq!(place.run(&["freeze", "writes"]).0, 0);
-    assert_eq!(place.run(&["doctor"]).0, 0);
+    assert_eq!(place.process(&["key", "new", "--owner", "ann", "--scopes", "read"]).0, 0);
+    assert_eq!(place.process(&["freeze", "writes"]).0, 0);
+    assert_eq!(place.process(&["doctor"]).0, 0);
     // what a start would put back or make anew
     std::fs::remove_file(place.path("state/freeze.kept.json")).unwrap();
     std::fs::remove_file(place.path("state/keys.pepper")).unwrap();
     let before = contents(&place.path("state"));
     assert!(before.iter().any(|(name, _)| name.ends_with("freeze.json")), "{before:?}");
-    let (code, told) = place.run(&["evidence", "--out", &place.text("one.tar")]);
+    let (code, told) = place.process(&["evidence", "--out", &place.text("one.tar")]);
     assert_eq!(code, 0, "{told}");
     assert_eq!(contents(&place.path("state")), before);
     let bundle = String::from_utf8_lossy(&std::fs::read(place.path("one.tar")).unwrap()).into_owned();

@@ -26,6 +26,7 @@ pub use report::{Answers, Danger, Effects, Group, Paged, Quota, Redacted, Report
 use super::document::{Document, Operation};
 use super::manifest::{Manifest, Override};
 use super::openapi::{self, Facts, is_json};
+use super::request::Base;
 use super::{name_of, read_with};
 use crate::error::{Error, Kind, Result};
 use crate::policy::Effect;
@@ -114,16 +115,8 @@ fn named(path: &Path, document: &Document, options: &Options) -> Result<Manifest
         return Err(bad("bartizan itself uses that name; choose another with --name."));
     }
     if let Some(base) = &options.base {
-        if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
-            return Err(bad("--base-url must be an address that begins with https://."));
-        }
-        if !base.username().is_empty() || base.password().is_some() {
-            return Err(bad(
-                "--base-url must hold no user name and no password; credentials are references, under [credentials].",
-            ));
-        }
-        if base.query().is_some() || base.fragment().is_some() {
-            return Err(bad("--base-url must end with its path, without ? and #."));
+        if let Some(flaw) = Base::flaw(base) {
+            return Err(bad(&format!("--base-url {flaw}.")));
         }
         let plain = base.scheme() == "http" && !access::is_loopback(base) && !options.plain_http;
         if plain {

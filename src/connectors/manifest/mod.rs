@@ -20,6 +20,7 @@ use url::Url;
 pub use credentials::{Access, Profiles, Way};
 pub use toolsets::{Asked, Toolset};
 
+use crate::connectors::request::Base;
 use crate::error::{Error, Kind, Result};
 use crate::http::Pace;
 use crate::pipeline::{Pattern, Reading};
@@ -332,14 +333,8 @@ impl Manifest {
         }
         self.check_toolsets().or_else(bad)?;
         if let Some(base) = &self.base {
-            if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
-                return bad("`base` must be an address that begins with https://");
-            }
-            if !base.username().is_empty() || base.password().is_some() {
-                return bad("`base` must hold no user name and no password; use [credentials]");
-            }
-            if base.query().is_some() || base.fragment().is_some() {
-                return bad("`base` must end with its path, without ? and #");
+            if let Some(flaw) = Base::flaw(base) {
+                return bad(&format!("`base` {flaw}"));
             }
             let host = base.host_str().unwrap_or_default();
             if !self.hosts.is_empty() && !self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::keywords;
 use super::refs::{Reason, Sources, Spot};
 use super::words::{self, clean};
-use crate::connectors::loose::{loosen, settle, widen};
+use crate::connectors::loose::{loosen, settle, trace, widen};
 use crate::connectors::shape::{DEFS, Named, Part, Shape, Table, measure};
 use crate::json::{Digest, Map, Value, json};
 use crate::schema::Schema;
@@ -435,23 +435,14 @@ fn showable(name: &str) -> bool {
 
 /// A part that refers to one that cannot be used cannot be used either.
 fn spread(parts: &[Named], reasons: &mut [Option<Reason>]) {
-    let mut users: Vec<Vec<u32>> = vec![Vec::new(); parts.len()];
-    for (id, named) in parts.iter().enumerate() {
-        for used in &named.part.refs {
-            if let (Some(list), Ok(id)) = (users.get_mut(*used as usize), u32::try_from(id)) {
-                list.push(id);
-            }
+    let bad = (0_u32..).zip(&*reasons).filter(|(_, reason)| reason.is_some()).map(|(id, _)| id).collect();
+    let refs = (0_u32..).zip(parts).map(|(id, named)| (id, named.part.refs.as_slice()));
+    trace(refs, bad, |used, user| {
+        let fresh = reasons[user as usize].is_none();
+        if fresh {
+            let reason = reasons[used as usize].clone();
+            reasons[user as usize] = reason;
         }
-    }
-    let mut bad: Vec<usize> = (0..parts.len()).filter(|id| reasons[*id].is_some()).collect();
-    while let Some(id) = bad.pop() {
-        for user in &users[id] {
-            let user = *user as usize;
-            if reasons[user].is_none() {
-                let reason = reasons[id].clone();
-                reasons[user] = reason;
-                bad.push(user);
-            }
-        }
-    }
+        fresh
+    });
 }

@@ -32,17 +32,24 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// From the configured address; the document's own prefix counts when that has no path.
-    pub(super) fn new(address: &Url, base_path: &str) -> Result<Self> {
-        let bad = |what: &str| Error::new(Kind::BadConfig, format!("The base address {what}."));
+    /// Why an address can be no base, in words that follow its name.
+    pub(super) fn flaw(address: &Url) -> Option<&'static str> {
         if !matches!(address.scheme(), "http" | "https") || address.host_str().is_none() {
-            return Err(bad("must begin with https:// and name a host"));
+            return Some("must be an address that begins with https:// and names a host");
         }
         if !address.username().is_empty() || address.password().is_some() {
-            return Err(bad("must hold no user name and no password; say --auth or [credentials]"));
+            return Some(
+                "must hold no user name and no password; name a credential with --auth or [credentials]",
+            );
         }
-        if address.query().is_some() || address.fragment().is_some() {
-            return Err(bad("must end with its path, without ? and #"));
+        let ends = address.query().is_none() && address.fragment().is_none();
+        (!ends).then_some("must end with its path, without ? and #")
+    }
+
+    /// From the configured address; the document's own prefix counts when that has no path.
+    pub(super) fn new(address: &Url, base_path: &str) -> Result<Self> {
+        if let Some(flaw) = Self::flaw(address) {
+            return Err(Error::new(Kind::BadConfig, format!("The base address {flaw}.")));
         }
         let own = address.path().trim_matches('/');
         let path = if own.is_empty() { base_path.trim_matches('/') } else { own };
