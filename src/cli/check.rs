@@ -135,7 +135,8 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
             screen.line(&format!("Approved in {}: {}.", file.display(), sources.join(", ")));
         }
         if wrong == 0 {
-            screen.line(&screen.paint(Tone::Good, &format!("All is well: {tools} tools would be served.")));
+            let word = if tools == 1 { "tool" } else { "tools" };
+            screen.line(&screen.paint(Tone::Good, &format!("All is well: {tools} {word} would be served.")));
             super::tools::tell_toolsets(&sets, screen);
         }
     }
