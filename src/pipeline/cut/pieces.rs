@@ -105,7 +105,9 @@ impl Knife<'_> {
             return value;
         }
         if path.len() >= DEPTH || room < NOTE {
-            return self.note(&value, room, path);
+            let note = self.note(&value, room, path);
+            // what is as short as the note about it stays
+            return if length(&note) < length(&value) { note } else { value };
         }
         match value {
             Value::String(text) => shortened(&text, room),
@@ -288,6 +290,14 @@ mod tests {
 
     fn at<'a>(value: &'a Value, path: &[String]) -> &'a Vec<Value> {
         path.iter().fold(value, |value, name| &value[name.as_str()]).as_array().unwrap()
+    }
+
+    #[test]
+    fn a_note_is_never_longer_than_what_it_is_about() {
+        for value in [json!([1_000_000_000]), json!(["short"]), json!({"a": [null, true]})] {
+            let piece = KNIFE.take(value.clone(), None, 0);
+            assert!(length(&piece.value) <= length(&value), "{}", piece.value);
+        }
     }
 
     proptest! {
