@@ -325,7 +325,7 @@ async def test_a_tool_that_hangs_is_given_up_and_the_others_go_on(server: Server
 async def test_a_timeout_cancels_the_coroutine(server: Server) -> None:
     cancelled = asyncio.Event()
 
-    @server.tool(effect="read", timeout=0.1)
+    @server.tool(effect="read", timeout=1.0)
     async def hang() -> str:
         try:
             await asyncio.sleep(DEADLINE)

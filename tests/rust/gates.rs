@@ -334,7 +334,7 @@ async fn a_socket_in_the_file_system_is_its_owners_alone() {
 
 #[tokio::test]
 async fn who_sends_half_a_head_is_cut_off_and_others_are_served() {
-    let site = Site::open("header_timeout = 0.3").await;
+    let site = Site::open("header_timeout = 1").await;
     let mut slow = TcpStream::connect(site.address).await.unwrap();
     slow.write_all(b"POST /mcp HTTP/1.1\r\nHost: lo").await.unwrap();
     assert_eq!(site.ask(&[]).await.0, 200);

@@ -192,7 +192,7 @@ async fn exchanges_at_once_are_bounded_and_resets_buy_nothing() {
 
 #[tokio::test]
 async fn who_says_nothing_and_who_says_half_are_cut_off() {
-    let site = site(Config { header_timeout: Duration::from_millis(100), ..Config::default() }).await;
+    let site = site(Config { header_timeout: Duration::from_millis(500), ..Config::default() }).await;
     for half in ["", "PRI", "PRI * HTTP/2.0\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let mut stream = TcpStream::connect(site.address).await.unwrap();
         stream.write_all(half.as_bytes()).await.unwrap();
@@ -206,7 +206,7 @@ async fn who_says_nothing_and_who_says_half_are_cut_off() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_taken_ends_and_so_does_a_connection_of_nothing_else() {
-    let quick = Duration::from_millis(100);
+    let quick = Duration::from_millis(500);
     let config = Config { write_timeout: quick, header_timeout: quick, ..Config::default() };
     let site = site_with(config, KeyStore::in_memory(SystemClock::shared()).unwrap()).await;
     // no window at all, and no key: the socket takes every byte, the refusal has nowhere to go
@@ -219,9 +219,10 @@ async fn an_answer_that_is_not_taken_ends_and_so_does_a_connection_of_nothing_el
 
 #[tokio::test]
 async fn who_does_not_read_one_stream_loses_that_one_only() {
+    // long enough that a busy machine, which lets this thread wait, is not taken for a client that does not read
     let config = Config {
-        write_timeout: Duration::from_millis(200),
-        keep_alive: Duration::from_millis(20),
+        write_timeout: Duration::from_secs(3),
+        keep_alive: Duration::from_millis(50),
         queue_bytes: 64 << 20,
         ..Config::default()
     };
@@ -232,7 +233,7 @@ async fn who_does_not_read_one_stream_loses_that_one_only() {
         client.send(request(&[], &call("flood", json!({"count": 1, "gated": true})))).await.into_body();
     site.server.started.seen().await;
     let mut ignored = Vec::new();
-    for size in [10_000, 1_000_000] {
+    for size in [10_000, 200_000] {
         let params = json!({"count": 20, "size": size, "gated": true});
         ignored.push(client.send(request(&[], &call("flood", params))).await);
         site.server.started.seen().await;
@@ -257,7 +258,7 @@ async fn who_does_not_read_one_stream_loses_that_one_only() {
 
 #[tokio::test]
 async fn a_server_that_stops_says_so_first_and_finishes_what_runs() {
-    let site = site(Config { drain_delay: Duration::from_millis(500), ..Config::default() }).await;
+    let site = site(Config { drain_delay: Duration::from_secs(3), ..Config::default() }).await;
     let get = async |path: &str| {
         Stream::open(site.address, &format!("GET {path} HTTP/1.1\r\n"), "").await.end().await
     };

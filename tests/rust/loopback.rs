@@ -112,9 +112,9 @@ impl Upstream {
     }
 }
 
-/// Waits for an event, at most ten seconds.
+/// Waits for an event, at most a minute.
 pub(crate) async fn soon<T>(event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), event).await.expect("it happens soon")
+    tokio::time::timeout(Duration::from_secs(60), event).await.expect("it happens soon")
 }
 
 async fn serve(mut stream: TcpStream, upstream: Upstream, script: Arc<Script>) {

@@ -170,7 +170,7 @@ async fn until_shown(app: &Arc<App>, place: &Place, wanted: &str) {
         if place.shown() == wanted {
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(5), "still {}", place.shown());
+        assert!(began.elapsed() < Duration::from_secs(60), "still {}", place.shown());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -267,7 +267,7 @@ async fn neither_of_two_credentials_is_shown_or_taken_before_or_after_the_switch
             let began = Instant::now();
             while last() != "Bearer the-second-secret-4712" {
                 seen(&app, "x").await;
-                assert!(began.elapsed() < Duration::from_secs(5));
+                assert!(began.elapsed() < Duration::from_secs(60));
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         } else if round == "after a restart" {
@@ -289,7 +289,7 @@ async fn neither_of_two_credentials_is_shown_or_taken_before_or_after_the_switch
     place.secret("first", "one-that-came-later");
     let began = Instant::now();
     while !seen(&app, "one-that-came-later").await.contains("refused") {
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(began.elapsed() < Duration::from_secs(60));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     app.close().await.unwrap();

@@ -32,8 +32,16 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for something that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for something that has to happen; a busy machine needs it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Of what is promised within a second: whether it was. A machine that is busy gets three tries in all, and no more.
+pub fn in_time(tries: &mut Vec<Duration>, took: Duration) -> bool {
+    tries.push(took);
+    let kept = took < Duration::from_secs(1);
+    assert!(kept || tries.len() < 3, "never within a second: {tries:?}");
+    kept
+}
 
 /// A server and what it stands on.
 pub struct World {

@@ -372,7 +372,7 @@ async fn heads_are_bounded() {
 // proves: http-bounded
 #[tokio::test]
 async fn who_dawdles_is_cut_off() {
-    let quick = Duration::from_millis(100);
+    let quick = Duration::from_millis(500);
     let site = site(Config { header_timeout: quick, body_timeout: quick, ..Config::default() }).await;
     let response = site.send(&[("Content-Length", "1000")], "{").await;
     assert_eq!((response.status, response.body.as_str()), (408, "body came too slowly"));
@@ -542,7 +542,7 @@ async fn the_older_door_may_listen_and_close() {
 
 #[tokio::test]
 async fn stopping_lets_requests_finish_and_waits_for_nobody_for_ever() {
-    let site = site(Config { drain: Duration::from_millis(200), ..Config::default() }).await;
+    let site = site(Config { drain: Duration::from_secs(1), ..Config::default() }).await;
     let mut patient = site.connect().await;
     patient.write_all(&Site::post("/mcp", &[], call("gated", json!({"a": 1})).as_bytes())).await.unwrap();
     site.server.started.seen().await;

@@ -178,7 +178,7 @@ pub(super) const fn style(style: PageStyle) -> &'static str {
 
 /// A table on one line.
 pub(super) fn inline(pages: &Pages) -> String {
-    let Pages { style: own, cursor, send, header, more, total, id, first, items, limit, most } = pages;
+    let Pages { style: own, cursor, send, header, more, total, id, first, items, alone, limit, most } = pages;
     let mut keys = vec![format!("style = {}", quoted(style(*own)))];
     let texts = [
         ("cursor", cursor),
@@ -193,6 +193,7 @@ pub(super) fn inline(pages: &Pages) -> String {
         texts.into_iter().filter_map(|(key, text)| Some(format!("{key} = {}", quoted(text.as_deref()?)))),
     );
     keys.extend(first.map(|first| format!("first = {first}")));
+    keys.extend(alone.then(|| String::from("alone = true")));
     let usual = Pages::default();
     keys.extend((*limit != usual.limit).then(|| format!("limit = {limit}")));
     keys.extend((*most != usual.most).then(|| format!("most = {most}")));

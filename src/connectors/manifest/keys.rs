@@ -46,7 +46,7 @@ const OPERATION: &[&str] = &[
     "response",
 ];
 const PAGES: &[&str] =
-    &["style", "cursor", "send", "header", "more", "total", "id", "first", "items", "limit", "most"];
+    &["style", "cursor", "send", "header", "more", "total", "id", "first", "items", "alone", "limit", "most"];
 const RESPONSE: &[&str] = &["max_bytes", "drop", "prune"];
 const QUOTA: &[&str] = &["per_minute", "burst"];
 const CREDENTIALS: &[&str] = &[

@@ -178,6 +178,10 @@ pub struct Pages {
     /// Where the items of an answer are; the only array at its top level if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<String>,
+    /// Whether the next page is asked for with what the answer says and the size of a page alone: filters are left out,
+    /// for an upstream that refuses them there because its token stands for them (`token`, `link`, `link_header`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     /// How many items one call gathers at most.
     #[serde(default = "Pages::limit")]
     pub limit: usize,
@@ -198,6 +202,7 @@ impl Default for Pages {
             id: None,
             first: None,
             items: None,
+            alone: false,
             limit: Self::limit(),
             most: Self::most(),
         }
@@ -219,6 +224,17 @@ impl Pages {
         let sends = self.send.is_some();
         if self.limit == 0 || self.most == 0 {
             return Some("`pages` needs a `limit` and `most` of at least 1");
+        }
+        if self.alone && !matches!(self.style, Token | Link | LinkHeader) {
+            return Some(
+                "`pages` has `alone`, which is for a token or a link: a number does not stand for what was asked for",
+            );
+        }
+        let sent = self.send.as_ref().or(self.cursor.as_ref()).filter(|_| self.style == Token);
+        if self.alone && sent.is_some_and(|name| name.starts_with('/')) {
+            return Some(
+                "`pages` has `alone`, which is for a token that `send` puts into the query, not into the body",
+            );
         }
         match self.style {
             Token if self.cursor.is_none() && self.header.is_none() => {

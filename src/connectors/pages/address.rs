@@ -1,8 +1,9 @@
 //! The next address that an answer names.
 //!
-//! Owns [`query`]. The idea: it may lead on the operation's own host and path, and then nothing but its query is used;
+//! Owns [`query`] and [`alone`]. The idea: it may lead on the operation's own host and path, and then nothing but its query is used;
 //! of that, what is about paging and what nobody but the upstream knows. What the caller asked for stays, named by the
-//! next address or not; what the caller could have asked for and did not is not asked for now.
+//! next address or not; what the caller could have asked for and did not is not asked for now. Where the upstream wants
+//! its token alone, which stands for what was asked for, nothing of that is added to it.
 //!
 //! Must not: send anything.
 
@@ -47,9 +48,9 @@ const PAGING: &[&str] = &[
 ];
 
 /// The query of a next address, if it leads to the same operation: of the address nothing else is used. What the caller
-/// asked for beside paging stays as it was asked.
+/// asked for beside paging stays as it was asked; with `alone` only where the address names it.
 pub(super) fn query(
-    plan: &Plan,
+    (plan, alone): (&Plan, bool),
     request: &Request,
     next: &str,
     arguments: &Map<String, Value>,
@@ -93,7 +94,8 @@ pub(super) fn query(
             }
         }
     }
-    out.extend(kept.iter().filter(|(name, _)| !done.contains(name)).flat_map(|(_, all)| all));
+    let added = |name: &String| !done.contains(name) && (!alone || is_needed(plan, name));
+    out.extend(kept.iter().filter(|(name, _)| added(name)).flat_map(|(_, all)| all));
     Some(out.join("&"))
 }
 
@@ -106,9 +108,25 @@ fn is_paging(name: &str) -> bool {
     words_of(base(name)).iter().any(|word| PAGING.contains(&word.as_str()))
 }
 
-/// Whether it is something that the caller says, or that signing sets, and so nothing that an answer says.
+/// Leaves out of a call what its next page is asked for without.
+pub(super) fn alone(plan: &Plan, arguments: &mut Map<String, Value>) {
+    let own = plan.operation().parameters.iter().filter(|it| it.place == Place::Query && !it.required);
+    for it in own.filter(|it| !is_paging(&it.name)) {
+        arguments.shift_remove(&it.argument);
+    }
+}
+
+/// Whether the operation is never asked for without it.
+fn is_needed(plan: &Plan, name: &str) -> bool {
+    let mut own = plan.operation().parameters.iter().filter(|it| it.place == Place::Query);
+    own.any(|it| base(&it.name) == base(name) && (it.required || it.fixed.is_some()))
+}
+
+/// Whether it is something that the caller says, or that signing sets, and so nothing that an answer says. Of an
+/// upstream that takes `account_id` nobody knows whether it takes `accountId` for it, too.
 fn is_declared(plan: &Plan, name: &str) -> bool {
-    let is = |known: &str| base(known).eq_ignore_ascii_case(base(name));
+    let folded = |name: &str| base(name).replace(['_', '-'], "").to_ascii_lowercase();
+    let is = |known: &str| folded(known) == folded(name);
     plan.signed.iter().any(|known| is(known))
         || plan.operation().parameters.iter().any(|it| it.place == Place::Query && is(&it.name))
 }
@@ -136,7 +154,7 @@ mod tests {
         let base = Base::new(&url::Url::parse("https://api.example").unwrap(), "/doc").unwrap();
         let plan = Plan::new(Arc::new(operation), Arc::new(base), Vec::new()).unwrap();
         let request = plan.request(&Map::new()).unwrap();
-        let next = |next: &str| query(&plan, &request, next, &Map::new());
+        let next = |next: &str| query((&plan, false), &request, next, &Map::new());
         for same in [
             "/doc/x?offset=2",
             "https://api.example/doc/x?offset=2",

@@ -56,6 +56,8 @@ pub(in crate::connectors) struct Follow {
     total: Option<String>,
     id: String,
     first: u64,
+    /// Whether the next page is asked for without what the caller asked for.
+    pub(super) alone: bool,
     pub(super) limit: usize,
     pub(super) most: usize,
     /// Whether an answer has to keep the upstream's own word for the next page: its schema may ask for it.
@@ -75,6 +77,7 @@ impl Follow {
             total: None,
             id: String::new(),
             first: 0,
+            alone: false,
             limit: usize::MAX / 2,
             most: 1,
             whole: false,
@@ -118,6 +121,7 @@ impl Follow {
             total: place(&pages.total),
             id: pointer(pages.id.as_deref().unwrap_or("id")),
             first: pages.first.unwrap_or(u64::from(numbered)),
+            alone: pages.alone,
             limit: pages.limit,
             most: pages.most,
             whole: false,
@@ -126,9 +130,10 @@ impl Follow {
 
     /// All of it, to see whether it is as before.
     pub(in crate::connectors) fn wire(&self) -> Value {
-        let Self { style, cursor, header, send, items, more, total, id, first, limit, most, whole } = self;
+        let Self { style, cursor, header, send, items, more, total, id, first, alone, limit, most, whole } =
+            self;
         let header = header.as_ref().map(HeaderName::as_str);
-        json!([style, cursor, header, send, items, more, total, id, first, limit, most, whole])
+        json!([style, cursor, header, send, items, more, total, id, first, alone, limit, most, whole])
     }
 
     /// The request for what begins there.
@@ -142,6 +147,9 @@ impl Follow {
             (None, _) => plan.request(arguments)?,
             (Some(value), Some(send)) => {
                 let mut following = arguments.clone();
+                if self.alone {
+                    address::alone(plan, &mut following);
+                }
                 send.set(&mut following, value.clone()).ok_or_else(|| {
                     let message = "The body has something else where the next page has to be asked for.";
                     Error::new(Kind::BadArguments, message)
@@ -201,7 +209,7 @@ impl Follow {
                         .map(str::to_owned),
                 };
                 let Some(address) = address.filter(|address| !address.is_empty()) else { return Next::End };
-                let Some(query) = address::query(plan, request, &address, arguments) else {
+                let Some(query) = address::query((plan, self.alone), request, &address, arguments) else {
                     return Next::Elsewhere;
                 };
                 if request.url.query().unwrap_or_default() == query {

@@ -2,13 +2,12 @@
 //! request was sent.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bartizan::clock::SystemClock;
 use bartizan::connectors::FAILURE;
 use bartizan::connectors::document::{Document, Operation};
 use bartizan::connectors::openapi::load;
-use bartizan::error::Error;
+use bartizan::error::{Error, Kind};
 use bartizan::http::oauth::{ClientCredentials, Style, TokenEndpoint};
 use bartizan::http::{Config, Credentials, Method, Request};
 use bartizan::json::{Digest, Value, json};
@@ -131,6 +130,10 @@ fn ended(result: &Result<ToolResult, Error>) -> (String, String) {
     }
 }
 
+/// Seconds that a call gets whose answer never comes: as few as will do for the request to have arrived before they are
+/// over, which on a busy machine are more.
+const SHORT: [&str; 3] = ["0.7", "5", "25"];
+
 /// Opens the connection and has a token fetched, so that a short time is spent on the answer alone.
 async fn warm(rig: &Rig, base: &url::Url) {
     let mut tries = 0;
@@ -151,35 +154,43 @@ async fn every_fault_of(name: &str, document: Document) -> usize {
     let mut walked = 0;
     for operation in chosen(&document) {
         for row in rows() {
-            // another upstream for each, so that what one row destroys is there for the next
-            let options = Options { seeds: 1, ..Options::default() };
             let alone = Document { operations: vec![operation.clone()], ..document.clone() };
-            let practice = serve(alone.clone(), options).await.unwrap();
-            let arguments = Value::Object(practice.sample_arguments(&operation.id).unwrap());
-            let silent = Upstream::start(|_, _| answer(500, "nobody asks here")).await;
-            let base = url::Url::parse(&practice.url()).unwrap();
-            let slow = matches!(row.fault, Fault::Slow(_));
-            let manifest = if slow { "timeout = 0.7" } else { "" };
-            let parts = Parts { credentials: credentials(&practice), retries: 2, ..Parts::open() };
-            let rig = Rig::made(alone, manifest, silent, base.clone(), parts);
-            if slow {
-                warm(&rig, &base).await;
-            }
-            let before = sent(&practice);
+            let mut short = if matches!(row.fault, Fault::Slow(_)) { &SHORT[..] } else { &[] }.iter();
+            let (practice, arguments, result, made) = loop {
+                // another upstream for each, so that what one row destroys is there for the next
+                let practice =
+                    serve(alone.clone(), Options { seeds: 1, ..Options::default() }).await.unwrap();
+                let arguments = Value::Object(practice.sample_arguments(&operation.id).unwrap());
+                let silent = Upstream::start(|_, _| answer(500, "nobody asks here")).await;
+                let base = url::Url::parse(&practice.url()).unwrap();
+                let seconds = short.next();
+                let manifest = seconds.map(|seconds| format!("timeout = {seconds}")).unwrap_or_default();
+                let parts = Parts { credentials: credentials(&practice), retries: 2, ..Parts::open() };
+                let rig = Rig::made(alone.clone(), &manifest, silent, base.clone(), parts);
+                if seconds.is_some() {
+                    warm(&rig, &base).await;
+                }
+                let before = sent(&practice);
+                practice.fault(if row.once {
+                    Rule::once(row.fault.clone())
+                } else {
+                    Rule::always(row.fault.clone())
+                });
+                let result = rig.call(&operation.tool, arguments.clone()).await;
+                let made = sent(&practice) - before;
+                if made > 0 || short.len() == 0 {
+                    break (practice, arguments, result, made);
+                }
+                practice.shutdown().await;
+            };
             let place = format!("{name}: {} {} with {:?}", operation.method, operation.id, row.fault);
-            practice.fault(if row.once {
-                Rule::once(row.fault.clone())
-            } else {
-                Rule::always(row.fault.clone())
-            });
-            let result = rig.call(&operation.tool, arguments.clone()).await;
             let (kind, shown) = ended(&result);
             let (times, expected) = if is_safe(&operation) { row.safe } else { row.other };
             // an answer without a body cannot break off in the middle of it
             let whole = row.fault == Fault::Reset && kind.is_empty() && shown.contains("without a body");
             let (times, expected) = if whole { (1, WELL) } else { (times, expected) };
             assert_eq!(kind, expected, "{place}: {shown}");
-            assert_eq!(sent(&practice) - before, times, "{place} was sent that often: {shown}");
+            assert_eq!(made, times, "{place} was sent that often: {shown}");
             if expected.is_empty() {
                 practice.shutdown().await;
                 walked += 1;
@@ -342,19 +353,26 @@ async fn a_delete_whose_answer_was_lost_is_done_and_not_a_failure() {
 #[tokio::test]
 async fn a_write_that_runs_out_of_time_says_that_it_may_have_been_done() {
     let document = load(widgets().to_string().as_bytes(), None).unwrap();
-    let upstream =
-        Upstream::start(|seen, _| if seen.method == "HEAD" { answer(204, "") } else { Act::Hang }).await;
-    let base = upstream.base();
-    let parts = Parts { retries: 2, ..Parts::open() };
-    let rig = Rig::made(document, "timeout = 0.7", upstream, base.clone(), parts);
-    warm(&rig, &base).await;
-    let began = std::time::Instant::now();
-    let error = rig.call("create_widget", widget()).await.unwrap_err();
-    assert!(error.message().contains("look before you send it again"), "{error}");
-    let read = rig.call("get_widget", json!({"widgetId": "7"})).await.unwrap_err();
-    assert!(!read.message().contains("look before"), "{read}");
-    assert!(began.elapsed() < Duration::from_secs(10));
-    let seen = rig.upstream.seen();
-    assert_eq!(seen.iter().filter(|seen| seen.method == "POST").count(), 1);
-    assert!(seen.iter().all(|seen| seen.header("authorization") == Some(&format!("Bearer {TOKEN}"))));
+    for seconds in SHORT {
+        let upstream =
+            Upstream::start(|seen, _| if seen.method == "HEAD" { answer(204, "") } else { Act::Hang }).await;
+        let base = upstream.base();
+        let parts = Parts { retries: 2, ..Parts::open() };
+        let manifest = format!("timeout = {seconds}");
+        let rig = Rig::made(document.clone(), &manifest, upstream, base.clone(), parts);
+        warm(&rig, &base).await;
+        let error = rig.call("create_widget", widget()).await.unwrap_err();
+        assert!(error.message().contains("look before you send it again"), "{error}");
+        let read = rig.call("get_widget", json!({"widgetId": "7"})).await.unwrap_err();
+        assert_eq!(read.kind(), Kind::TimedOut);
+        assert!(!read.message().contains("look before"), "{read}");
+        let seen = rig.upstream.seen();
+        assert!(seen.iter().all(|seen| seen.header("authorization") == Some(&format!("Bearer {TOKEN}"))));
+        match seen.iter().filter(|seen| seen.method == "POST").count() {
+            0 => {}
+            1 => return,
+            more => panic!("it was sent {more} times"),
+        }
+    }
+    panic!("it never arrived");
 }

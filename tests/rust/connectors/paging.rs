@@ -1,5 +1,6 @@
 //! Pages follow each other, within their caps, and nowhere else.
 
+use bartizan::connectors::manifest::Manifest;
 use bartizan::json::{Value, json};
 
 use super::rig::{Rig, text};
@@ -74,12 +75,13 @@ async fn what_the_caller_asked_for_stays_and_what_it_did_not_ask_for_is_not_aske
         "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}});
     let fixed = json!({"name": "version", "in": "query", "required": true, "schema": {"type": "string", "enum": ["7"]}});
     let document = json!({"openapi": "3.1.0", "info": {"title": "Acme"}, "paths": {"/things": {"get": {"operationId": "list",
-        "parameters": [query("cursor"), query("status"), query("account"), deep, fixed]}}}});
+        "parameters": [query("cursor"), query("status"), query("account"), query("user_id"), deep, fixed]}}}});
     let style = manifest("list", "style = 'link', cursor = 'next', items = 'data', most = 3");
     for (next, sent) in [
         ("?cursor=2", "cursor=2&version=7&status=open&filter[a]=x"),
         ("?cursor=2&account=evil&status=closed&version=8", "cursor=2&status=open&version=7&filter[a]=x"),
         ("?cursor=2&Account=evil&STATUS=closed&filter[b]=y", "cursor=2&version=7&status=open&filter[a]=x"),
+        ("?cursor=2&userId=evil&user-ID=evil&USERID=evil", "cursor=2&version=7&status=open&filter[a]=x"),
         // OData, which says everything
         (
             "?$skiptoken=abc&status=open&version=7&filter[a]=x",
@@ -100,6 +102,70 @@ async fn what_the_caller_asked_for_stays_and_what_it_did_not_ask_for_is_not_aske
             pairs
         };
         assert_eq!(pairs(seen[1].target.split_once('?').unwrap().1), pairs(sent), "{next}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_filters_beside_its_token_gets_the_token_alone() {
+    let query = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
+    let fixed = json!({"name": "version", "in": "query", "required": true, "schema": {"type": "string", "enum": ["7"]}});
+    let needed = json!({"name": "shop", "in": "query", "required": true, "schema": {"type": "string"}});
+    let tag = json!({"name": "filter", "in": "query", "style": "deepObject",
+        "schema": {"type": "object", "properties": {"tag": {"type": "string"}}}});
+    let document = json!({"openapi": "3.1.0", "info": {"title": "Acme"}, "paths": {"/things": {"get": {"operationId": "list",
+        "parameters": [query("page_info"), query("limit"), query("status"), tag, fixed, needed]}}}});
+    // what was asked for is known to the upstream by its token; beside it, it refuses what could be something else
+    let strict = |seen: &Seen, _: usize| {
+        let asked = |name: &str| seen.target.contains(&format!("{name}="));
+        let (filtered, token) = (asked("status") || asked("filter[tag]"), asked("page_info"));
+        if filtered == token || !asked("version") || !asked("shop") {
+            return answer(400, json!({"error": "page_info goes alone"}));
+        }
+        let at = number(seen, "page_info");
+        let said = match at {
+            5 => json!({"items": [at]}),
+            _ => {
+                let next = (at + 1).to_string();
+                json!({"items": [at], "next": next, "link": format!("?limit=2&page_info={next}")})
+            }
+        };
+        answer(200, said)
+    };
+    for (style, alone) in [
+        ("cursor = 'next', send = 'page_info', items = 'items', most = 3", true),
+        ("style = 'link', cursor = 'link', items = 'items', most = 3", true),
+        ("cursor = 'next', send = 'page_info', items = 'items', most = 3", false),
+        ("style = 'link', cursor = 'link', items = 'items', most = 3", false),
+    ] {
+        let pages = manifest("list", &format!("{style}{}", if alone { ", alone = true" } else { "" }));
+        let rig = Rig::new(document.clone(), &pages, strict).await;
+        let asked = json!({"status": "open", "filter": {"tag": "a"}, "limit": "2", "shop": "mine"});
+        let all = rig.call("list", asked).await.unwrap();
+        let content = all.structured_content.as_ref().unwrap();
+        if !alone {
+            assert_eq!(content["items"], json!([0]), "{style}");
+            assert!(text(&all).contains("a later page could not be had"), "{}", text(&all));
+            continue;
+        }
+        assert_eq!(content["items"], json!([0, 1, 2]), "{style}: {}", text(&all));
+        // the handle goes on in the same way, and only with what it was given for
+        let handle = content["next_page"].as_str().unwrap();
+        let other = rig.call("list", json!({"page": handle, "status": "closed"})).await;
+        assert!(other.is_err_and(|error| error.message().contains("had other arguments")), "{style}");
+        let rest = rig.call("list", json!({"page": handle})).await.unwrap();
+        assert_eq!(rest.structured_content.unwrap()["items"], json!([3, 4, 5]), "{style}");
+        for later in &rig.upstream.seen()[1..] {
+            assert!(later.target.contains("limit=2") && later.target.contains("version=7"), "{later:?}");
+        }
+    }
+    for wrong in [
+        "style = 'offset', send = 'limit', alone = true",
+        "style = 'page', send = 'limit', alone = true",
+        "cursor = '/next', send = '/page/cursor', alone = true",
+    ] {
+        let text = format!("name = 'acme'\n{}", manifest("list", wrong));
+        let refused = Manifest::parse(&text, "connector.toml").unwrap_err();
+        assert!(refused.message().contains("`alone`"), "{wrong}: {}", refused.message());
     }
 }
 

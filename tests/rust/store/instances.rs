@@ -21,6 +21,7 @@ use super::server::{Server, until, within};
 use crate::doors::{Started, exchange, post, started_in};
 use crate::loopback::soon;
 use crate::stage;
+use crate::support::in_time;
 
 const CONFIG: &str = "BARTIZAN_TEST_INSTANCE";
 
@@ -59,14 +60,6 @@ pub fn copy_keys(from: &Path, to: &Path) {
             let _ = std::fs::remove_file(name.path()).or_else(|_| std::fs::remove_dir_all(name.path()));
         }
     }
-}
-
-/// The promise is a second. A machine that is busy gets three tries in all, and no more.
-fn in_time(tries: &mut Vec<Duration>, took: Duration) -> bool {
-    tries.push(took);
-    let kept = took < Duration::from_secs(1);
-    assert!(kept || tries.len() < 3, "never within a second: {tries:?}");
-    kept
 }
 
 #[tokio::test(flavor = "multi_thread")]

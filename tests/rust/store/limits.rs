@@ -193,7 +193,7 @@ async fn two_instances_share_a_quota_whatever_happens_to_the_store() {
         server.freeze();
         let begun = Instant::now();
         assert!(left.take("c", class, 1).await.is_err());
-        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         until("it is known to be away", || async {
             left.take("c", class, 1).await.is_err() && first.problem().is_some()
         })
@@ -202,7 +202,7 @@ async fn two_instances_share_a_quota_whatever_happens_to_the_store() {
         for _ in 0..100 {
             assert!(left.take("c", class, 1).await.is_err());
         }
-        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         hammer.goes_on().await;
         server.thaw();
         until("both are back", back).await;

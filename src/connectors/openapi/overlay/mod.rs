@@ -6,6 +6,7 @@
 //!
 //! Must not: fetch what an overlay says it extends, or let a document grow or deepen beyond what may be read.
 
+mod pattern;
 mod target;
 
 use std::collections::BTreeSet;

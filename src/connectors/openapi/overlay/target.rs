@@ -1,14 +1,14 @@
 //! What an action of an overlay changes: a `JSONPath` (RFC 9535).
 //!
 //! Owns [`Target`]. The idea: a query is looked at before it runs, so that what it can cost is known: at most one `..`,
-//! few alternatives, no look at the whole document from inside a filter, no pattern that would be compiled for every
-//! value.
+//! few alternatives, from inside a filter no look at more of the whole document than one place, and patterns that are
+//! counted.
 //!
 //! Must not: change anything.
 
 use serde_json_path::{JsonPath, PathElement};
 
-use super::Places;
+use super::{Places, pattern};
 use crate::json::Value;
 
 /// Bytes of a query, brackets in brackets, and how often one value may be found.
@@ -59,7 +59,11 @@ impl Target {
             PathElement::Name(name) => Step::Name((*name).to_owned()),
             PathElement::Index(index) => Step::Index(*index),
         };
-        let found = self.path.query_located(document);
+        let (found, odd) = pattern::counted(|| self.path.query_located(document))?;
+        if found.is_empty() && odd {
+            let what = "It matches nothing: a pattern in it is no I-Regexp (RFC 9485), which has neither \\d nor \\w.";
+            return Err(String::from(what));
+        }
         Ok(found.locations().map(|place| place.iter().map(step).collect()).collect())
     }
 }
@@ -84,6 +88,46 @@ fn fewer(value: &Value, left: &mut usize) -> bool {
         }
 }
 
+/// Whether what follows a `$` in a filter is names and numbers alone, so that it is one place, found at once. What is no
+/// JSONPath at all is told by who reads it.
+fn is_one_place(mut rest: &str) -> bool {
+    loop {
+        let blank = rest.trim_start();
+        if let Some(after) = blank.strip_prefix('[') {
+            let after = after.trim_start();
+            let end = match after.chars().next() {
+                Some(quote @ ('\'' | '"')) => {
+                    let mut escaped = false;
+                    let close = after[1..].find(|character| {
+                        let ends = character == quote && !escaped;
+                        escaped = character == '\\' && !escaped;
+                        ends
+                    });
+                    close.map(|at| at + 2)
+                }
+                _ => after
+                    .find(|character: char| character != '-' && !character.is_ascii_digit())
+                    .filter(|at| *at > 0),
+            };
+            let Some(closed) = end.and_then(|end| after[end..].trim_start().strip_prefix(']')) else {
+                return false;
+            };
+            rest = closed;
+        } else if let Some(after) = blank.strip_prefix('.') {
+            let end = after.find(|character: char| {
+                character.is_ascii() && !character.is_ascii_alphanumeric() && character != '_'
+            });
+            let end = end.unwrap_or(after.len());
+            if end == 0 {
+                return false;
+            }
+            rest = &after[end..];
+        } else {
+            return true;
+        }
+    }
+}
+
 /// Refuses a query that could take long, and says whether it looks at every level.
 fn look(text: &str) -> Result<bool, String> {
     if text.len() > LENGTH {
@@ -91,7 +135,6 @@ fn look(text: &str) -> Result<bool, String> {
     }
     let (mut descents, mut times) = (0_usize, 1_usize);
     let mut alternatives: Vec<usize> = Vec::new();
-    let mut word = String::new();
     let mut rest = text.char_indices().peekable();
     while let Some((at, character)) = rest.next() {
         match character {
@@ -103,16 +146,15 @@ fn look(text: &str) -> Result<bool, String> {
                     None => break,
                 }
             },
-            '$' if at > 0 => {
+            '$' if at > 0
+                && (text[..at].trim_end().ends_with("length(") || !is_one_place(&text[at + 1..])) =>
+            {
                 return Err(String::from(
-                    "has a `target` whose filter looks at the whole document ($); look at what is filtered (@)",
+                    "has a `target` whose filter looks at more of the whole document ($) than one place, or measures it",
                 ));
             }
             '.' if rest.next_if(|(_, next)| *next == '.').is_some() => descents += 1,
             '[' | '(' => {
-                if character == '(' && matches!(word.as_str(), "match" | "search") {
-                    return Err(format!("has a `target` with {word}(), which is not supported"));
-                }
                 alternatives.push(1);
             }
             ']' | ')' => times = times.saturating_mul(alternatives.pop().unwrap_or(1)),
@@ -125,11 +167,6 @@ fn look(text: &str) -> Result<bool, String> {
         }
         if alternatives.len() > NESTED {
             return Err(format!("has a `target` nested deeper than {NESTED} levels"));
-        }
-        if character.is_ascii_alphanumeric() || character == '_' {
-            word.push(character);
-        } else {
-            word.clear();
         }
     }
     if descents > 1 {

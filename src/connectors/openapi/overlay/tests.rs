@@ -136,8 +136,13 @@ fn what_is_no_overlay_is_refused_with_what_is_missing() {
 fn a_query_that_could_take_long_is_refused_before_it_runs() {
     for (target, word) in [
         ("$..*..*", "more than one `..`"),
-        ("$[?$.x == @.x]", "whole document"),
-        ("$[?search(@.x, 'a')]", "search()"),
+        ("$[?$.x[*]]", "whole document"),
+        ("$[?$..x == @.x]", "whole document"),
+        ("$[?length($.x) == @.x]", "whole document"),
+        ("$[?count($.x[*]) == @.x]", "whole document"),
+        ("$[?search(@.x, 'a', 'b')]", "no JSONPath"),
+        ("$[?match(@.x, 'a') == true]", "no JSONPath"),
+        ("$[?match(@.*, 'a')]", "no JSONPath"),
         ("$[*,*,*,*][*,*,*,*][*,*,*,*][*,*,*,*]", "more than 64 times"),
         ("$.paths[", "no JSONPath"),
         ("paths", "no JSONPath"),
@@ -153,6 +158,50 @@ fn a_query_that_could_take_long_is_refused_before_it_runs() {
     let (document, _) =
         applied(json!({"$..a..b,": {}, "c": {}}), &json!([{"target": "$['$..a..b,']", "remove": true}]));
     assert_eq!(document, json!({"c": {}}));
+}
+
+#[test]
+fn names_can_be_matched_and_searched_with_patterns() {
+    let get = |id: &str, tags: &[&str]| json!({"get": {"operationId": id, "tags": tags}});
+    let document = json!({
+        "x-internal": "internal[A-Z][a-z]*",
+        "paths": {"/a": get("internalReset", &["ops"]), "/b": get("listThings", &["internals"]), "/c": get("x", &[])},
+    });
+    let ids = |document: &Value| {
+        let paths = document["paths"].as_object().unwrap();
+        paths
+            .iter()
+            .filter(|(_, it)| it.get("get").is_some())
+            .map(|(path, _)| path.clone())
+            .collect::<String>()
+    };
+    for (target, left) in [
+        ("$.paths.*[?match(@.operationId, 'internal.*')]", "/b/c"),
+        ("$.paths.*[?match(@.operationId, 'Reset')]", "/a/b/c"),
+        ("$.paths.*[?search(@.operationId, 'Reset|Things')]", "/c"),
+        ("$.paths.*[?match(@.operationId, $['x-internal'])]", "/b/c"),
+        ("$.paths.*[?!search(@.operationId, \"[A-Z]\")]", "/a/b"),
+        ("$.paths.*[?search(@.tags[0], 'ops$')]", "/b/c"),
+        ("$..[?search(@.tags[0], 'op') || match(@.operationId, 'x')]", "/b"),
+        ("$.paths.*[?match(@.tags, 'ops') || match(@.nothing, '.*')]", "/a/b/c"),
+        // one place of the whole document, however it is named
+        ("$.paths[?@.get.operationId == $.paths [ '/a' ][\"get\"].operationId]", "/b/c"),
+        ("$.paths[?@.get.operationId == $['paths']['/\\u0062'].get.operationId]", "/a/c"),
+    ] {
+        let (after, _) = applied(document.clone(), &json!([{"target": target, "remove": true}]));
+        assert_eq!(ids(&after), left, "{target}");
+    }
+    // what is no I-Regexp fits nothing, and is said where that is all that came of it
+    let (after, refused) = applied(
+        document.clone(),
+        &json!([{"target": "$.paths.*[?match(@.operationId, '\\\\w+')]", "remove": true}]),
+    );
+    assert_eq!(after, document);
+    assert!(refused[0].contains("no I-Regexp (RFC 9485)"), "{refused:?}");
+    let target = "$.paths.*[?match(@.operationId, '((a{1000}){1000}){1000}')]";
+    let (after, refused) = applied(document.clone(), &json!([{"target": target, "remove": true}]));
+    assert_eq!(after, document);
+    assert!(refused[0].contains("too large"), "{refused:?}");
 }
 
 #[test]
