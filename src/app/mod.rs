@@ -73,7 +73,7 @@ pub use keeping::credentials;
 pub use permissions::{Reach, reaches};
 pub use pins::{Pins, Standing};
 pub use safety::{is_beyond, relaxations};
-pub use sources::{Sources, Stand, accesses, inventory, practice_document, references, refusals};
+pub use sources::{Sources, Stand, accesses, inventory, practice_document, references, refusals, unsigned};
 pub use store::{approvals, place, shared_now};
 pub use suspicions::{Suspicion, suspicions};
 pub use watch::Source;

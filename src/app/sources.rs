@@ -414,6 +414,18 @@ pub fn accesses(config: &Config) -> Result<Vec<(String, Access)>> {
     Ok(found)
 }
 
+/// Connectors of which nobody says how their requests are signed, not even that they are not.
+pub fn unsigned(config: &Config) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in config.connector.iter().filter(|entry| entry.auth.is_none()) {
+        if let Some(folder) = &entry.path {
+            let manifest = Manifest::read(folder)?;
+            found.extend((manifest.credentials == Access::None).then_some(manifest.name));
+        }
+    }
+    Ok(found)
+}
+
 /// What the configured documents lost, by source.
 pub fn refusals(config: &Config) -> Result<Vec<(String, Vec<Refusal>)>> {
     let mut found = Vec::new();

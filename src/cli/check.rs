@@ -14,6 +14,7 @@ use super::screen::{Screen, Tone};
 use super::settings;
 use crate::app::{
     App, Loader, Pins, Standing, Suspicion, accesses, place, references, refusals, suspicions, unaccepted,
+    unsigned,
 };
 use crate::approvals::Approvals;
 use crate::catalog::{Entry, List};
@@ -73,6 +74,11 @@ pub(super) async fn run(typed: &Check, loader: Option<&dyn Loader>, screen: Scre
             let missing = missing(&access, &secrets);
             findings.extend(missing.map(|what| Finding::new(true, format!("{source}: {what}"))));
         }
+        findings.extend(unsigned(&config)?.into_iter().map(|source| {
+            let what = "requests go out unsigned, because connector.toml has no [credentials]; if that is meant, say \
+                        kind = \"none\" there";
+            Finding::new(false, format!("{source}: {what}."))
+        }));
     }
     let (state, _held) = place(&config)?;
     let approvals = Approvals::open(&config.approvals, state.path(), SystemClock::shared())?;

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::args::Import as Typed;
 use super::screen::{Screen, Tone};
-use crate::connectors::import::{Group, Import, Options, Report, Unmapped, Why};
+use crate::connectors::import::{Group, Import, Noise, Options, Report, Unmapped, Why};
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
 
@@ -123,11 +123,19 @@ fn tell(import: &Import, folder: &Path, screen: Screen) {
         "how fast",
         vec![format!("{} a minute, {} at once: {}", quota.per_minute, quota.burst, quota.why)],
     );
-    let answers = report.answers;
+    let answers = &report.answers;
+    let noise = report.noise.iter().map(|one| noise(one, answers.json));
+    part(screen, "noise in answers (`[response]` in connector.toml)", noise.collect());
     let mut odd = Vec::new();
     if answers.other > 0 {
         let answer = if answers.other == 1 { "operation answers" } else { "operations answer" };
-        odd.push(format!("{} {answer} with something else than JSON", answers.other));
+        let media: Vec<String> =
+            answers.media.iter().map(|(media, count)| format!("{media} ({count})")).collect();
+        let media = media.join(", ");
+        odd.push(format!(
+            "{} {answer} with something else than JSON, passed on as it is: {media}",
+            answers.other
+        ));
     }
     if answers.unsaid > 0 {
         odd.push(format!("of {} the document does not say what they answer", answers.unsaid));
@@ -141,6 +149,11 @@ fn group(group: &Group) -> String {
     let Group { name, tools, effects, default } = group;
     let only = if *default { "" } else { "  only where named" };
     format!("{name:<40} {tools:>5} ({} write, {} destroy){only}", effects.write, effects.destroy)
+}
+
+fn noise(one: &Noise, all: usize) -> String {
+    let what = if one.left_out { "left out" } else { "yours to decide" };
+    format!("{:<28} {what:<15} in {} of {all}: {}", one.drop, one.answers, one.why)
 }
 
 fn unmapped(one: &Unmapped) -> String {

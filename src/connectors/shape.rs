@@ -194,12 +194,17 @@ impl<'a> Look<'a> {
             Some(Value::Array(several)) => several.iter().any(|one| one == kind),
             _ => false,
         };
-        said || self.parts("anyOf").chain(self.parts("oneOf")).any(|part| part.is(kind))
+        said || self.branches().any(|part| part.is(kind))
     }
 
     /// What its items are.
     pub(super) fn items(self) -> Option<Self> {
         self.value.get("items").map(|value| Look { value, ..self }.settled())
+    }
+
+    /// What it may be instead.
+    pub(super) fn branches(self) -> impl Iterator<Item = Self> + use<'a> {
+        self.parts("anyOf").chain(self.parts("oneOf"))
     }
 
     /// Whether a keyword is true.
@@ -240,7 +245,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn parts(self, key: &str) -> impl Iterator<Item = Look<'a>> {
+    fn parts(self, key: &str) -> impl Iterator<Item = Look<'a>> + use<'a> {
         let several = self.value.get(key).and_then(Value::as_array).into_iter().flatten();
         several.map(move |value| Look { value, ..self }.settled())
     }

@@ -19,7 +19,8 @@ const LEVELS: usize = 8;
 /// Names that a sentence offers.
 const OFFERED: usize = 6;
 
-/// Members that are noise: `_links`, `data.href`, `**.href`; `*` stands for any name, `**` for any way down.
+/// Members that are noise: `_links`, `data.href`, `**.href`; `*` stands for any name, `**` for any way down. A name with a
+/// dot is written as a JSON Pointer, after `**` if it may be anywhere: `**/@odata.etag`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(Vec<Step>);
 
@@ -33,13 +34,15 @@ enum Step {
 impl Pattern {
     /// Reads a pattern; none if it is none.
     pub fn parse(text: &str) -> Option<Self> {
+        let anywhere = text.strip_prefix("**").filter(|rest| rest.starts_with('/'));
+        let text = anywhere.unwrap_or(text);
         let pointer = text.starts_with('/');
         let steps = names(text)?.into_iter().map(|name| match name.as_str() {
             "*" if !pointer => Step::Any,
             "**" if !pointer => Step::Deep,
             _ => Step::Name(name),
         });
-        let steps: Vec<Step> = steps.collect();
+        let steps: Vec<Step> = anywhere.map(|_| Step::Deep).into_iter().chain(steps).collect();
         (steps.last() != Some(&Step::Deep)).then_some(Self(steps))
     }
 }
@@ -382,7 +385,12 @@ mod tests {
         assert_eq!(without(&["x.*"]).1["x"], json!({}));
         assert_eq!(without(&["/data/a/b"]).1["data"][0]["a"], json!({"href": 3}));
         assert_eq!(without(&["nothing.at.all"]), (0, thing.clone()));
-        for bad in ["", "a..b", "a.**", "**", ".", "a."] {
+        let dotted = json!({"@odata.etag": 1, "value": [{"@odata.etag": 2, "a": {"b.c/d": 3, "e": 4}}]});
+        let mut value = dotted;
+        let patterns = ["**/@odata.etag", "**/b.c~1d", "*.**.e"].map(|text| Pattern::parse(text).unwrap());
+        assert_eq!(drop(&mut value, &patterns), 4);
+        assert_eq!(value, json!({"value": [{"a": {}}]}));
+        for bad in ["", "a..b", "a.**", "**", ".", "a.", "**/", "**/a//b"] {
             assert_eq!(Pattern::parse(bad), None, "{bad}");
         }
     }

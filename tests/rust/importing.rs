@@ -7,12 +7,15 @@ use std::sync::Arc;
 use bartizan::app::{App, Extra};
 use bartizan::catalog::List;
 use bartizan::config::Config;
-use bartizan::connectors::manifest::Manifest;
+use bartizan::connectors::import::{Import, Options};
+use bartizan::connectors::manifest::{Access, Manifest, Way};
 use bartizan::error::Kind;
 use bartizan::json::{Map, Value, json};
 use bartizan::pipeline::Outcome;
 
 use crate::connectors::documents::{contents, shared};
+use crate::connectors::rig::Rig;
+use crate::loopback::answer;
 
 /// A folder with a document and a configuration.
 struct Place(tempfile::TempDir);
@@ -219,17 +222,8 @@ async fn overlays_are_applied_whenever_a_document_is_loaded_and_choose_nothing_t
     assert!(tools(&app).contains(&String::from("how_is_it")));
 
     // the same in a folder, which import fills
-    let words = [
-        "import",
-        "@house.json",
-        "--into",
-        "@house",
-        "--overlay",
-        "@ours.yaml",
-        "--base-url",
-        "https://a.example",
-    ];
-    assert_eq!(place.run(&words), 0);
+    let line = "import @house.json --into @house --overlay @ours.yaml --base-url https://a.example";
+    assert_eq!(place.run(&line.split(' ').collect::<Vec<_>>()), 0);
     std::fs::remove_file(place.path("ours.yaml")).unwrap();
     let app = place.app("[[connector]]\npath = 'house'").await.unwrap();
     assert!(tools(&app).contains(&String::from("how_is_it")));
@@ -262,6 +256,125 @@ async fn the_health_check_is_a_call_like_any_other() {
     }
 }
 
+/// A document of things with links of HAL and annotations of OData, whose pages a next address leads through.
+fn linked() -> Value {
+    let text = json!({"type": "string"});
+    let thing = json!({"type": "object", "properties": {"id": text, "name": text, "@odata.etag": text,
+        "_links": {"type": "object", "properties": {"self": {"type": "object", "properties": {"href": text}}}}}});
+    let page = json!({"type": "object", "properties": {"@odata.nextLink": text,
+        "value": {"type": "array", "items": thing}}});
+    let get = |id: &str, schema: &Value, parameters: Value| {
+        json!({"get": {"operationId": id, "parameters": parameters, "responses":
+            {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}}})
+    };
+    let id = json!([{"name": "id", "in": "path", "required": true, "schema": text}]);
+    json!({"openapi": "3.1.0", "info": {"title": "Linked", "version": "1"}, "paths": {
+        "/things": get("listThings", &page, json!([])),
+        "/things/{id}": get("getThing", &thing, id),
+        "/sheet": {"get": {"operationId": "getSheet", "responses": {"200": {"description": "", "content": {"text/csv": {}}}}}}}})
+}
+
+#[tokio::test]
+async fn noise_that_a_document_shows_is_left_out_pages_go_on_and_the_rest_is_there_for_who_asks() {
+    let place = Place::new();
+    place.write("linked.json", &linked().to_string());
+    assert_eq!(place.run(&["import", "@linked.json", "--into", "@linked"]), 0);
+    let text = std::fs::read_to_string(place.path("linked/connector.toml")).unwrap();
+    let manifest = Manifest::read(&place.path("linked")).unwrap();
+    let mut dropped = manifest.response.drop;
+    dropped.sort();
+    assert_eq!(dropped, ["**._links", "**/@odata.context", "**/@odata.etag"], "{text}");
+    assert_eq!(place.run(&["import", "@linked.json", "--into", "@again"]), 0);
+    assert_eq!(text, std::fs::read_to_string(place.path("again/connector.toml")).unwrap());
+    let report = Import::of(&place.path("linked.json"), &Options::default()).unwrap().report;
+    assert_eq!((report.answers.json, report.answers.media["text/csv"]), (2, 1));
+    assert!(report.noise.iter().all(|one| one.left_out && one.answers == 2), "{:?}", report.noise);
+
+    let thing = |id: u64| {
+        json!({"id": id.to_string(), "name": "a", "@odata.etag": "v1", "@odata.context": "x",
+            "_links": {"self": {"href": format!("/things/{id}")}}})
+    };
+    let rig = Rig::new(
+        linked(),
+        &text.lines().filter(|line| !line.starts_with("name = ")).collect::<Vec<_>>().join("\n"),
+        move |seen, _| match seen.target.as_str() {
+            "/things" => answer(
+                200,
+                json!({"@odata.context": "x", "value": [thing(1), thing(2)],
+                "@odata.nextLink": "/things?skiptoken=2"}),
+            ),
+            "/things?skiptoken=2" => answer(200, json!({"@odata.context": "x", "value": [thing(3)]})),
+            _ => answer(200, thing(4)),
+        },
+    )
+    .await;
+    let bare = |id: u64| json!({"id": id.to_string(), "name": "a"});
+    let first = rig.call("list_things", json!({})).await.unwrap();
+    let shown = first.structured_content.unwrap();
+    assert_eq!(shown["value"], json!([bare(1), bare(2)]));
+    let said = shown["[redacted:cut]"].as_str().unwrap();
+    assert!(said.contains("without noise"), "{said}");
+    let next = &first.meta.unwrap()["bartizan/next"];
+    let onward = json!({next["argument"].as_str().unwrap(): next["handle"]});
+    let second = rig.call("list_things", onward).await.unwrap().structured_content.unwrap();
+    assert_eq!((&second["value"], second.get("@odata.context")), (&json!([bare(3)]), None));
+    let one = rig.call("get_thing", json!({"id": "4"})).await.unwrap().structured_content.unwrap();
+    assert!(one["id"] == "4" && one.get("_links").is_none(), "{one}");
+    let asked = json!({"id": "4", "fields": ["_links.self.href", "/@odata.etag"]});
+    let asked = rig.call("get_thing", asked).await.unwrap().structured_content.unwrap();
+    assert_eq!(
+        (&asked["_links"]["self"]["href"], &asked["@odata.etag"]),
+        (&json!("/things/4"), &json!("v1"))
+    );
+}
+
+#[test]
+fn a_recipe_that_was_begun_signs_nothing_until_a_person_has_completed_it() {
+    let place = Place::new();
+    let header =
+        |name: &str, says: &str| json!({"type": "apiKey", "in": "header", "name": name, "description": says});
+    let mut document = house();
+    document["components"]["securitySchemes"] = json!({
+        "signature": header("X-Signature", "HMAC-SHA256 of the request, as hexadecimal digits"),
+        "stamp": header("X-Timestamp", "Unix time in seconds"), "key": header("X-Key", "your key")});
+    document["security"] = json!([{"signature": [], "stamp": [], "key": []}]);
+    place.write("signed.json", &document.to_string());
+    let words = ["import", "@signed.json", "--into", "@signed", "--base-url", "https://a.example"];
+    assert_eq!(place.run(&words), 0);
+    let text = std::fs::read_to_string(place.path("signed/connector.toml")).unwrap();
+    assert_eq!(Manifest::parse(&text, "x").unwrap().credentials, Access::None);
+    let source = "[[connector]]\npath = 'signed'\n";
+    place.write("bartizan.toml", &format!("state_dir = 'state'\n{source}"));
+    let unsigned = || bartizan::app::unsigned(&Config::load(&place.path("bartizan.toml")).unwrap()).unwrap();
+    assert_eq!(unsigned(), ["house"]);
+    let said = Import::of(&place.path("signed.json"), &Options::default()).unwrap().report.credentials;
+    assert!(
+        said.len() == 1 && said[0].contains("X-Signature") && said[0].contains("has to be completed"),
+        "{said:?}"
+    );
+
+    // the # alone is not enough
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| *line == "# [credentials]").unwrap();
+    let block: Vec<&str> = lines[at..]
+        .iter()
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.trim_start_matches("# "))
+        .collect();
+    let begun = format!("{text}\n{}\n", block.join("\n"));
+    place.write("signed/connector.toml", &begun);
+    let refused = Manifest::read(&place.path("signed")).unwrap_err();
+    assert!(refused.kind() == Kind::BadConfig && refused.message().contains("`sign`"), "{refused}");
+    assert_eq!(place.run(&["check", "--config", "@bartizan.toml"]), 2);
+    let done = begun.replace("\"TO BE COMPLETED\"", "\"{method}\\n{path}\\n{timestamp}\"");
+    let manifest = Manifest::parse(&done, "x").unwrap();
+    let Access::One(Way::Hmac { headers, key_id, .. }) = manifest.credentials else { panic!("{done}") };
+    assert_eq!(headers["X-Signature"], "{signature}");
+    assert_eq!((headers["X-Timestamp"].as_str(), key_id.is_some()), ("{timestamp}", true));
+    place.write("signed/connector.toml", &done);
+    assert!(unsigned().is_empty());
+}
+
 #[test]
 fn vendors_documents_become_connectors_that_hold() {
     let Some(shared) = shared() else { return };
@@ -276,16 +389,8 @@ fn vendors_documents_become_connectors_that_hold() {
         let ending = if file.ends_with("yaml") { "yaml" } else { "json" };
         let name = format!("vendor.{ending}");
         std::fs::write(place.path(&name), contents(&shared.join("specs").join(file))).unwrap();
-        let words = [
-            "import",
-            &format!("@{name}"),
-            "--into",
-            "@vendor",
-            "--force",
-            "--base-url",
-            "https://a.example",
-        ];
-        assert_eq!(place.run(&words), 0, "{file}");
+        let line = format!("import @{name} --into @vendor --force --base-url https://a.example");
+        assert_eq!(place.run(&line.split(' ').collect::<Vec<_>>()), 0, "{file}");
         let manifest = Manifest::read(&place.path("vendor")).unwrap();
         let document = bartizan::connectors::document_in(&place.path("vendor"), &manifest).unwrap();
         let count = document.operations.len();

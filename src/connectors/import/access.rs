@@ -7,6 +7,7 @@
 
 use url::Url;
 
+use super::signed;
 use crate::connectors::openapi::{Facts, Scheme, SchemeKind};
 use crate::http::Pace;
 
@@ -14,19 +15,31 @@ use crate::http::Pace;
 const CAREFUL: Pace = Pace { per_minute: 60, burst: 10 };
 
 /// A way of signing, as `[credentials]` would say it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Proposal {
     /// What the document calls it, in words.
     pub(super) says: String,
     /// Keys and values of the table; empty where there is no such way.
     pub(super) keys: Vec<(&'static str, String)>,
+    /// Headers and what they hold, of a signature.
+    pub(super) headers: Vec<(String, String)>,
+    /// What is said before it.
+    pub(super) notes: Vec<String>,
 }
 
 /// How requests could be signed, the likeliest first.
 pub(super) fn proposals(name: &str, facts: &Facts) -> Vec<Proposal> {
     let mut found: Vec<Proposal> = Vec::new();
-    for scheme in &facts.schemes {
-        let proposal = proposal(&variable(name), scheme);
+    if facts.schemes.is_empty() && facts.is_akamai {
+        let edgegrid = signed::edgegrid();
+        let why = String::from("It does not say so, but all of Akamai's do.");
+        let notes = std::iter::once(why).chain(edgegrid.notes).collect();
+        found.push(Proposal { notes, ..edgegrid });
+    }
+    for scheme in facts.schemes.iter().filter(|scheme| !signed::belongs(scheme, facts)) {
+        let signed = signed::proposal(&variable(name), scheme, facts)
+            .map(|it| Proposal { says: format!("{} (`{}`)", it.says, scheme.name), ..it });
+        let proposal = signed.unwrap_or_else(|| proposal(&variable(name), scheme));
         if !found.contains(&proposal) {
             found.push(proposal);
         }
@@ -96,7 +109,7 @@ fn proposal(variable: &str, scheme: &Scheme) -> Proposal {
         ),
         SchemeKind::Other(other) => (format!("a way that is not known here ({other})"), Vec::new()),
     };
-    Proposal { says: format!("{says} (`{}`)", scheme.name), keys }
+    Proposal { says: format!("{says} (`{}`)", scheme.name), keys, ..Proposal::default() }
 }
 
 /// The beginning of a connector's environment variables.

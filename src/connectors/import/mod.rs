@@ -9,9 +9,11 @@
 mod access;
 mod dangers;
 mod groups;
+mod noise;
 mod paging;
 mod report;
 mod secrets;
+mod signed;
 mod write;
 
 use std::collections::HashMap;
@@ -21,8 +23,9 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 pub use dangers::Why;
-pub use report::{Answers, Danger, Effects, Group, Paged, Quota, Redacted, Report, Unmapped};
+pub use report::{Answers, Danger, Effects, Group, Noise, Paged, Quota, Redacted, Report, Unmapped};
 
+use self::noise::Gather;
 use super::document::{Document, Operation};
 use super::manifest::{Manifest, Override};
 use super::openapi::{self, Facts, is_json};
@@ -69,7 +72,8 @@ impl Import {
             return Err(bad(&unusable(&document)));
         }
         let (files, manifest) = folder(path, &facts, named(path, &document, options)?, &options.overlays);
-        let draft = Draft { document: &document, facts: &facts, manifest, report: Report::default() };
+        let (noise, report) = (Gather::new(&document.operations), Report::default());
+        let draft = Draft { document: &document, facts: &facts, manifest, report, noise };
         draft.finish(files)
     }
 }
@@ -168,14 +172,16 @@ struct Draft<'a> {
     facts: &'a Facts,
     manifest: Manifest,
     report: Report,
+    noise: Gather<'a>,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     fn finish(mut self, files: Vec<(PathBuf, PathBuf)>) -> Result<Import> {
         self.manifest.toolsets = groups::groups(&self.document.operations, self.facts);
         let redactor = Redactor::new(&Config::default())?;
         let mut remarks = HashMap::new();
-        for operation in &self.document.operations {
+        let document = self.document;
+        for operation in &document.operations {
             let (own, lines) = self.opinion(operation, &redactor);
             if own != (Override { id: operation.id.clone(), ..Override::default() }) || !lines.is_empty() {
                 remarks.insert(operation.id.clone(), lines);
@@ -183,6 +189,12 @@ impl Draft<'_> {
             }
         }
         self.manifest.health = health(&self.document.operations).map(|operation| operation.id.clone());
+        let answers = self.noise.answers();
+        self.report.answers.json = answers.0;
+        self.report.noise = std::mem::take(&mut self.noise).proposals();
+        let noise = self.report.noise.clone();
+        let dropped = noise.iter().filter(|one| one.left_out).map(|one| one.drop.clone());
+        self.manifest.response.drop = dropped.collect();
         let (quota, why) = access::quota(self.facts);
         self.manifest.quota = Some(quota);
         let hosts = access::hosts(&self.document.servers);
@@ -194,6 +206,8 @@ impl Draft<'_> {
                 hosts: &hosts,
                 quota: why.clone(),
                 proposals: &proposals,
+                noise: &noise,
+                answers,
                 operations: remarks,
             },
         );
@@ -211,7 +225,7 @@ impl Draft<'_> {
     }
 
     /// What is special about an operation, and what is said of that.
-    fn opinion(&mut self, operation: &Operation, redactor: &Redactor) -> (Override, Vec<String>) {
+    fn opinion(&mut self, operation: &'a Operation, redactor: &Redactor) -> (Override, Vec<String>) {
         let mut own = Override { id: operation.id.clone(), ..Override::default() };
         let (mut lines, mut looks) = (Vec::new(), false);
         let line = format!("{} {}", operation.method, operation.path);
@@ -241,6 +255,8 @@ impl Draft<'_> {
         };
         if !success.media_type.as_deref().is_some_and(is_json) {
             self.report.answers.other += 1;
+            let media = success.media_type.as_deref().and_then(|media| openapi::line(media, 60));
+            *self.report.answers.media.entry(media.unwrap_or_default()).or_insert(0) += 1;
             return (own, lines);
         }
         let Some(schema) = &success.schema else {
@@ -257,6 +273,7 @@ impl Draft<'_> {
             self.report.pages.push(Paged { operation: operation.id.clone(), style });
             own.pages = Some(pages);
         }
+        self.noise.look(operation, schema, own.pages.is_some());
         own.redact = secrets::pointers(schema, redactor);
         if !own.redact.is_empty() {
             let pointers = own.redact.clone();

@@ -5,6 +5,8 @@
 //!
 //! Must not: hold words of a document that were not cleaned.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::dangers::Why;
@@ -42,6 +44,8 @@ pub struct Report {
     pub health: Option<String>,
     /// Requests a minute and at once, and why.
     pub quota: Quota,
+    /// Members of answers that a model need not read, those that are left out first.
+    pub noise: Vec<Noise>,
     /// Answers that are no JSON, and those of which nothing is said.
     pub answers: Answers,
     /// What could not be used, and why.
@@ -128,11 +132,28 @@ pub struct Quota {
     pub why: String,
 }
 
-/// Answers that depart from JSON that is described.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+/// A member of answers that a model need not read.
+#[derive(Debug, Clone, Serialize)]
+pub struct Noise {
+    /// As `drop` takes it.
+    pub drop: String,
+    /// What it is.
+    pub why: String,
+    /// In how many operations' answers it is.
+    pub answers: usize,
+    /// Whether it is left out; else a person decides.
+    pub left_out: bool,
+}
+
+/// What operations answer.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Answers {
+    /// Operations whose success is JSON that is described.
+    pub json: usize,
     /// Operations whose success is no JSON.
     pub other: usize,
+    /// What that is instead, by media type.
+    pub media: BTreeMap<String, usize>,
     /// Operations of whose success the document says nothing.
     pub unsaid: usize,
 }

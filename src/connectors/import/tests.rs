@@ -220,7 +220,8 @@ proptest! {
         prop_assert!(import.manifest.operations.iter().all(|one| !one.hidden));
         for line in import.text.lines() {
             let known = line.is_empty() || line.starts_with("# ") || line == "#"
-                || ["[quota]", "[[toolset]]", "[[operation]]"].contains(&line)
+                || ["[quota]", "[[toolset]]", "[[operation]]", "[response]", "drop = [", "]"].contains(&line)
+                || line.starts_with("    # ") || line.starts_with("    \"**") || line.starts_with("    \"*.**.")
                 || ["name", "title", "document", "health", "per_minute", "burst", "description", "tags", "paths", "default",
                     "id", "effect", "pages", "redact"].iter().any(|key| line.starts_with(&format!("{key} = ")));
             prop_assert!(known, "{line:?}");

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::access::Proposal;
+use super::report::Noise;
 use crate::connectors::manifest::{Manifest, Override, PageStyle, Pages, Toolset};
 use crate::connectors::openapi::is_hidden;
 
@@ -20,6 +21,9 @@ pub(super) struct Remarks<'a> {
     pub(super) hosts: &'a [(String, bool)],
     pub(super) quota: String,
     pub(super) proposals: &'a [Proposal],
+    pub(super) noise: &'a [Noise],
+    /// Answers that were looked at, and those with members that may be null.
+    pub(super) answers: (usize, usize),
     /// About single operations.
     pub(super) operations: HashMap<String, Vec<String>>,
 }
@@ -53,6 +57,7 @@ pub(super) fn text(manifest: &Manifest, remarks: &Remarks<'_>) -> String {
         set(&mut out, "per_minute", &quota.per_minute.to_string());
         set(&mut out, "burst", &quota.burst.to_string());
     }
+    response(&mut out, remarks);
     toolsets(&mut out, manifest);
     if !manifest.operations.is_empty() {
         out.push('\n');
@@ -102,6 +107,7 @@ fn credentials(out: &mut String, remarks: &Remarks<'_>) {
     }
     for proposal in remarks.proposals {
         remark(out, &format!("The document asks for {}:", proposal.says));
+        proposal.notes.iter().for_each(|note| remark(out, note));
         if proposal.keys.is_empty() {
             continue;
         }
@@ -109,6 +115,48 @@ fn credentials(out: &mut String, remarks: &Remarks<'_>) {
         for (key, value) in &proposal.keys {
             remark(out, &format!("{key} = {}", quoted(value)));
         }
+        if !proposal.headers.is_empty() {
+            remark(out, "[credentials.headers]");
+        }
+        for (name, value) in &proposal.headers {
+            remark(out, &format!("{} = {}", quoted(name), quoted(value)));
+        }
+    }
+}
+
+fn response(out: &mut String, remarks: &Remarks<'_>) {
+    let ((all, nulls), noise) = (remarks.answers, remarks.noise);
+    let nulls = if nulls * 20 < all { 0 } else { nulls };
+    if noise.is_empty() && nulls == 0 {
+        return;
+    }
+    out.push('\n');
+    remark(
+        out,
+        "Noise, which a model does not get unless it asks for it with `fields`. An answer that lost some says so, and",
+    );
+    remark(
+        out,
+        "cannot be sent back as the whole. Pages are followed before. Take the # from what nobody here needs.",
+    );
+    out.push_str("[response]\n");
+    if !noise.is_empty() {
+        out.push_str("drop = [\n");
+        for Noise { drop, why, answers, left_out } in noise {
+            out.push_str("    ");
+            remark(out, &format!("in {answers} of {all} answers: {why}"));
+            out.push_str("    ");
+            if *left_out {
+                let _ = writeln!(out, "{},", quoted(drop));
+            } else {
+                remark(out, &format!("{},", quoted(drop)));
+            }
+        }
+        out.push_str("]\n");
+    }
+    if nulls > 0 {
+        remark(out, &format!("What is null or empty; {nulls} of {all} answers may have such members."));
+        remark(out, "prune = true");
     }
 }
 

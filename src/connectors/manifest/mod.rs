@@ -117,8 +117,8 @@ pub struct Override {
 pub struct Showing {
     /// Bytes that are shown at once; of a list as many whole items as fit.
     pub max_bytes: Option<usize>,
-    /// Members that are left out unless `fields` asks for them: `_links`, `data.href`, `**.href`. Those of an operation
-    /// come on top of those of its connector.
+    /// Members that are left out unless `fields` asks for them: `_links`, `data.href`, `**.href`, `**/@odata.etag`. Those
+    /// of an operation come on top of those of its connector.
     pub drop: Vec<String>,
     /// Whether members that are null or empty are left out.
     pub prune: Option<bool>,

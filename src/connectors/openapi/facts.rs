@@ -27,6 +27,10 @@ pub(in crate::connectors) struct Facts {
     pub(in crate::connectors) files: Vec<PathBuf>,
     /// How it says requests are signed; what it asks for most comes first.
     pub(in crate::connectors) schemes: Vec<Scheme>,
+    /// Whether it says that it is one of Akamai's, whose documents name no way of signing.
+    pub(in crate::connectors) is_akamai: bool,
+    /// Names of those that it asks for together, or alone.
+    pub(in crate::connectors) wanted: Vec<Vec<String>>,
     /// Numbers under keys like `x-rate-limit`: the key, the number.
     pub(in crate::connectors) rates: Vec<(String, u64)>,
     /// Whether answers have `RateLimit` headers.
@@ -43,6 +47,8 @@ pub(in crate::connectors) struct Scheme {
     /// Its name in the document, cleaned.
     pub(in crate::connectors) name: String,
     pub(in crate::connectors) kind: SchemeKind,
+    /// What the document says of it, cleaned, and of what kind a gateway takes it to be.
+    pub(in crate::connectors) says: String,
 }
 
 /// How a way of signing works.
@@ -74,15 +80,18 @@ pub(in crate::connectors) enum SchemeKind {
 impl Facts {
     pub(super) fn of(sources: &Sources) -> Self {
         let root = sources.root();
+        let title = root.get("info").map(|info| text(info, "title")).unwrap_or_default();
         let mut facts = Self {
             files: sources.files().map(Path::to_path_buf).collect(),
             schemes: schemes(sources),
+            is_akamai: title.to_ascii_lowercase().starts_with("akamai"),
             tags: tags(root),
             ..Self::default()
         };
         for holder in [root, root.get("info").unwrap_or(&Value::Null)] {
             facts.rates_of(holder);
         }
+        facts.wanted_by(root);
         facts.walk(sources);
         facts
     }
@@ -96,6 +105,7 @@ impl Facts {
             {
                 let Ok(operation) = sources.resolve(Spot { file: item.file, value }) else { continue };
                 self.rates_of(operation.value);
+                self.wanted_by(operation.value);
                 let answers = operation.value.get("responses").and_then(Value::as_object);
                 for (status, value) in answers.into_iter().flatten().take(MOST) {
                     let Ok(answer) = sources.resolve(Spot { file: operation.file, value }) else { continue };
@@ -111,6 +121,17 @@ impl Facts {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Ways of signing that are asked for together, or alone.
+    fn wanted_by(&mut self, holder: &Value) {
+        let wanted = holder.get("security").and_then(Value::as_array).into_iter().flatten();
+        for names in wanted.filter_map(Value::as_object) {
+            let names: Vec<String> = names.keys().take(MOST).filter_map(|name| line(name, 60)).collect();
+            if self.wanted.len() < MOST && !self.wanted.contains(&names) {
+                self.wanted.push(names);
             }
         }
     }
@@ -166,8 +187,10 @@ fn schemes(sources: &Sources) -> Vec<Scheme> {
     for (name, value) in known.into_iter().flatten().take(MOST) {
         let Ok(spot) = sources.resolve(Spot { file: 0, value }) else { continue };
         let rank = wanted.iter().position(|one| one == name).unwrap_or(usize::MAX);
-        let shown = line(name, 60).unwrap_or_default();
-        found.push((rank, Scheme { name: shown, kind: kind(spot.value) }));
+        let word = |key: &str| line(text(spot.value, key), 600).unwrap_or_default();
+        let says = format!("{} {}", word("description"), word("x-amazon-apigateway-authtype"));
+        let name = line(name, 60).unwrap_or_default();
+        found.push((rank, Scheme { name, kind: kind(spot.value), says }));
     }
     found.sort_by_key(|(rank, _)| *rank);
     found.into_iter().map(|(_, scheme)| scheme).collect()
