@@ -16,7 +16,7 @@
 //! policy   limits   redaction   audit   telemetry               engines
 //!      protocol       schema      state                         words and shapes; files that processes share
 //!             json
-//!      error   secret   clock   principal   ownership           bedrock
+//!   error   secret   clock   principal   ownership   threads    bedrock
 //! ```
 
 #[cfg(feature = "mimalloc")]
@@ -28,6 +28,7 @@ pub mod error;
 mod ownership;
 pub mod principal;
 pub mod secret;
+mod threads;
 
 pub mod json;
 

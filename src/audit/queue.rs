@@ -9,7 +9,7 @@
 //!
 //! Must not: tell anybody that a line is written before it is, or wait for another process on a thread that serves.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -23,9 +23,10 @@ use super::copies::Copies;
 use super::file::{File, patiently};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
+use crate::threads;
 
 /// How often a writer lets others go first.
-const MOST_TURNS: usize = 6;
+const MOST_TURNS: usize = 2;
 /// How many queues there are; more threads than that share.
 const QUEUES: usize = 64;
 /// How long a thread that serves tries to get the file: about a write of somebody else.
@@ -34,38 +35,6 @@ const MOMENT: Duration = Duration::from_micros(500);
 const STALLED: Duration = Duration::from_millis(200);
 /// How many lines of a queue are kept for a file that cannot be had.
 const MOST_LEFT: usize = 4096;
-
-/// The numbers that threads have.
-static TAKEN: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
-
-/// The number of a thread, the lowest that no other has; it is given back when the thread ends. So threads that come and
-/// go do not make two that stay share a queue.
-struct Number(usize);
-
-impl Number {
-    fn lowest() -> Self {
-        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        // one of so many is free
-        let lowest = (0..=taken.len()).find(|number| !taken.contains(number)).unwrap_or_default();
-        taken.insert(lowest);
-        Self(lowest)
-    }
-}
-
-impl Drop for Number {
-    fn drop(&mut self) {
-        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
-    }
-}
-
-/// The queue of this thread.
-fn mine() -> usize {
-    thread_local! {
-        static THREAD: Number = Number::lowest();
-    }
-    // A thread that ends has none any more, and takes any.
-    THREAD.try_with(|thread| thread.0 % QUEUES).unwrap_or_default()
-}
 
 /// Lines on their way into a file.
 pub(super) struct Queue {
@@ -152,7 +121,7 @@ impl Queue {
 
     /// Queues a line. If nobody writes, the caller does: by dropping what it gets.
     fn push(self: &Arc<Self>, line: Pending) -> Option<Writer> {
-        let queue = mine();
+        let queue = threads::number() % QUEUES;
         let mut waiting = self.waiting(queue);
         waiting.lines.push_back(line);
         let somebody_writes = std::mem::replace(&mut waiting.somebody_writes, true);

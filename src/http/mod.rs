@@ -11,6 +11,7 @@ mod account;
 mod announced;
 pub mod certificate;
 mod circuit;
+mod clients;
 pub mod credentials;
 mod drawer;
 mod egress;

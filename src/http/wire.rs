@@ -6,18 +6,16 @@
 //! Must not: try twice, follow redirects, or read proxies from the environment.
 
 use std::error::Error as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Method};
 use bytes::{Bytes, BytesMut};
 use url::Url;
 
 use super::certificate::Shown;
-use super::egress::{AddressRefused, Origin, resolver};
+use super::clients::Clients;
+use super::egress::{AddressRefused, Origin};
 use super::settings::Config;
 use crate::error::{Error, Kind, Result};
-use crate::json::Digest;
 use crate::limits::room::{self, LARGE};
 use crate::telemetry::facts;
 
@@ -25,11 +23,7 @@ use crate::telemetry::facts;
 pub(super) struct Wire {
     name: String,
     origin: Origin,
-    config: Config,
-    authorities: Vec<reqwest::Certificate>,
-    client: OnceLock<Result<reqwest::Client, Arc<reqwest::Error>>>,
-    /// What shows a client certificate, and which one; another certificate makes connections of its own.
-    showing: Mutex<Option<(Digest, reqwest::Client)>>,
+    clients: Clients,
 }
 
 /// A request as it leaves, signed.
@@ -75,9 +69,8 @@ impl Wire {
                 ));
             }
         }
-        let (name, config) = (name.to_owned(), config.clone());
-        let (client, showing) = (OnceLock::new(), Mutex::default());
-        Ok(Self { name, origin, config, authorities, client, showing })
+        let clients = Clients::new(name, origin.clone(), config, authorities);
+        Ok(Self { name: name.to_owned(), origin, clients })
     }
 
     /// Refuses an address that leads anywhere but to this origin.
@@ -96,11 +89,7 @@ impl Wire {
     ) -> Result<Answer, Failure> {
         let Leaving { method, url, headers, body } = leaving;
         self.check(&url).map_err(lasting)?;
-        let client = match shown {
-            None => self.client(),
-            Some(shown) => self.client_showing(shown),
-        };
-        let client = client.map_err(lasting)?;
+        let client = self.clients.here(shown).map_err(lasting)?;
         let leaving = facts::leaving(url.host_str().unwrap_or_default(), method.as_str());
         let told = leaving.as_ref().and_then(|leaving| HeaderValue::try_from(leaving.traceparent()?).ok());
         let mut request = client.request(method, url).headers(headers);
@@ -139,56 +128,6 @@ impl Wire {
             body.extend_from_slice(&chunk);
         }
         Ok(Answer { status, headers, body: body.freeze() })
-    }
-
-    fn client(&self) -> Result<reqwest::Client> {
-        let built = self.client.get_or_init(|| self.build(None).map_err(Arc::new));
-        built.clone().map_err(|cause| self.not_set_up(cause))
-    }
-
-    /// The client that shows this certificate; connections that showed another one are not used for it.
-    fn client_showing(&self, shown: &Shown) -> Result<reqwest::Client> {
-        let mut showing = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = showing.as_ref().filter(|(mark, _)| *mark == shown.mark) {
-            return Ok(client.clone());
-        }
-        if self.config.proxy.as_deref().is_some_and(|proxy| proxy.starts_with("https")) {
-            let message = "a client certificate is shown to nobody but the upstream; with one, [egress] proxy has to \
-                           begin with http://";
-            return Err(Error::new(Kind::ToolFailed, message));
-        }
-        let client = self.build(Some(shown)).map_err(|cause| self.not_set_up(Arc::new(cause)))?;
-        *showing = Some((shown.mark, client.clone()));
-        Ok(client)
-    }
-
-    fn not_set_up(&self, cause: Arc<reqwest::Error>) -> Error {
-        let message = format!("the connection to {} cannot be set up; check [egress]", self.name);
-        Error::new(Kind::ToolFailed, message).with_source(cause)
-    }
-
-    fn build(&self, shown: Option<&Shown>) -> Result<reqwest::Client, reqwest::Error> {
-        let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or(Duration::from_secs(30));
-        let proxy = self.config.proxy.as_deref();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("bartizan/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .tls_version_min(reqwest::tls::Version::TLS_1_2)
-            .connect_timeout(seconds(self.config.connect_timeout))
-            .read_timeout(seconds(self.config.read_timeout))
-            .pool_idle_timeout(Duration::from_mins(1))
-            .dns_resolver(resolver(self.origin.clone(), proxy.and_then(|proxy| proxy_host(proxy).ok())))
-            .tls_certs_merge(self.authorities.iter().cloned());
-        if let Some(proxy) = proxy {
-            let except = reqwest::NoProxy::from_string(&self.config.no_proxy.join(","));
-            builder = builder.proxy(reqwest::Proxy::all(proxy)?.no_proxy(except));
-        }
-        if let Some(shown) = shown {
-            builder = builder.identity(reqwest::Identity::from_pem(&shown.pem)?);
-        }
-        builder.build()
     }
 
     /// What is said of a failure: which step, and nothing of the library's words.
@@ -279,7 +218,7 @@ fn find<E: std::error::Error + 'static>(cause: &reqwest::Error) -> Option<&E> {
     None
 }
 
-fn proxy_host(proxy: &str) -> Result<String> {
+pub(super) fn proxy_host(proxy: &str) -> Result<String> {
     let parsed = Url::parse(proxy).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     if parsed.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
         return Err(Error::new(

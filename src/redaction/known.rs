@@ -14,6 +14,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
+use super::memo;
 use super::scan::{self, Found};
 use super::sieve::Sieve;
 use crate::secret::Secret;
@@ -39,6 +40,8 @@ struct Learnt {
 pub(super) struct Known {
     secrets: Vec<Learnt>,
     spellings: Arc<Vec<Spelling>>,
+    /// Another one wherever something else is looked for; 0 while nothing is known.
+    version: u64,
     /// With the built-in rules, and without; none while nothing is known.
     sieves: Option<(Arc<Sieve>, Arc<Sieve>)>,
 }
@@ -110,7 +113,12 @@ impl Known {
         }
         all.close();
         own.close();
-        Self { secrets, spellings: Arc::new(spellings), sieves: Some((Arc::new(all), Arc::new(own))) }
+        let sieves = Some((Arc::new(all), Arc::new(own)));
+        Self { secrets, spellings: Arc::new(spellings), version: memo::version(), sieves }
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Where the built-in rules and what is known begin, if anything is known.

@@ -13,7 +13,9 @@ mod examples;
 mod known;
 mod labels;
 mod looks;
+mod lore;
 mod marks;
+mod memo;
 mod names;
 mod passing;
 mod pii;
@@ -27,7 +29,7 @@ mod walk;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit, Mac};
@@ -40,7 +42,8 @@ use crate::json::{Digest, Value, pointer};
 use crate::secret::Secret;
 use known::Known;
 pub use labels::Labels;
-use passing::Passing;
+use lore::Lore;
+pub use lore::{Held, Passes};
 pub use pii::Pii;
 use scan::Found;
 
@@ -97,71 +100,7 @@ struct Rules {
     any: Option<RegexSet>,
     patterns: Vec<(regex::Regex, &'static str)>,
     pii: Vec<Pii>,
-}
-
-/// What was learnt.
-#[derive(Default)]
-struct Lore {
-    known: ArcSwap<Known>,
-    learning: Mutex<()>,
-    passing: RwLock<Passing>,
-    /// How many secrets were taken out for callers, by kind.
-    taken: Mutex<BTreeMap<String, u64>>,
-}
-
-impl Lore {
-    fn took(&self, kind: &str, count: u64) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        match taken.get_mut(kind) {
-            Some(known) => *known += count,
-            None => drop(taken.insert(kind.to_owned(), count)),
-        }
-    }
-
-    fn replace(&self, change: impl FnOnce(&Known) -> Option<Known>) {
-        let _alone = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = change(&self.known.load());
-        if let Some(next) = next {
-            self.known.store(Arc::new(next));
-        }
-    }
-}
-
-/// A credential in use. Dropped, it is one that was replaced: still known, until many others were replaced after it.
-pub struct Held {
-    lore: Arc<Lore>,
-    secret: Secret,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.lore.replace(|known| known.released(&self.secret));
-    }
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Held(..)")
-    }
-}
-
-/// A credential of somebody else's that passes through, such as the token a caller shows: arguments that hold it, or a
-/// part of it, are refused until this is dropped.
-pub struct Passes {
-    lore: Arc<Lore>,
-    token: Secret,
-}
-
-impl Drop for Passes {
-    fn drop(&mut self) {
-        self.lore.passing.write().unwrap_or_else(PoisonError::into_inner).remove(self.token.expose());
-    }
-}
-
-impl std::fmt::Debug for Passes {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Passes(..)")
-    }
+    version: u64,
 }
 
 impl Rules {
@@ -206,7 +145,7 @@ impl Rules {
         let keep = config.keep.iter().map(|name| name.to_lowercase()).collect();
         let mut pii = config.pii.clone();
         pii.dedup();
-        Ok(Self { keys, keep, any, patterns, pii })
+        Ok(Self { keys, keep, any, patterns, pii, version: memo::version() })
     }
 }
 
@@ -281,7 +220,17 @@ impl Redactor {
     /// The same for what only operators read: markers also hold the secret's fingerprint (`[redacted:KIND#0123456789ab]`),
     /// where it has one.
     pub fn logged<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.text_with(text, &self.0.lore.known.load(), Marks::Fingerprint)
+        let known = self.0.lore.known.load();
+        let state = memo::State { rules: self.0.rules.load().version, known: known.version() };
+        // tokens that pass through come and go too quickly to be part of a state
+        if memo::is_clean(state, text) && !self.passes(text) {
+            return Cow::Borrowed(text);
+        }
+        let clean = self.text_with(text, &known, Marks::Fingerprint);
+        if matches!(clean, Cow::Borrowed(_)) {
+            memo::keep(state, text);
+        }
+        clean
     }
 
     /// The same, for many texts in a row.

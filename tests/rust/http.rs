@@ -1,7 +1,8 @@
 //! The way out, against loopback servers: where requests go, how they are signed, how often they are tried.
 
-use std::sync::Arc;
+use std::io::{BufRead as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bartizan::clock::{ManualClock, SharedClock, SystemClock};
@@ -777,4 +778,69 @@ async fn the_configured_proxy_is_used_and_its_exceptions_are_kept() {
     let response =
         client_with(&upstream, &egress, Arc::new(Open)).send(get(upstream.url("/x"))).await.unwrap();
     assert_eq!(&response.body[..], b"{}");
+}
+
+/// Answers every request on its connection; what each connection was asked for.
+fn lasting() -> (std::net::SocketAddr, Arc<Mutex<Vec<Vec<String>>>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::<Vec<String>>::new())));
+    let all = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            all.lock().unwrap().push(Vec::new());
+            let all = Arc::clone(&all);
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+                for line in lines.map_while(Result::ok) {
+                    if let Some(rest) = line.strip_prefix("GET ") {
+                        all.lock().unwrap()[number].push(rest.split(' ').next().unwrap().to_owned());
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                    if line.is_empty() && stream.write_all(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn each_thread_that_serves_keeps_connections_of_its_own() {
+    let (address, asked) = lasting();
+    let base: Url = format!("http://{address}/").parse().unwrap();
+    let egress = Config { allow_private: vec![address.to_string()], ..Config::default() };
+    let settings = Settings::new("widgets", base.clone(), &egress);
+    let client = Client::new(settings, Arc::new(Open), redactor(), SystemClock::shared()).unwrap();
+    let threads = 2;
+    // none ends before all have asked, so that each has a number of its own
+    let together = std::sync::Barrier::new(threads);
+    std::thread::scope(|scope| {
+        for path in ["/one", "/two"] {
+            let (client, base, together) = (&client, &base, &together);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                for _ in 0..3 {
+                    let asked = client.send(Request::new(Method::GET, base.join(path).unwrap()));
+                    assert_eq!(runtime.block_on(asked).unwrap().status, 200);
+                    together.wait();
+                }
+            });
+        }
+    });
+    let mut seen = asked.lock().unwrap().clone();
+    seen.sort();
+    assert_eq!(seen, [["/one"; 3], ["/two"; 3]]);
+    // the threads of one runtime share theirs
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let client = Arc::new(client);
+    for _ in 0..6 {
+        let (client, to) = (Arc::clone(&client), base.join("/many").unwrap());
+        let asked = async move { client.send(Request::new(Method::GET, to)).await.unwrap().status };
+        assert_eq!(runtime.block_on(runtime.spawn(asked)).unwrap(), 200);
+    }
+    let seen = asked.lock().unwrap();
+    assert_eq!((seen.len(), seen[2].len()), (3, 6));
 }

@@ -1,0 +1,111 @@
+//! The HTTP library's clients of one origin.
+//!
+//! Owns [`Clients`]. The idea: a connection belongs to the runtime that opened it, and a call that uses it from another
+//! thread wakes that thread, and is woken by it, for each of its steps; so every runtime of one thread has a client of its
+//! own, with connections of its own, and the runtimes of many threads share one. What is costly to make and the same for
+//! all of them, the authorities that are trusted, is made once.
+//!
+//! Must not: read proxies from the environment, or show a certificate on a connection that showed another.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use super::certificate::Shown;
+use super::egress::{Origin, resolver};
+use super::settings::Config;
+use super::wire::proxy_host;
+use crate::error::{Error, Kind, Result};
+use crate::json::Digest;
+use crate::threads;
+
+/// How many clients there are; more threads than that share.
+const MOST: usize = 64;
+
+/// Clients that know one origin and nothing else.
+pub(super) struct Clients {
+    name: String,
+    origin: Origin,
+    config: Config,
+    authorities: Vec<reqwest::Certificate>,
+    places: Box<[Place]>,
+}
+
+/// What one runtime uses.
+#[derive(Default)]
+struct Place {
+    plain: OnceLock<Result<reqwest::Client, Arc<reqwest::Error>>>,
+    /// What shows a client certificate, and which one; another certificate makes connections of its own.
+    showing: Mutex<Option<(Digest, reqwest::Client)>>,
+}
+
+impl Clients {
+    pub(super) fn new(
+        name: &str,
+        origin: Origin,
+        config: &Config,
+        authorities: Vec<reqwest::Certificate>,
+    ) -> Self {
+        let places = (0..MOST).map(|_| Place::default()).collect();
+        Self { name: name.to_owned(), origin, config: config.clone(), authorities, places }
+    }
+
+    /// The client of this runtime. Connections that showed another certificate, or none, are not used for this one.
+    pub(super) fn here(&self, shown: Option<&Shown>) -> Result<reqwest::Client> {
+        let place = &self.places[here()];
+        let Some(shown) = shown else {
+            let built = place.plain.get_or_init(|| self.build(None).map_err(Arc::new));
+            return built.clone().map_err(|cause| self.not_set_up(cause));
+        };
+        let mut showing = place.showing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = showing.as_ref().filter(|(mark, _)| *mark == shown.mark) {
+            return Ok(client.clone());
+        }
+        if self.config.proxy.as_deref().is_some_and(|proxy| proxy.starts_with("https")) {
+            let message = "a client certificate is shown to nobody but the upstream; with one, [egress] proxy has to \
+                           begin with http://";
+            return Err(Error::new(Kind::ToolFailed, message));
+        }
+        let client = self.build(Some(shown)).map_err(|cause| self.not_set_up(Arc::new(cause)))?;
+        *showing = Some((shown.mark, client.clone()));
+        Ok(client)
+    }
+
+    fn not_set_up(&self, cause: Arc<reqwest::Error>) -> Error {
+        let message = format!("the connection to {} cannot be set up; check [egress]", self.name);
+        Error::new(Kind::ToolFailed, message).with_source(cause)
+    }
+
+    fn build(&self, shown: Option<&Shown>) -> Result<reqwest::Client, reqwest::Error> {
+        let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or(Duration::from_secs(30));
+        let proxy = self.config.proxy.as_deref();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("bartizan/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .tls_version_min(reqwest::tls::Version::TLS_1_2)
+            .connect_timeout(seconds(self.config.connect_timeout))
+            .read_timeout(seconds(self.config.read_timeout))
+            .pool_idle_timeout(Duration::from_mins(1))
+            .dns_resolver(resolver(self.origin.clone(), proxy.and_then(|proxy| proxy_host(proxy).ok())))
+            .tls_certs_merge(self.authorities.iter().cloned());
+        if let Some(proxy) = proxy {
+            let except = reqwest::NoProxy::from_string(&self.config.no_proxy.join(","));
+            builder = builder.proxy(reqwest::Proxy::all(proxy)?.no_proxy(except));
+        }
+        if let Some(shown) = shown {
+            builder = builder.identity(reqwest::Identity::from_pem(&shown.pem)?);
+        }
+        builder.build()
+    }
+}
+
+/// Which place is this runtime's: 0 is for those of many threads.
+fn here() -> usize {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::CurrentThread) => 1 + threads::number() % (MOST - 1),
+        _ => 0,
+    }
+}
