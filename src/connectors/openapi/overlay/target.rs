@@ -89,7 +89,7 @@ fn fewer(value: &Value, left: &mut usize) -> bool {
 }
 
 /// Whether what follows a `$` in a filter is names and numbers alone, so that it is one place, found at once. What is no
-/// JSONPath at all is told by who reads it.
+/// query at all is told by who reads it.
 fn is_one_place(mut rest: &str) -> bool {
     loop {
         let blank = rest.trim_start();
