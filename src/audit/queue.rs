@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::threads;
 
 /// How often a writer lets others go first.
-const MOST_TURNS: usize = 2;
+const MOST_TURNS: usize = 20;
 /// How many queues there are; more threads than that share.
 const QUEUES: usize = 64;
 /// How long a thread that serves tries to get the file: about a write of somebody else.
@@ -89,7 +89,7 @@ impl Queue {
         if let Some(writer) = self.push(Pending { members, written: Some(sender), owed }) {
             if !self.blocking {
                 // Dropped while it gathers, the writer writes at once.
-                self.gather(writer.queue).await;
+                self.gather().await;
             }
             drop(writer);
         }
@@ -128,20 +128,17 @@ impl Queue {
         (!somebody_writes).then(|| Writer { all: Arc::clone(self), queue, may_wait: false })
     }
 
-    /// Lets others leave their lines first, as long as more come and not every call that runs is waiting already.
-    async fn gather(&self, queue: usize) {
-        let mut queued = 0;
+    /// Lets others leave their lines first, unless no other call runs: once, and as long as another thread writes. Those
+    /// who come later are not waited for; they would all be served at the end together.
+    async fn gather(&self) {
         for _ in 0..MOST_TURNS {
             if self.running.load(Ordering::Relaxed) <= 1 {
                 return;
             }
             tokio::task::yield_now().await;
-            let now = self.waiting(queue).lines.len();
-            let free = !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock));
-            if now == queued && free {
+            if !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock)) {
                 return;
             }
-            queued = now;
         }
     }
 

@@ -28,8 +28,11 @@ pub(super) fn version() -> u64 {
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
+/// What a thread remembers, by place.
+type Texts = RefCell<Vec<Option<(State, Box<str>)>>>;
+
 thread_local! {
-    static TEXTS: RefCell<Vec<Option<(State, Box<str>)>>> = const { RefCell::new(Vec::new()) };
+    static TEXTS: Texts = const { RefCell::new(Vec::new()) };
 }
 
 fn place(text: &str) -> usize {
@@ -40,7 +43,7 @@ fn place(text: &str) -> usize {
 
 /// Whether a text was found clean in this state.
 pub(super) fn is_clean(state: State, text: &str) -> bool {
-    let known = |texts: &RefCell<Vec<Option<(State, Box<str>)>>>| {
+    let known = |texts: &Texts| {
         let texts = texts.borrow();
         let kept = texts.get(place(text)).and_then(Option::as_ref);
         kept.is_some_and(|(when, kept)| *when == state && **kept == *text)

@@ -227,9 +227,10 @@ class Api(Bench):
         file.write_text(CALL)
         port = free_port()
         upstream = subprocess.Popen([program, "upstream", str(port), str(UPSTREAM_MS)])
-        bare, ours = [], []
+        bare, ours, least = [], [], []
+        base, between = f"http://127.0.0.1:{port}", free_port()
+        relay = subprocess.Popen([program, "relay", str(between), f"{base}/widgets/w1"])
         try:
-            base = f"http://127.0.0.1:{port}"
             more = f'[egress]\nallow_private = ["127.0.0.1:{port}"]\n'
             ask = [program, "ask", str(CONNECTIONS), str(self.seconds)]
             with self.serving(file, base=base, more=more) as (_, door):
@@ -238,15 +239,20 @@ class Api(Bench):
                 for _ in range(self.rounds):
                     bare.append(asked([*ask, f"{base}/widgets/w1"]))
                     ours.append(asked(through))
+                    least.append(asked([*ask, f"http://127.0.0.1:{between}/mcp", self.key(), request]))
         finally:
-            upstream.terminate()
-            upstream.wait(10)
+            for process in (upstream, relay):
+                process.terminate()
+                process.wait(10)
         mine, peer = (statistics.median(half for _, half in values) for values in (ours, bare))
         rate = statistics.median(rate for rate, _ in ours)
         self.report(
             f"a read call through a connector, p50, {CONNECTIONS} connections, {rate:.0f} calls/s / bare reqwest",
             mine, peer, "us", "at most 300 us more", reached=mine <= peer + 300,
         )  # fmt: skip
+        relayed = statistics.median(half for _, half in least)
+        name = "an axum and reqwest relay that does nothing else, p50 / bare reqwest"
+        self.report(name, relayed, peer, "us", "for comparison", reached=True)
 
     def program(self) -> str:
         """Return the path of the program that is measured."""

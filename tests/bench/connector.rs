@@ -3,6 +3,8 @@
 //! `connector-bench upstream PORT MILLISECONDS` answers after that time; `connector-bench ask CONNECTIONS SECONDS URL` asks
 //! it with bare reqwest; with a key and the body of a tools/call behind the URL it asks a server instead, which then asks the
 //! upstream. Both print one line: calls a second, and the time in microseconds within which half of them were answered.
+//! `connector-bench relay PORT URL` only passes each call on with reqwest and puts the answer into a JSON-RPC result: the
+//! least that anything between a client and an upstream can add.
 
 #![expect(clippy::print_stdout, reason = "what it is for")]
 #![allow(clippy::unwrap_used, reason = "a program to measure with")]
@@ -10,9 +12,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use serde_json::{Value, json};
 
 /// Calls that are made before any is counted.
 const WARMING: Duration = Duration::from_millis(500);
@@ -25,6 +30,7 @@ async fn main() -> ExitCode {
         ["upstream", port, millis] => {
             upstream(port.parse().unwrap(), Duration::from_millis(millis.parse().unwrap()));
         }
+        ["relay", port, url] => relay(port.parse().unwrap(), url).await,
         ["ask", connections, seconds, url] => {
             ask(connections.parse().unwrap(), seconds.parse().unwrap(), url, None).await;
         }
@@ -33,7 +39,7 @@ async fn main() -> ExitCode {
         }
         _ => {
             println!(
-                "usage: connector-bench upstream PORT MILLISECONDS | ask CONNECTIONS SECONDS URL [KEY BODY]"
+                "usage: connector-bench upstream PORT MILLISECONDS | relay PORT URL | ask CONNECTIONS SECONDS URL [KEY BODY]"
             );
             return ExitCode::FAILURE;
         }
@@ -68,6 +74,23 @@ fn serve(mut stream: TcpStream, wait: Duration) {
             }
         }
     }
+}
+
+async fn relay(port: u16, url: &str) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url: Arc<str> = url.into();
+    let pass = move |body: Bytes| {
+        let (client, url) = (client.clone(), Arc::clone(&url));
+        async move {
+            let call: Value = serde_json::from_slice(&body).unwrap();
+            let answer = client.get(&*url).send().await.unwrap().bytes().await.unwrap();
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            let text = json!([{"type": "text", "text": answer.to_string()}]);
+            json!({"jsonrpc": "2.0", "id": call["id"], "result": {"content": text}}).to_string()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    axum::serve(listener, axum::Router::new().route("/mcp", axum::routing::post(pass))).await.unwrap();
 }
 
 async fn ask(connections: usize, seconds: f64, url: &str, call: Option<(&str, &str)>) {
