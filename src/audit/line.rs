@@ -6,6 +6,7 @@
 //!
 //! Must not: leave anything out silently; what is cut says so.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ impl Members {
     pub(super) fn new(kind: &str, wall: Duration, process: &str) -> Self {
         let mut line = String::with_capacity(512);
         line.push_str("\"time\":\"");
-        line.push_str(&rfc3339(wall));
+        time(&mut line, wall);
         line.push_str("\",\"kind\":\"");
         line.push_str(kind);
         line.push_str("\",\"process\":\"");
@@ -214,6 +215,24 @@ pub(super) fn event(
         line.number("detail_bytes", u64::try_from(text.len()).unwrap_or(u64::MAX));
     }
     line.finish()
+}
+
+/// Writes a time. Under load many lines have the same one.
+fn time(out: &mut String, wall: Duration) {
+    thread_local! {
+        static LAST: RefCell<(u128, String)> = RefCell::new((0, rfc3339(Duration::ZERO)));
+    }
+    let millis = wall.as_millis();
+    let written = LAST.try_with(|last| {
+        let mut last = last.borrow_mut();
+        if last.0 != millis {
+            *last = (millis, rfc3339(wall));
+        }
+        out.push_str(&last.1);
+    });
+    if written.is_err() {
+        out.push_str(&rfc3339(wall));
+    }
 }
 
 /// Writes a JSON string.

@@ -182,7 +182,7 @@ impl Audit {
         })?;
         Ok(Arc::new(Self {
             path,
-            queue: Some(Queue::new(file, Arc::clone(&clock), config)),
+            queue: Some(Queue::new(file, Arc::clone(&clock), redactor.clone(), config)),
             redactor,
             clock,
             most_arguments: config.arguments_limit,
@@ -239,8 +239,6 @@ impl Audit {
             step: AtomicU8::new(0),
             owes: queue.is_some(),
             queue,
-            redactor: self.redactor.clone(),
-            clock: Arc::clone(&self.clock),
         };
         let Some(queue) = &self.queue else { return Ok(entry(String::new(), None)) };
         let members = Members::new("intent", wall, process::name());
@@ -313,8 +311,6 @@ pub struct Entry {
     step: AtomicU8,
     owes: bool,
     queue: Option<Arc<Queue>>,
-    redactor: Redactor,
-    clock: SharedClock,
 }
 
 impl Entry {
@@ -336,15 +332,15 @@ impl Entry {
     /// Writes the outcome; the caller may be answered when this returns.
     pub async fn finish(mut self, finish: Finish<'_>) -> Result<()> {
         let Some(queue) = &self.queue else { return Ok(()) };
-        let members = self.outcome(&finish);
+        let members = self.outcome(queue, &finish);
         self.owes = false;
         queue.append(members, true).await
     }
 
-    fn outcome(&self, finish: &Finish<'_>) -> String {
-        let members = Members::new("outcome", self.clock.wall(), process::name());
-        let took = self.clock.monotonic().saturating_sub(self.start);
-        line::outcome(members, &self.who, self.step(), finish, took, &self.redactor)
+    fn outcome(&self, queue: &Queue, finish: &Finish<'_>) -> String {
+        let members = Members::new("outcome", queue.clock.wall(), process::name());
+        let took = queue.clock.monotonic().saturating_sub(self.start);
+        line::outcome(members, &self.who, self.step(), finish, took, &queue.redactor)
     }
 }
 
@@ -353,7 +349,7 @@ impl Drop for Entry {
         let Some(queue) = &self.queue else { return };
         if self.owes {
             let result = if self.step() >= Step::Approved { "unknown" } else { "cancelled" };
-            let members = self.outcome(&Finish { result, ..Finish::default() });
+            let members = self.outcome(queue, &Finish { result, ..Finish::default() });
             queue.leave(members);
         }
         queue.running.fetch_sub(1, Ordering::Relaxed);

@@ -23,6 +23,7 @@ use super::copies::Copies;
 use super::file::{File, patiently};
 use crate::clock::SharedClock;
 use crate::error::{Error, Kind, Result};
+use crate::redaction::Redactor;
 use crate::threads;
 
 /// How often a writer lets others go first.
@@ -40,7 +41,9 @@ const MOST_LEFT: usize = 4096;
 pub(super) struct Queue {
     waiting: Vec<Mutex<Waiting>>,
     file: Mutex<File>,
-    clock: SharedClock,
+    /// What a call needs once more at its end: kept here, so that it holds one thing and not three.
+    pub(super) clock: SharedClock,
+    pub(super) redactor: Redactor,
     /// Who gets copies of what is written.
     pub(super) copies: Copies,
     /// Calls that have begun and not ended.
@@ -69,11 +72,12 @@ struct Pending {
 }
 
 impl Queue {
-    pub(super) fn new(file: File, clock: SharedClock, config: &Config) -> Arc<Self> {
+    pub(super) fn new(file: File, clock: SharedClock, redactor: Redactor, config: &Config) -> Arc<Self> {
         Arc::new(Self {
             waiting: (0..QUEUES).map(|_| Mutex::default()).collect(),
             file: Mutex::new(file),
             clock,
+            redactor,
             copies: Copies::default(),
             running: AtomicUsize::new(0),
             failures: AtomicUsize::new(0),

@@ -2,8 +2,7 @@
 //!
 //! Owns [`Clients`]. The idea: a connection belongs to the runtime that opened it, and a call that uses it from another
 //! thread wakes that thread, and is woken by it, for each of its steps; so every runtime of one thread has a client of its
-//! own, with connections of its own, and the runtimes of many threads share one. What is costly to make and the same for
-//! all of them, the authorities that are trusted, is made once.
+//! own, with connections of its own, and the runtimes of many threads share one. A client is made when it is first used.
 //!
 //! Must not: read proxies from the environment, or show a certificate on a connection that showed another.
 

@@ -77,14 +77,14 @@ pub struct Part {
 
 impl Body {
     /// The body as bytes, with its media type; `boundary` separates the parts of a multipart body.
-    pub(super) fn encode(self, boundary: &str) -> (Option<String>, Bytes) {
+    pub(super) fn encode(self, boundary: impl FnOnce() -> String) -> (Option<String>, Bytes) {
         match self {
             Self::Empty => (None, Bytes::new()),
             Self::Bytes { content_type, bytes } => (Some(content_type), bytes),
             Self::Multipart(parts) => {
-                let mut out = Vec::new();
+                let (boundary, mut out) = (boundary(), Vec::new());
                 for part in parts {
-                    out.extend_from_slice(part.head(boundary).as_bytes());
+                    out.extend_from_slice(part.head(&boundary).as_bytes());
                     out.extend_from_slice(&part.bytes);
                     out.extend_from_slice(b"\r\n");
                 }
@@ -146,7 +146,7 @@ mod tests {
             content_type: Some(String::from("text/plain\r\nx: y")),
             bytes: Bytes::from_static(b"hello"),
         };
-        let (content_type, bytes) = Body::Multipart(vec![part]).encode("B");
+        let (content_type, bytes) = Body::Multipart(vec![part]).encode(|| "B".to_owned());
         assert_eq!(content_type.as_deref(), Some("multipart/form-data; boundary=B"));
         let expected = "--B\r\ncontent-disposition: form-data; name=\"a%22%0D%0Ax: y\"; filename=\"f%0A\"\r\n\
                         content-type: text/plainx: y\r\n\r\nhello\r\n--B--\r\n";

@@ -183,7 +183,7 @@ impl Inner {
         self.wire.check(&request.url)?;
         let Request { method, mut url, headers: extra, body, idempotent, .. } = request;
         url.set_fragment(None);
-        let (content_type, body) = body.encode(&uuid::Uuid::new_v4().simple().to_string());
+        let (content_type, body) = body.encode(|| uuid::Uuid::new_v4().simple().to_string());
         let headers = self.headers(extra, content_type.as_deref())?;
         self.lane.budget.earn();
         let (mut tries, mut renewed, mut lost) = (0, false, false);
