@@ -23,6 +23,24 @@ const CHECKS: [&str; 9] =
     ["enum", "const", "minLength", "pattern", "format", "anyOf", "allOf", "oneOf", "not"];
 /// Levels of references from the root.
 const HOPS: usize = 20;
+/// Levels of `allOf` that are looked into, and branches that are asked what kind they are.
+const COMPOSED: usize = 8;
+const BRANCHES: usize = 500;
+/// What has schemas of its own.
+const INSIDE: [&str; 12] = [
+    "properties",
+    "items",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "then",
+    "else",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "patternProperties",
+    "prefixItems",
+    "unevaluatedItems",
+];
 /// Levels that are packed: `serde_json` reads back no more than 128.
 const READABLE: usize = 100;
 
@@ -187,14 +205,27 @@ impl<'a> Look<'a> {
             .any(|key| self.value.get(*key).is_some())
     }
 
+    /// Whether nothing of it, or in it, has a schema of its own.
+    pub(super) fn is_leaf(self) -> bool {
+        !INSIDE.iter().any(|key| self.value.get(*key).is_some())
+    }
+
     /// Whether values may be of that kind.
     pub(super) fn is(self, kind: &str) -> bool {
+        self.may_be(kind, &mut { BRANCHES })
+    }
+
+    fn may_be(self, kind: &str, left: &mut usize) -> bool {
         let said = match self.value.get("type") {
             Some(Value::String(one)) => one == kind,
             Some(Value::Array(several)) => several.iter().any(|one| one == kind),
             _ => false,
         };
-        said || self.branches().any(|part| part.is(kind))
+        said || self.branches().any(|part| {
+            let Some(less) = left.checked_sub(1) else { return false };
+            *left = less;
+            part.may_be(kind, left)
+        })
     }
 
     /// What its items are.
@@ -229,19 +260,48 @@ impl<'a> Look<'a> {
 
     /// Its properties, those of what it is put together from too.
     pub(super) fn properties(self) -> Vec<(&'a str, Look<'a>)> {
-        let mut found = Vec::new();
-        self.collect(&mut found, 4);
+        let (mut found, mut known) = (Vec::new(), HashSet::new());
+        for part in self.together() {
+            let own = part.value.get("properties").and_then(Value::as_object).into_iter().flatten();
+            let own = own.filter(|(name, _)| known.insert(name.as_str()));
+            found.extend(own.map(|(name, value)| (name.as_str(), Look { value, ..part }.settled())));
+        }
         found
     }
 
-    fn collect(self, found: &mut Vec<(&'a str, Look<'a>)>, depth: usize) {
-        for (name, value) in self.value.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            if !found.iter().any(|(known, _)| known == name) {
-                found.push((name, Look { value, ..self }.settled()));
-            }
+    /// What else of it, or of what is in it, has a schema: what it may be instead, members without a name of their own,
+    /// and items; of items it is said that they are.
+    pub(super) fn others(self) -> Vec<(Self, bool)> {
+        let mut found = Vec::new();
+        for part in self.together() {
+            let one = |key: &str| part.value.get(key).into_iter();
+            let list = |key: &str| part.value.get(key).and_then(Value::as_array).into_iter().flatten();
+            let patterns = part.value.get("patternProperties").and_then(Value::as_object);
+            let members = one("additionalProperties").chain(one("unevaluatedProperties"));
+            let members = members.chain(patterns.into_iter().flat_map(|them| them.values()));
+            let instead = list("anyOf").chain(list("oneOf")).chain(one("then")).chain(one("else"));
+            let items = one("items").chain(list("prefixItems")).chain(one("unevaluatedItems"));
+            let all =
+                instead.chain(members).map(|value| (value, false)).chain(items.map(|value| (value, true)));
+            found.extend(all.map(|(value, item)| (Look { value, ..part }.settled(), item)));
         }
-        if depth > 0 {
-            self.parts("allOf").for_each(|part| part.collect(found, depth - 1));
+        found
+    }
+
+    /// It and what it is put together from, in order.
+    fn together(self) -> Vec<Self> {
+        let mut found = Vec::new();
+        self.gather(&mut found, &mut HashSet::new(), COMPOSED);
+        found
+    }
+
+    fn gather(self, found: &mut Vec<Self>, seen: &mut HashSet<(*const Value, usize)>, levels: usize) {
+        found.push(self);
+        let Some(less) = levels.checked_sub(1) else { return };
+        for part in self.parts("allOf") {
+            if seen.insert((part.identity(), less)) {
+                part.gather(found, seen, less);
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 mod access;
 mod dangers;
 mod groups;
+mod members;
 mod noise;
 mod paging;
 mod report;

@@ -7,112 +7,46 @@
 //! Must not: take away the only thing that names something, what a later request has to send back, or a next address
 //! that nobody follows for the caller.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque, hash_map};
 
+use super::members::{Node, Sort};
 use super::report::Noise;
 use crate::connectors::document::{Operation, Place};
-use crate::connectors::openapi::words_of;
 use crate::connectors::pages::infer::may_go_on;
 use crate::connectors::shape::{Look, Shape};
 use crate::json::{Value, pointer};
 
-/// Levels and places of one answer.
+/// Levels and places of one answer that are counted.
 const LEVELS: usize = 5;
 const LOOKED: usize = 600;
+/// Names in all places together; beyond them nothing is sure.
+const NAMES: usize = 2_000_000;
 /// One answer of so many has to have it.
 const RARE: usize = 20;
 /// What is named for a person to decide.
 const MOST: usize = 20;
 
-/// Relations that links have, where a document does not say that they are addresses.
-const RELATIONS: [&str; 10] =
-    ["self", "next", "prev", "previous", "first", "last", "related", "up", "about", "describedby"];
-/// Last words of what names a thing.
-const NAMING: [&str; 12] =
-    ["id", "ids", "uuid", "guid", "key", "code", "number", "name", "slug", "urn", "arn", "sku"];
-/// Members that hold the things themselves.
-const HOLDING: [&str; 7] = ["data", "items", "value", "results", "_embedded", "entries", "records"];
-const AUDIT: [&str; 16] = [
-    "changeLog",
-    "changelog",
-    "change_log",
-    "auditInfo",
-    "audit_info",
-    "auditTrail",
-    "_audit",
-    "createdBy",
-    "created_by",
-    "updatedBy",
-    "updated_by",
-    "modifiedBy",
-    "modified_by",
-    "lastModifiedBy",
-    "last_modified_by",
-    "deletedBy",
-];
 /// Members of an answer that may say what was asked for.
 const ECHOES: [&str; 8] =
     ["request", "_request", "query", "params", "parameters", "criteria", "filters", "input"];
 
-/// What a member is, the surest first; where a name is used for two of them, the later counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Sort {
-    Links,
-    Annotation,
-    Version,
-    Address,
-    Kind,
-    About,
-    Audit,
-    Deprecated,
-    Echo,
-}
-
-impl Sort {
-    const fn says(self) -> &'static str {
-        match self {
-            Self::Links => "links to other addresses",
-            Self::Annotation => "how the data is described, not the data",
-            Self::Version => "a version that no operation takes back",
-            Self::Address => "addresses of things",
-            Self::Kind => "which kind of thing each one is",
-            Self::About => "what the API notes about a thing",
-            Self::Audit => "who made or changed it",
-            Self::Deprecated => "deprecated, says the document",
-            Self::Echo => "what was asked for, once more",
-        }
-    }
-
-    const fn is_sure(self) -> bool {
-        matches!(self, Self::Links | Self::Annotation | Self::Version | Self::Address)
-    }
-}
-
-/// A member that was found.
-#[derive(Debug, Clone, Copy)]
-struct Found<'a> {
-    name: &'a str,
-    sort: Sort,
-    /// Whether nothing beside it names the thing.
-    alone: bool,
-}
-
-/// A place in the schemas, looked at once.
-struct Node<'a> {
-    found: Vec<Found<'a>>,
-    others: Vec<&'a str>,
-    may_be_null: bool,
-    inner: Vec<Look<'a>>,
-}
-
 /// How often a member was found.
+#[derive(Clone, Copy)]
 struct Count {
     sort: Sort,
     answers: usize,
     /// Those among them where something has nothing else that names it.
     alone: usize,
-    /// Whether it may be the only way on from a list.
+    /// Whether it may be the only way on from a list at the top.
     leads: bool,
+    /// Whether it may be so from a list further down.
+    leads_below: bool,
+}
+
+impl Count {
+    const fn of(sort: Sort) -> Self {
+        Self { sort, answers: 0, alone: 0, leads: false, leads_below: false }
+    }
 }
 
 /// Counts over all answers.
@@ -120,62 +54,123 @@ struct Count {
 pub(super) struct Gather<'a> {
     nodes: HashMap<*const Value, Node<'a>>,
     counts: BTreeMap<&'a str, Count>,
-    /// Names that members have that are something else.
+    /// Names that members have that are something else, and those that alone name something, however far down.
     others: HashSet<&'a str>,
+    alone: HashSet<&'a str>,
+    /// Names of what requests take.
+    taken: HashSet<&'a str>,
     /// Answers that were looked at, those of an `OData` service, and those with members that may be null.
     answers: usize,
     odata: usize,
     nulls: usize,
     /// Whether an operation takes the version that an answer had.
     takes_version: bool,
+    /// Names that were looked at.
+    names: usize,
 }
 
 impl<'a> Gather<'a> {
-    pub(super) fn new(operations: &[Operation]) -> Self {
+    pub(super) fn new(operations: &'a [Operation]) -> Self {
         let takes = |one: &Operation| {
             let mut headers = one.parameters.iter().filter(|it| it.place == Place::Header);
             headers.any(|it| it.name.eq_ignore_ascii_case("if-match"))
         };
-        Self { takes_version: operations.iter().any(takes), ..Self::default() }
+        let mut gather = Self { takes_version: operations.iter().any(takes), ..Self::default() };
+        let mut seen = HashSet::new();
+        for operation in operations {
+            gather.taken.extend(operation.parameters.iter().map(|it| it.name.as_str()));
+            let shapes = operation.parameters.iter().map(|it| &it.schema);
+            for shape in shapes.chain(operation.body.as_ref().map(|it| &it.schema)) {
+                gather.take(shape.look(), &mut seen);
+            }
+        }
+        gather
+    }
+
+    /// Names that a request takes, however far down.
+    fn take(&mut self, look: Look<'a>, seen: &mut HashSet<*const Value>) {
+        let mut waiting = vec![look];
+        while let Some(look) = waiting.pop().filter(|_| self.names < NAMES) {
+            if look.is_leaf() || !seen.insert(look.identity()) {
+                continue;
+            }
+            let (members, others) = (look.properties(), look.others());
+            self.names += 1 + members.len() + others.len();
+            self.taken.extend(members.iter().map(|(name, _)| name));
+            waiting.extend(members.into_iter().map(|(_, it)| it).chain(others.into_iter().map(|(it, _)| it)));
+        }
+    }
+
+    /// Everything that an answer may have, however far down: what is left out is left out there, too.
+    fn learn(&mut self, look: Look<'a>) {
+        let mut waiting = vec![look];
+        while let Some(look) = waiting.pop().filter(|_| self.names < NAMES) {
+            let hash_map::Entry::Vacant(entry) = self.nodes.entry(look.identity()) else { continue };
+            let mut node = Node::of(look);
+            let others = std::mem::take(&mut node.others);
+            self.names += 1 + node.found.len() + others.len() + node.inner.len();
+            self.others.extend(others);
+            self.alone.extend(node.found.iter().filter(|it| it.alone).map(|it| it.name));
+            waiting.extend(node.inner.iter().map(|(it, _)| *it));
+            entry.insert(node);
+        }
     }
 
     /// Looks at an answer; `paged` where its pages are followed.
     pub(super) fn look(&mut self, operation: &Operation, answer: &'a Shape, paged: bool) {
         self.answers += 1;
         let root = answer.look();
+        self.learn(root);
+        let things = |node: &Node<'_>, nodes: &HashMap<*const Value, Node<'_>>| {
+            let mut inner = node.inner.iter().filter(|(_, item)| !item);
+            node.things || inner.any(|(it, _)| nodes.get(&it.identity()).is_some_and(|node| node.things))
+        };
+        let listed = self.nodes.get(&root.identity()).is_some_and(|node| things(node, &self.nodes));
+        let goes_on = listed && !paged && may_go_on(operation);
         let mut here: BTreeMap<&'a str, (Sort, bool)> = BTreeMap::new();
+        let (mut top, mut below) = (HashSet::new(), HashSet::new());
         let (mut odata, mut null) = (false, false);
         let mut seen = HashSet::from([root.identity()]);
-        let mut waiting = VecDeque::from([(root, 0)]);
-        while let Some((look, level)) = waiting.pop_front() {
-            let node = self.nodes.entry(look.identity()).or_insert_with(|| Node::of(look));
+        let mut waiting = VecDeque::from([(root, 0, false)]);
+        while let Some((look, level, within)) = waiting.pop_front() {
+            let Some(node) = self.nodes.get(&look.identity()) else { continue };
             for found in &node.found {
                 let at = here.entry(found.name).or_insert((found.sort, false));
                 *at = (at.0.max(found.sort), at.1 | found.alone);
             }
-            odata |= node.others.iter().chain(here.keys()).any(|name| name.starts_with("@odata."));
+            odata |= node.is_odata;
             null |= node.may_be_null;
-            self.others.extend(&node.others);
-            if level < LEVELS && seen.len() < LOOKED {
-                waiting.extend(
-                    node.inner.iter().filter(|it| seen.insert(it.identity())).map(|it| (*it, level + 1)),
-                );
+            if !paged && !node.leading.is_empty() {
+                let beside = things(node, &self.nodes);
+                for (name, says) in &node.leading {
+                    if level == 0 {
+                        top.extend((goes_on || (listed && *says)).then_some(*name));
+                    } else if (beside && (*says || !within)) || (listed && *says && !within) {
+                        below.insert(*name);
+                    }
+                }
+            }
+            if level < LEVELS {
+                let room = LOOKED.saturating_sub(seen.len());
+                let fresh = node.inner.iter().filter(|(it, _)| seen.insert(it.identity())).take(room);
+                waiting.extend(fresh.map(|(it, item)| (*it, level + 1, within || *item)));
             }
         }
-        let members = root.properties();
-        let list = has_things(root) || members.iter().any(|(_, member)| has_things(*member));
-        let list = list && !paged && may_go_on(operation);
-        let lead = |(name, member): &(&'a str, Look<'a>)| may_lead(*member).then_some(*name);
-        let top: Vec<&str> = members.iter().filter(|_| list).filter_map(lead).collect();
+        for it in &seen {
+            if let Some(node) = self.nodes.get_mut(it) {
+                node.seen = true;
+            }
+        }
         for name in echoes(operation, root) {
             here.entry(name).or_insert((Sort::Echo, false));
         }
         for (name, (sort, alone)) in here {
-            let count = self.counts.entry(name).or_insert(Count { sort, answers: 0, alone: 0, leads: false });
+            let count = self.counts.entry(name).or_insert(Count::of(sort));
             count.sort = count.sort.max(sort);
             count.answers += 1;
             count.alone += usize::from(alone);
-            count.leads |= sort == Sort::Links && top.contains(&name);
+            count.leads |= top.contains(&name);
+            count.leads_below |= below.contains(&name);
         }
         self.odata += usize::from(odata);
         self.nulls += usize::from(null);
@@ -184,9 +179,18 @@ impl<'a> Gather<'a> {
     /// What may be left out, the surest and most frequent first.
     pub(super) fn proposals(mut self) -> Vec<Noise> {
         if self.odata > 0 {
-            let context = Count { sort: Sort::Annotation, answers: self.odata, alone: 0, leads: false };
+            let context = Count { answers: self.odata, ..Count::of(Sort::Annotation) };
             self.counts.insert("@odata.context", context);
         }
+        for node in self.nodes.values().filter(|node| node.things && !node.seen) {
+            for (name, _) in node.leading.iter().filter(|(_, says)| *says) {
+                self.counts.entry(name).and_modify(|count| count.leads_below = true);
+            }
+        }
+        let stay = |(name, count): (&&str, &Count)| {
+            count.sort == Sort::Links && (count.leads || self.why_not(name, count).is_some())
+        };
+        let links_stay = self.counts.iter().any(stay);
         let least = self.answers.div_ceil(RARE);
         let mut all: Vec<Noise> = self
             .counts
@@ -194,7 +198,7 @@ impl<'a> Gather<'a> {
             .filter(|(_, count)| count.answers >= least)
             .filter(|(_, count)| !(count.sort == Sort::Version && self.takes_version))
             .filter(|(name, count)| !(count.sort == Sort::Deprecated && self.others.contains(*name)))
-            .map(|(name, count)| self.noise(name, count))
+            .map(|(name, count)| self.noise(name, count, links_stay))
             .collect();
         all.sort_by(|one, other| {
             let rank = |it: &Noise| (!it.left_out, std::cmp::Reverse(it.answers));
@@ -209,21 +213,36 @@ impl<'a> Gather<'a> {
         (self.answers, self.nulls)
     }
 
-    fn noise(&self, name: &str, count: &Count) -> Noise {
-        let Count { sort, answers, alone, leads } = *count;
-        let shared = self.others.contains(name);
-        let but = if !sort.is_sure() {
-            String::new()
-        } else if sort == Sort::Address && alone == 0 && !shared {
-            String::from(" that have an id beside it")
-        } else if alone > 0 {
-            format!(" (in {alone}, something has nothing else that names it)")
-        } else if shared {
-            String::from(" (and elsewhere something else)")
-        } else if leads {
-            String::from("; those at the top stay, because some lists have no other way on")
+    /// Why what is sure is not left out all the same.
+    fn why_not(&self, name: &str, count: &Count) -> Option<String> {
+        let why = if count.alone > 0 {
+            return Some(format!(" (in {}, something has nothing else that names it)", count.alone));
+        } else if self.others.contains(name) {
+            " (and elsewhere something else)"
+        } else if self.alone.contains(name) {
+            " (further down, something has nothing else that names it)"
+        } else if self.taken.contains(name) {
+            " (requests take what is called so)"
+        } else if count.leads_below {
+            " (some lists have no other way on)"
+        } else if self.names >= NAMES {
+            " (the document is too large to look at all of it)"
         } else {
-            String::new()
+            return None;
+        };
+        Some(why.to_owned())
+    }
+
+    fn noise(&self, name: &str, count: &Count, links_stay: bool) -> Noise {
+        let Count { sort, answers, leads, .. } = *count;
+        let within = (sort == Sort::Address && links_stay).then_some(" (links that stay hold such)");
+        let not = self.why_not(name, count).or_else(|| within.map(str::to_owned));
+        let left_out = sort.is_sure() && not.is_none();
+        let but = match not.filter(|_| sort.is_sure()) {
+            Some(not) => not,
+            None if sort == Sort::Address => String::from(" that have an id beside it"),
+            None if leads => String::from("; those at the top stay, because some lists have no other way on"),
+            None => String::new(),
         };
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-@$".contains(&byte));
         let drop = match (sort, plain) {
@@ -232,95 +251,8 @@ impl<'a> Gather<'a> {
             (_, true) => format!("**.{name}"),
             (_, false) => format!("**/{}", pointer::escaped(name)),
         };
-        let left_out = sort.is_sure() && alone == 0 && !shared;
         Noise { drop, why: format!("{}{but}", sort.says()), answers, left_out }
     }
-}
-
-impl<'a> Node<'a> {
-    fn of(look: Look<'a>) -> Self {
-        let members = look.properties();
-        let named = members.iter().any(|(name, member)| names(name, *member) || HOLDING.contains(name));
-        let linked = named || has_things(look);
-        let mut node = Self {
-            found: Vec::new(),
-            others: Vec::new(),
-            may_be_null: members.iter().any(|(_, member)| member.is("null")),
-            inner: look.items().into_iter().chain(look.branches()).collect(),
-        };
-        for (name, member) in &members {
-            let sort = sort(name, *member);
-            let sort = sort.or_else(|| member.flag("deprecated").then_some(Sort::Deprecated));
-            if let Some(sort) = sort.filter(|_| !name.is_empty()) {
-                let alone = match sort {
-                    Sort::Links => !linked,
-                    Sort::Address => !named,
-                    _ => false,
-                };
-                node.found.push(Found { name, sort, alone });
-            } else {
-                node.others.push(name);
-            }
-            // what is inside of links is links
-            if sort != Some(Sort::Links) {
-                node.inner.push(*member);
-            }
-        }
-        node
-    }
-}
-
-/// What a member is by its name and its form.
-fn sort(name: &str, member: Look<'_>) -> Option<Sort> {
-    let text = member.is("string");
-    Some(match name {
-        "_links" => Sort::Links,
-        "links" | "Links" if is_links(member) => Sort::Links,
-        "jsonapi" if member.is("object") => Sort::Annotation,
-        "$schema" if text && member.word("format") == "uri" => Sort::Annotation,
-        "@odata.context" => Sort::Annotation,
-        "@odata.etag" => Sort::Version,
-        "@odata.id" | "@odata.editLink" | "@odata.readLink" => Sort::Address,
-        "@odata.type" => Sort::Kind,
-        "href" | "_href" | "selfLink" | "self_link" | "self" if text => Sort::Address,
-        "_metadata" | "__metadata" if !member.properties().is_empty() => Sort::About,
-        _ if AUDIT.contains(&name) && !member.properties().is_empty() => Sort::Audit,
-        _ => return None,
-    })
-}
-
-/// Whether a member holds nothing but addresses: a list of objects with an `href`, or an object of them by relation.
-fn is_links(member: Look<'_>) -> bool {
-    let has_href =
-        |look: Look<'_>| look.properties().iter().any(|(name, it)| *name == "href" && it.is("string"));
-    if let Some(items) = member.items() {
-        let flat = items.properties().iter().all(|(_, it)| !it.is("array"));
-        return has_href(items) && flat;
-    }
-    let members = member.properties();
-    let link = |(name, it): &(&str, Look<'_>)| {
-        let address = it.is("string") && (RELATIONS.contains(name) || it.word("format").starts_with("uri"));
-        address || has_href(*it)
-    };
-    !members.is_empty() && (has_href(member) || members.iter().all(link))
-}
-
-/// Whether links may hold the address of a next page.
-fn may_lead(links: Look<'_>) -> bool {
-    let members = links.properties();
-    members.is_empty() || members.iter().any(|(name, _)| *name == "next")
-}
-
-/// Whether a member names the thing that has it.
-fn names(name: &str, member: Look<'_>) -> bool {
-    let words = words_of(name);
-    let last = words.last().map(String::as_str).unwrap_or_default();
-    NAMING.contains(&last) && !member.is("object") && !member.is("array")
-}
-
-/// Whether it has a list of things.
-fn has_things(look: Look<'_>) -> bool {
-    look.properties().iter().any(|(name, member)| member.is("array") && sort(name, *member).is_none())
 }
 
 /// Members of an answer that hold what was asked for.
@@ -453,6 +385,66 @@ mod tests {
         assert_eq!(found, [(String::from("**._links"), true), (String::from("**.self"), true)]);
         answers.reverse();
         assert_eq!(proposed(&answers), found);
+    }
+
+    #[test]
+    fn what_a_request_takes_is_not_left_out() {
+        let status = object(&json!({"status": object(&json!({"href": text()}))}));
+        let thing = object(&json!({"id": text(), "href": text(), "_links": status}));
+        let other = object(&json!({"id": text(), "@odata.etag": text(), "self": text()}));
+        let get = |id: &str, schema: &Value| {
+            json!({"operationId": id, "responses":
+                {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}})
+        };
+        let mut paths = json!({"/a": {"get": get("a", &thing)}, "/b": {"get": get("b", &other)}});
+        assert!(of(&paths).iter().all(|(_, left_out)| *left_out), "{:?}", of(&paths));
+        let deep = json!({"anyOf": [{"additionalProperties": {"type": "array", "items": other}}]});
+        let body = |schema: &Value| json!({"content": {"application/json": {"schema": schema}}});
+        paths["/a"]["patch"] = get("patch", &json!({"type": "object"}));
+        paths["/a"]["patch"]["requestBody"] = body(&object(&json!({"_links": status})));
+        paths["/b"]["put"] = get("put", &json!({"type": "object"}));
+        paths["/b"]["put"]["requestBody"] = body(&deep);
+        let found = of(&paths);
+        let kept: Vec<&str> = found.iter().filter(|it| !it.1).map(|it| it.0.as_str()).collect();
+        assert_eq!(kept, ["**._links", "**.href", "**.self", "**/@odata.etag"], "{found:?}");
+    }
+
+    #[test]
+    fn links_that_lead_on_stay_wherever_the_list_is() {
+        let way = |more: &str| object(&json!({"self": text(), more: text()}));
+        let things = json!({"type": "array", "items": object(&json!({"id": text()}))});
+        let page = |more: &str| object(&json!({"items": things, "links": way(more)}));
+        let below = object(&json!({"result": page("next")}));
+        assert_eq!(proposed(&[below]), [(String::from("**.links"), false)]);
+        assert_eq!(proposed(&[object(&json!({"result": page("up")}))]), [(String::from("**.links"), true)]);
+        let about = object(&json!({"items": things, "meta": object(&json!({"links": way("next")}))}));
+        assert_eq!(proposed(&[about]), [(String::from("**.links"), false)]);
+        let far = ["a", "b", "c", "d", "e", "f"].into_iter();
+        let far = far.fold(page("next"), |inner, name| object(&json!({name: inner})));
+        let near = object(&json!({"id": text(), "links": way("up")}));
+        assert_eq!(proposed(&[near, far]), [(String::from("**.links"), false)]);
+        // what the links that stay consist of stays as well
+        let item = object(&json!({"id": text(), "href": text()}));
+        let next = object(&json!({"next": object(&json!({"href": text()}))}));
+        let list = object(&json!({"things": {"type": "array", "items": item}, "links": next}));
+        assert_eq!(proposed(&[list]), [(String::from("*.**.links"), true), (String::from("**.href"), false)]);
+    }
+
+    #[test]
+    fn what_alone_names_a_thing_stays_however_it_is_reached() {
+        let named = object(&json!({"id": text(), "href": text()}));
+        let bare = object(&json!({"href": text(), "state": text()}));
+        let far = ["a", "b", "c", "d", "e", "f", "g"].into_iter();
+        for reached in [
+            json!({"type": "object", "additionalProperties": bare}),
+            json!({"type": "object", "patternProperties": {"^x": bare}}),
+            json!({"allOf": [{"type": "object", "additionalProperties": bare}]}),
+            json!({"type": "array", "prefixItems": [bare]}),
+            far.fold(bare.clone(), |inner, name| object(&json!({name: inner}))),
+        ] {
+            let found = proposed(&[named.clone(), reached.clone()]);
+            assert_eq!(found, [(String::from("**.href"), false)], "{reached}");
+        }
     }
 
     #[test]
