@@ -2,11 +2,13 @@
 //!
 //! Owns [`Clients`]. The idea: a connection belongs to the runtime that opened it, and a call that uses it from another
 //! thread wakes that thread, and is woken by it, for each of its steps; so every runtime of one thread has a client of its
-//! own, with connections of its own, and the runtimes of many threads share one. A client is made when it is first used.
+//! own, with connections of its own, and the runtimes of many threads share one. A client is made when it is first used;
+//! its resolver knows one origin and nothing else.
 //!
-//! Must not: read proxies from the environment, or show a certificate on a connection that showed another.
+//! Must not: follow redirects, read proxies from the environment, or show a certificate on a connection that showed
+//! another.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -39,6 +41,12 @@ struct Place {
     showing: Mutex<Option<(Digest, reqwest::Client)>>,
 }
 
+impl Place {
+    fn showing(&self) -> MutexGuard<'_, Option<(Digest, reqwest::Client)>> {
+        self.showing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Clients {
     pub(super) fn new(
         name: &str,
@@ -57,8 +65,7 @@ impl Clients {
             let built = place.plain.get_or_init(|| self.build(None).map_err(Arc::new));
             return built.clone().map_err(|cause| self.not_set_up(cause));
         };
-        let mut showing = place.showing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = showing.as_ref().filter(|(mark, _)| *mark == shown.mark) {
+        if let Some((_, client)) = place.showing().as_ref().filter(|(mark, _)| *mark == shown.mark) {
             return Ok(client.clone());
         }
         if self.config.proxy.as_deref().is_some_and(|proxy| proxy.starts_with("https")) {
@@ -67,7 +74,11 @@ impl Clients {
             return Err(Error::new(Kind::ToolFailed, message));
         }
         let client = self.build(Some(shown)).map_err(|cause| self.not_set_up(Arc::new(cause)))?;
-        *showing = Some((shown.mark, client.clone()));
+        // where nobody calls any more, a key that was replaced would stay
+        for other in &self.places {
+            other.showing().take_if(|(mark, _)| *mark != shown.mark);
+        }
+        *place.showing() = Some((shown.mark, client.clone()));
         Ok(client)
     }
 

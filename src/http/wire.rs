@@ -1,9 +1,9 @@
 //! One try: a connection, a request, an answer within its cap.
 //!
-//! Owns the only use of the HTTP library. The idea: a client per origin, whose resolver knows that origin and nothing
-//! else; what the library says of a failure is kept for the log and never shown.
+//! Owns the sending with the HTTP library, whose clients `clients.rs` makes. The idea: what leaves is checked against its
+//! origin, what comes back has a cap, and what the library says of a failure is kept for the log and never shown.
 //!
-//! Must not: try twice, follow redirects, or read proxies from the environment.
+//! Must not: try twice.
 
 use std::error::Error as _;
 

@@ -227,7 +227,8 @@ impl Redactor {
             return Cow::Borrowed(text);
         }
         let clean = self.text_with(text, &known, Marks::Fingerprint);
-        if matches!(clean, Cow::Borrowed(_)) {
+        // judged by rules that came meanwhile, it says nothing of the former ones
+        if matches!(clean, Cow::Borrowed(_)) && self.0.rules.load().version == state.rules {
             memo::keep(state, text);
         }
         clean

@@ -1,7 +1,7 @@
 //! The next address that an answer names.
 //!
-//! Owns [`query`] and [`alone`]. The idea: it may lead on the operation's own host and path, and then nothing but its query is used;
-//! of that, what is about paging and what nobody but the upstream knows. What the caller asked for stays, named by the
+//! Owns [`query`] and [`alone`]. The idea: it may lead on the operation's own host and path, and then nothing but its
+//! query is used; of that, what is about paging and what nobody but the upstream knows. What the caller asked for stays, named by the
 //! next address or not; what the caller could have asked for and did not is not asked for now. Where the upstream wants
 //! its token alone, which stands for what was asked for, nothing of that is added to it.
 //!
@@ -46,6 +46,9 @@ const PAGING: &[&str] = &[
     "startat",
     "starting",
 ];
+
+/// Words in the names of those that say how long a page is.
+const SIZE: &[&str] = &["limit", "top", "count", "size", "perpage", "pagesize", "maxresults"];
 
 /// The query of a next address, if it leads to the same operation: of the address nothing else is used. What the caller
 /// asked for beside paging stays as it was asked; with `alone` only where the address names it.
@@ -108,10 +111,17 @@ fn is_paging(name: &str) -> bool {
     words_of(base(name)).iter().any(|word| PAGING.contains(&word.as_str()))
 }
 
-/// Leaves out of a call what its next page is asked for without.
+/// Whether it says how long a page is.
+fn is_size(name: &str) -> bool {
+    let words = words_of(base(name));
+    let has = |word: &str| words.iter().any(|own| own == word);
+    SIZE.iter().any(|word| has(word)) || (has("per") && has("page")) || (has("max") && has("results"))
+}
+
+/// Leaves out of a call what its next page is asked for without: all but its size and what is always asked.
 pub(super) fn alone(plan: &Plan, arguments: &mut Map<String, Value>) {
     let own = plan.operation().parameters.iter().filter(|it| it.place == Place::Query && !it.required);
-    for it in own.filter(|it| !is_paging(&it.name)) {
+    for it in own.filter(|it| !is_size(&it.name)) {
         arguments.shift_remove(&it.argument);
     }
 }

@@ -113,11 +113,12 @@ async fn an_upstream_that_refuses_filters_beside_its_token_gets_the_token_alone(
     let tag = json!({"name": "filter", "in": "query", "style": "deepObject",
         "schema": {"type": "object", "properties": {"tag": {"type": "string"}}}});
     let document = json!({"openapi": "3.1.0", "info": {"title": "Acme"}, "paths": {"/things": {"get": {"operationId": "list",
-        "parameters": [query("page_info"), query("limit"), query("status"), tag, fixed, needed]}}}});
+        "parameters": [query("page_info"), query("limit"), query("status"), query("since_id"), tag, fixed, needed]}}}});
     // what was asked for is known to the upstream by its token; beside it, it refuses what could be something else
     let strict = |seen: &Seen, _: usize| {
         let asked = |name: &str| seen.target.contains(&format!("{name}="));
-        let (filtered, token) = (asked("status") || asked("filter[tag]"), asked("page_info"));
+        let (filtered, token) =
+            (asked("status") || asked("filter[tag]") || asked("since_id"), asked("page_info"));
         if filtered == token || !asked("version") || !asked("shop") {
             return answer(400, json!({"error": "page_info goes alone"}));
         }
@@ -137,9 +138,14 @@ async fn an_upstream_that_refuses_filters_beside_its_token_gets_the_token_alone(
         ("cursor = 'next', send = 'page_info', items = 'items', most = 3", false),
         ("style = 'link', cursor = 'link', items = 'items', most = 3", false),
     ] {
+        // a filter that sounds like paging is one, too
+        let since = if style.starts_with("cursor") { Some("7") } else { None };
         let pages = manifest("list", &format!("{style}{}", if alone { ", alone = true" } else { "" }));
         let rig = Rig::new(document.clone(), &pages, strict).await;
-        let asked = json!({"status": "open", "filter": {"tag": "a"}, "limit": "2", "shop": "mine"});
+        let mut asked = json!({"status": "open", "filter": {"tag": "a"}, "limit": "2", "shop": "mine"});
+        if let Some(since) = since {
+            asked["since_id"] = json!(since);
+        }
         let all = rig.call("list", asked).await.unwrap();
         let content = all.structured_content.as_ref().unwrap();
         if !alone {
