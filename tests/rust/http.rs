@@ -822,11 +822,14 @@ fn each_thread_that_serves_keeps_connections_of_its_own() {
             let (client, base, together) = (&client, &base, &together);
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let mut done = Vec::new();
                 for _ in 0..30 {
                     let asked = client.send(Request::new(Method::GET, base.join(path).unwrap()));
-                    assert_eq!(runtime.block_on(asked).unwrap().status, 200);
+                    // judged at the end: who fails earlier would let the other wait
+                    done.push(runtime.block_on(asked).map(|response| response.status).ok());
                     together.wait();
                 }
+                assert_eq!(done, [Some(200); 30]);
             });
         }
     });
