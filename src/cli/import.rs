@@ -12,12 +12,14 @@ use url::Url;
 
 use super::args::Import as Typed;
 use super::screen::{Screen, Tone};
-use crate::connectors::import::{Group, Import, Noise, Options, Report, Unmapped, Why};
+use crate::connectors::import::{Answers, Group, Import, Noise, Options, Report, Unmapped, Why};
 use crate::error::{Error, Kind, Result};
 use crate::json::json;
 
 /// Lines of one part of the report; the rest is in `--json`.
 const LINES: usize = 25;
+/// Media types that are named.
+const MEDIA: usize = 8;
 
 pub(super) fn run(typed: &Typed, screen: Screen) -> Result<()> {
     let bad = |what: &str| Error::new(Kind::BadConfig, what.to_owned());
@@ -129,11 +131,9 @@ fn tell(import: &Import, folder: &Path, screen: Screen) {
     let mut odd = Vec::new();
     if answers.other > 0 {
         let answer = if answers.other == 1 { "operation answers" } else { "operations answer" };
-        let media: Vec<String> =
-            answers.media.iter().map(|(media, count)| format!("{media} ({count})")).collect();
-        let media = media.join(", ");
+        let media = media(answers);
         odd.push(format!(
-            "{} {answer} with something else than JSON, passed on as it is: {media}",
+            "{} {answer} with something else than JSON, passed on as it is{media}",
             answers.other
         ));
     }
@@ -149,6 +149,17 @@ fn group(group: &Group) -> String {
     let Group { name, tools, effects, default } = group;
     let only = if *default { "" } else { "  only where named" };
     format!("{name:<40} {tools:>5} ({} write, {} destroy){only}", effects.write, effects.destroy)
+}
+
+/// The media types that are answered most, and how many others there are.
+fn media(answers: &Answers) -> String {
+    let mut media: Vec<(&String, &usize)> = answers.media.iter().collect();
+    media.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let more = media.len().saturating_sub(MEDIA);
+    let named = media.iter().take(MEDIA).map(|(media, count)| format!("{media} ({count})"));
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let named: Vec<String> = named.chain(more).collect();
+    if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) }
 }
 
 fn noise(one: &Noise, all: usize) -> String {
@@ -169,11 +180,16 @@ fn part(screen: Screen, title: &str, lines: Vec<String>) {
     screen.line(&screen.paint(Tone::Strong, &format!("{title}{count}")));
     let more = lines.len().saturating_sub(LINES);
     for line in lines.into_iter().take(LINES) {
-        screen.line(&format!("  {line}"));
+        screen.line(&format!("  {}", one_line(&line)));
     }
     if more > 0 {
         screen.line(&format!("  and {more} more; --json has them all"));
     }
+}
+
+/// Names of a document cannot end the line that tells of them, nor begin one.
+fn one_line(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
 }
 
 /// Puts the folder there. A new one is made beside its place and moved there whole; with `force` each file is replaced in
@@ -245,4 +261,29 @@ fn put(path: &Path, bytes: &[u8], source: &Path) -> std::io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_document_stay_in_their_line() {
+        let drop = String::from("**.old\n  **._links\tleft out\r\u{1b}[2K\u{85}x");
+        let told = Noise { drop, why: String::from("deprecated"), answers: 1, left_out: false };
+        let told = one_line(&noise(&told, 1));
+        assert!(told.lines().count() == 1 && !told.contains(char::is_control), "{told:?}");
+        assert!(told.contains("yours to decide"), "{told}");
+    }
+
+    #[test]
+    fn the_most_frequent_media_types_are_named_and_the_others_counted() {
+        let of = |media: std::collections::BTreeMap<String, usize>| {
+            super::media(&Answers { media, ..Answers::default() })
+        };
+        assert_eq!(of(std::collections::BTreeMap::new()), "");
+        let many = (0..50_000).map(|at| (format!("text/x-{at}"), if at == 49_000 { 7 } else { 1 }));
+        let told = of(many.collect());
+        assert!(told.starts_with(": text/x-49000 (7), ") && told.ends_with(", and 49992 more"), "{told}");
+    }
 }

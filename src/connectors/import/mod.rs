@@ -38,6 +38,8 @@ use crate::redaction::{Config, Redactor};
 
 /// Operations that are named where none can be used.
 const REASONS: usize = 20;
+/// Media types that are told apart.
+const MEDIA: usize = 200;
 
 /// What the person who imports says.
 #[derive(Debug, Clone, Default)]
@@ -256,8 +258,11 @@ impl<'a> Draft<'a> {
         };
         if !success.media_type.as_deref().is_some_and(is_json) {
             self.report.answers.other += 1;
+            let known = &mut self.report.answers.media;
             let media = success.media_type.as_deref().and_then(|media| openapi::line(media, 60));
-            *self.report.answers.media.entry(media.unwrap_or_default()).or_insert(0) += 1;
+            if let Some(media) = media.filter(|it| known.len() < MEDIA || known.contains_key(it)) {
+                *known.entry(media).or_insert(0) += 1;
+            }
             return (own, lines);
         }
         let Some(schema) = &success.schema else {

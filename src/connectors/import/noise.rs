@@ -448,6 +448,39 @@ mod tests {
     }
 
     #[test]
+    fn what_doubles_on_each_level_and_what_is_wide_comes_to_an_end() {
+        let of = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+        let mut schemas = json!({"D60": {"type": "string"}, "A6": object(&json!({"href": text()}))});
+        for at in 0..60 {
+            schemas[format!("D{at}")] = json!({"anyOf": vec![of(&format!("D{}", at + 1)); 2]});
+        }
+        for at in 0..6 {
+            schemas[format!("A{at}")] = json!({"allOf": vec![of(&format!("A{}", at + 1)); 100]});
+        }
+        let wide = (0..3_000).map(|at| (format!("m{at}"), of(&format!("D{}", at % 60))));
+        let mut wide: serde_json::Map<String, Value> = wide.collect();
+        wide.extend([("id".to_owned(), text()), ("_links".to_owned(), json!({"type": "object"}))]);
+        wide.insert("composed".to_owned(), of("A0"));
+        schemas["Wide"] = object(&Value::Object(wide));
+        let get = |at: usize| {
+            let answer =
+                json!({"200": {"description": "", "content": {"application/json": {"schema": of("Wide")}}}});
+            (format!("/a{at}"), json!({"get": {"operationId": format!("a{at}"), "responses": answer}}))
+        };
+        let document = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"},
+            "paths": Value::Object((0..50).map(get).collect()), "components": {"schemas": schemas}});
+        let document = openapi::load(document.to_string().as_bytes(), None).unwrap();
+        let mut gather = Gather::new(&document.operations);
+        for operation in &document.operations {
+            gather.look(operation, operation.responses["200"].schema.as_ref().unwrap(), false);
+        }
+        assert!(gather.nodes.len() < 200 && gather.names < 10_000, "each place is looked at once");
+        let found: Vec<(String, bool)> =
+            gather.proposals().into_iter().map(|one| (one.drop, one.left_out)).collect();
+        assert_eq!(found, [("**._links".to_owned(), true), ("**.href".to_owned(), false)]);
+    }
+
+    #[test]
     fn what_was_asked_for_is_seen_where_it_comes_back() {
         let answer = object(&json!({"id": text(), "query": object(&json!({"name": text()}))}));
         let mut paths = json!({"/a": {"get": {"operationId": "a", "parameters": [{"name": "name", "in": "query",

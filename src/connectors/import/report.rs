@@ -152,7 +152,7 @@ pub struct Answers {
     pub json: usize,
     /// Operations whose success is no JSON.
     pub other: usize,
-    /// What that is instead, by media type.
+    /// What that is instead, by media type; not more than 200 of them, and none that has no name.
     pub media: BTreeMap<String, usize>,
     /// Operations of whose success the document says nothing.
     pub unsaid: usize,

@@ -36,9 +36,11 @@ impl Part {
     fn of(header: &str) -> Option<Self> {
         let plain = plain(header);
         let says = |words: &[&str]| words.iter().any(|word| plain.contains(word));
+        let times = ["date", "time", "datetime"];
+        let timed = says(&["timestamp"]) || words_of(header).iter().any(|it| times.contains(&it.as_str()));
         if is_signature(header) {
             Some(Self::Signature)
-        } else if says(&["timestamp", "date", "time"]) {
+        } else if timed {
             Some(Self::Timestamp)
         } else if says(&["nonce"]) {
             Some(Self::Nonce)
@@ -199,10 +201,19 @@ fn companions<'a>(scheme: &'a Scheme, facts: &'a Facts) -> impl Iterator<Item = 
     })
 }
 
-/// Whether a scheme is spoken for by the signature that the document asks for together with it.
+/// Whether a scheme is spoken for by the signature that the document asks for together with it. What it asks for alone is
+/// a way of its own, and so is a key where nothing says what goes together.
 pub(super) fn belongs(scheme: &Scheme, facts: &Facts) -> bool {
+    let SchemeKind::Header(own) = &scheme.kind else { return false };
+    if facts.wanted.iter().any(|names| *names == [scheme.name.as_str()]) {
+        return false;
+    }
     let signature = |one: &&Scheme| matches!(&one.kind, SchemeKind::Header(header) if is_signature(header));
-    facts.schemes.iter().filter(signature).any(|one| companions(one, facts).any(|other| other == scheme))
+    facts.schemes.iter().filter(signature).any(|one| {
+        let said = facts.wanted.iter().any(|names| names.contains(&one.name));
+        let is_key = !said && Part::of(own) == Some(Part::KeyId);
+        !is_key && companions(one, facts).any(|other| other == scheme)
+    })
 }
 
 #[cfg(test)]
@@ -278,6 +289,33 @@ mod tests {
             let found = proposals(&json!({"one": scheme}), &json!([]));
             assert!(found.len() == 1 && found[0].says.contains(name), "{found:?}");
             assert!(found[0].keys.is_empty() && found[0].headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_key_that_nothing_asks_for_together_with_a_signature_is_a_way_of_its_own() {
+        let schemes = json!({
+            "sign": header("X-Signature", ""), "time": header("X-Timestamp", ""), "simple": header("X-Api-Key", ""),
+        });
+        let simple = |security: &Value| {
+            let found = proposals(&schemes, security);
+            let names: Vec<String> =
+                found.iter().filter(|one| one.headers.is_empty()).map(|one| one.says.clone()).collect();
+            assert!(names.len() < 2, "{names:?}");
+            names.iter().any(|says| says.contains("simple"))
+        };
+        assert!(simple(&json!([])));
+        assert!(simple(&json!([{"sign": [], "time": [], "simple": []}, {"simple": []}])));
+        assert!(!simple(&json!([{"sign": [], "time": [], "simple": []}])));
+    }
+
+    #[test]
+    fn only_a_header_that_is_called_so_holds_the_time() {
+        for name in ["Date", "X-Date", "X-Request-Time", "xtimestamp", "X-RequestTime", "X-Datetime"] {
+            assert_eq!(Part::of(name), Some(Part::Timestamp), "{name}");
+        }
+        for name in ["X-Update-Token", "X-Runtime", "X-Validated-App", "X-Timeout", "X-Candidate"] {
+            assert_ne!(Part::of(name), Some(Part::Timestamp), "{name}");
         }
     }
 

@@ -140,6 +140,20 @@ fn files_that_a_document_consists_of_come_along_and_none_takes_the_manifests_pla
     assert!(refused.message().contains("same name"));
 }
 
+#[test]
+fn media_types_are_told_apart_up_to_a_bound_and_one_without_a_name_is_not_told() {
+    let get = |at: usize| {
+        let media = if at == 0 { String::new() } else { format!("text/x-{at}") };
+        let answer = json!({"200": {"description": "", "content": {media: {}}}});
+        (format!("/f{at}"), json!({"get": {"operationId": format!("f{at}"), "responses": answer}}))
+    };
+    let document = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"},
+        "paths": Value::Object((0..MEDIA + 50).map(get).collect())});
+    let answers = imported(&document, &Options::default()).unwrap().report.answers;
+    assert_eq!((answers.other, answers.media.len()), (MEDIA + 50, MEDIA));
+    assert!(!answers.media.contains_key(""));
+}
+
 /// Words that try to leave their place.
 fn words() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(vec![
