@@ -71,7 +71,8 @@ fn open(
     overlays: &[Overlay],
 ) -> Result<(Sources, Version, Vec<Refusal>)> {
     let mut value = read::read(bytes, "The API document")?;
-    let unapplied = overlays.iter().flat_map(|overlay| overlay.apply(&mut value)).collect();
+    let mut budget = overlay::Budget::default();
+    let unapplied = overlays.iter().flat_map(|overlay| overlay.apply(&mut value, &mut budget)).collect();
     let version = version(&value)?;
     if !value.get("paths").is_some_and(Value::is_object) {
         return Err(Error::new(

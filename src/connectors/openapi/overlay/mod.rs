@@ -12,6 +12,7 @@ mod target;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+pub(super) use self::target::Budget;
 use self::target::{Step, Target};
 use super::read;
 use super::words::{line, quoted};
@@ -107,12 +108,13 @@ impl Overlay {
         &self.title
     }
 
-    /// Changes the document. What matched nothing or could not be done is returned.
-    pub(super) fn apply(&self, document: &mut Value) -> Vec<Refusal> {
+    /// Changes the document, at a cost that all overlays of it share. What matched nothing or could not be done is
+    /// returned.
+    pub(super) fn apply(&self, document: &mut Value, budget: &mut Budget) -> Vec<Refusal> {
         let mut refused = Vec::new();
         let mut left = GROWTH;
         for (at, action) in self.actions.iter().enumerate() {
-            if let Err(reason) = action.apply(document, &mut left) {
+            if let Err(reason) = action.apply(document, &mut left, budget) {
                 let place = format!("overlay {}, action {} ({})", self.name, at + 1, action.target.shown());
                 refused.push(Refusal { place, reason });
             }
@@ -145,8 +147,13 @@ fn action(value: &Value) -> std::result::Result<Action, String> {
 }
 
 impl Action {
-    fn apply(&self, document: &mut Value, left: &mut usize) -> std::result::Result<(), String> {
-        let places = self.target.find(document)?;
+    fn apply(
+        &self,
+        document: &mut Value,
+        left: &mut usize,
+        budget: &mut Budget,
+    ) -> std::result::Result<(), String> {
+        let places = self.target.find(document, budget)?;
         if places.is_empty() {
             return Err(String::from("It matches nothing."));
         }

@@ -2,7 +2,8 @@
 //!
 //! Owns [`counted`] and the two functions. The idea: a pattern is read by the rules of I-Regexp, which many dialects
 //! share, and only then becomes one of ours, so nothing else gets through; what is none matches nothing, as the RFC
-//! says. A query compiles each pattern once, and what all of them cost together is bounded.
+//! says. Each pattern is compiled once for all queries of an import, and what they cost together is bounded: the text
+//! that is looked through, times how many parts the pattern has.
 //!
 //! Must not: let a document's own pattern cost more than an overlay's.
 
@@ -20,37 +21,51 @@ use serde_json_path::functions::{
 
 use crate::json::Value;
 
-/// Bytes of a pattern, and of what it compiles to.
+/// Bytes of a pattern, and of what it compiles to or learns while it looks (a category of Unicode is large).
 const LENGTH: usize = 1_000;
 const SIZE: usize = 256 << 10;
+/// Parts of a pattern, those that are repeated as often as they may be: what a byte of a text costs at most.
+const PARTS: usize = 500;
 /// Groups in groups.
 const NESTED: usize = 50;
-/// Patterns that one query compiles, and bytes that it looks through.
+/// Patterns of all queries, and what they look through: each byte as often as the pattern has parts.
 const PATTERNS: usize = 100;
-const LOOKED: usize = 32 << 20;
+const LOOKED: usize = 512 << 20;
+/// Bytes that every look costs beside the text's.
+const LOOK: usize = 32;
 
-/// What one query has cost so far.
-#[derive(Default)]
-struct Cost {
+/// What queries have cost so far.
+#[derive(Debug, Default)]
+pub(super) struct Cost {
     /// Each pattern and whether it begins and ends where the text does; nothing for what is no I-Regexp.
-    known: HashMap<(String, bool), Option<Regex>>,
+    known: HashMap<(String, bool), Option<Compiled>>,
     looked: usize,
-    /// Why it goes no further.
+    /// Why a query goes no further.
     over: Option<String>,
     /// Whether there was a pattern that is none.
     odd: bool,
 }
 
+#[derive(Debug, Clone)]
+struct Compiled {
+    regex: Regex,
+    parts: usize,
+}
+
+/// What is said of a pattern that would cost too much.
+struct TooLarge;
+
 thread_local! {
     static COST: RefCell<Cost> = RefCell::default();
 }
 
-/// Runs a query. Says of its patterns what made it stop, or whether one was no I-Regexp.
-pub(super) fn counted<T>(query: impl FnOnce() -> T) -> Result<(T, bool), String> {
-    COST.take();
+/// Runs a query at a cost. Says of its patterns what made it stop, or whether one was no I-Regexp.
+pub(super) fn counted<T>(cost: &mut Cost, query: impl FnOnce() -> T) -> Result<(T, bool), String> {
+    COST.set(std::mem::take(cost));
     let found = query();
-    let Cost { over, odd, .. } = COST.take();
-    over.map_or(Ok((found, odd)), Err)
+    *cost = COST.take();
+    let odd = std::mem::take(&mut cost.odd);
+    cost.over.take().map_or(Ok((found, odd)), Err)
 }
 
 impl Cost {
@@ -58,61 +73,78 @@ impl Cost {
         if self.over.is_some() {
             return false;
         }
-        self.looked = self.looked.saturating_add(text.len());
-        if self.looked > LOOKED {
-            self.over = Some(format!("Its patterns would look through more than {} MiB.", LOOKED >> 20));
-            return false;
-        }
         let key = (pattern.to_owned(), whole);
         if !self.known.contains_key(&key) {
             if pattern.len() > LENGTH || self.known.len() >= PATTERNS {
                 self.over = Some(format!(
-                    "It has more than {PATTERNS} patterns, or one of more than {LENGTH} characters."
+                    "It has a pattern of more than {LENGTH} characters, or there are more than {PATTERNS} patterns in \
+                     all: use fewer or shorter ones."
                 ));
                 return false;
             }
-            let compiled = translated(pattern).map(|inner| {
-                let text = if whole { format!(r"\A(?:{inner})\z") } else { inner };
-                RegexBuilder::new(&text).size_limit(SIZE).dfa_size_limit(SIZE).build()
-            });
-            let compiled = match compiled {
-                Some(Ok(regex)) => Some(regex),
-                Some(Err(regex::Error::CompiledTooBig(_))) => {
-                    self.over = Some(String::from("It has a pattern that becomes too large."));
-                    return false;
-                }
-                Some(Err(_)) | None => {
-                    self.odd = true;
-                    None
-                }
+            let Ok(compiled) = compiled(pattern, whole) else {
+                self.over = Some(String::from(
+                    "It has a pattern that becomes too large: repeat less, or fewer characters.",
+                ));
+                return false;
             };
             self.known.insert(key.clone(), compiled);
         }
-        self.known.get(&key).and_then(Option::as_ref).is_some_and(|regex| regex.is_match(text))
+        let Some(Some(Compiled { regex, parts })) = self.known.get(&key) else {
+            self.odd = true;
+            return false;
+        };
+        self.looked = self.looked.saturating_add((text.len() + LOOK).saturating_mul(*parts));
+        if self.looked > LOOKED {
+            self.over = Some(String::from(
+                "Its patterns, or those of the actions before it too, would look through too much text: use smaller \
+                 patterns, or look at fewer places.",
+            ));
+            return false;
+        }
+        regex.is_match(text)
     }
 }
 
-/// An I-Regexp as one of ours; nothing if it is none. `^` and `$` are the ends of the text, as in every dialect that the
-/// RFC maps to.
-fn translated(pattern: &str) -> Option<String> {
+/// A pattern, ready; nothing for what is no I-Regexp, an error for what is too large.
+fn compiled(pattern: &str, whole: bool) -> Result<Option<Compiled>, TooLarge> {
+    let Some((inner, parts)) = translated(pattern) else { return Ok(None) };
+    if parts > PARTS {
+        return Err(TooLarge);
+    }
+    let text = if whole { format!(r"\A(?:{inner})\z") } else { inner };
+    match RegexBuilder::new(&text).size_limit(SIZE).dfa_size_limit(SIZE).build() {
+        Ok(regex) => Ok(Some(Compiled { regex, parts })),
+        Err(regex::Error::CompiledTooBig(_)) => Err(TooLarge),
+        Err(_) => Ok(None),
+    }
+}
+
+/// An I-Regexp as one of ours, and how many parts it has; nothing if it is none. `^` and `$` are the ends of the text, as
+/// in every dialect that the RFC maps to.
+fn translated(pattern: &str) -> Option<(String, usize)> {
     let mut out = String::new();
     let mut rest = pattern.chars();
-    let mut groups = 0_usize;
+    // parts of what is around each group that is open, of the group, and of what a quantifier would be for
+    let mut groups = Vec::new();
+    let (mut parts, mut last) = (1_usize, 1_usize);
     // whether there is something that a quantifier could be for
     let mut atom = false;
     while let Some(character) = rest.next() {
         let before = std::mem::replace(&mut atom, true);
+        let mut own = 1;
         match character {
             '(' => {
-                groups += 1;
+                groups.push(std::mem::replace(&mut parts, 0));
                 atom = false;
                 out.push_str("(?:");
-                if groups > NESTED {
+                if groups.len() > NESTED {
                     return None;
                 }
             }
             ')' => {
-                groups = groups.checked_sub(1)?;
+                own = parts;
+                parts = groups.pop()?;
                 out.push(')');
             }
             '|' => {
@@ -125,7 +157,7 @@ fn translated(pattern: &str) -> Option<String> {
             }
             '{' if before => {
                 atom = false;
-                quantity(&mut rest, &mut out)?;
+                own = last.saturating_mul(quantity(&mut rest, &mut out)?);
             }
             '.' => out.push_str(r"[^\n\r]"),
             '^' | '$' => {
@@ -137,8 +169,10 @@ fn translated(pattern: &str) -> Option<String> {
             '*' | '+' | '?' | '{' | '}' | ']' => return None,
             plain => literal(plain, &mut out),
         }
+        parts = parts.saturating_add(own);
+        last = own;
     }
-    (groups == 0).then_some(out)
+    groups.is_empty().then_some((out, parts))
 }
 
 /// A character as itself.
@@ -147,8 +181,8 @@ fn literal(character: char, out: &mut String) {
     let _ = write!(out, r"\x{{{:X}}}", u32::from(character));
 }
 
-/// What is in braces: a number, a number and more, or two numbers.
-fn quantity(rest: &mut Chars<'_>, out: &mut String) -> Option<()> {
+/// What is in braces: a number, a number and more, or two numbers. Says the largest.
+fn quantity(rest: &mut Chars<'_>, out: &mut String) -> Option<usize> {
     let (inside, after) = rest.as_str().split_once('}')?;
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (least, most) = inside.split_once(',').unwrap_or((inside, ""));
@@ -158,7 +192,8 @@ fn quantity(rest: &mut Chars<'_>, out: &mut String) -> Option<()> {
     // A String takes whatever is written to it.
     let _ = write!(out, "{{{inside}}}");
     *rest = after.chars();
-    Some(())
+    let large = |text: &str| if text.is_empty() { 0 } else { text.parse().unwrap_or(usize::MAX) };
+    Some(large(least).max(large(most)))
 }
 
 /// What comes after a backslash.
@@ -404,11 +439,30 @@ mod tests {
                 assert_eq!(cost.is_match(&text, &text, true), number < PATTERNS);
             }
         });
-        assert!(many.contains("more than 100 patterns"), "{many}");
-        let text = "b".repeat(1 << 20);
-        let looked = over(&mut |cost| (0..100).for_each(|_| assert!(!cost.is_match(&text, "a", false))));
-        assert!(looked.contains("32 MiB"), "{looked}");
-        // and a query that costs nothing begins anew
-        assert_eq!(counted(|| 7), Ok((7, false)));
+        assert!(many.contains("more than 100 patterns in all"), "{many}");
+        // a pattern that no machine of states is small enough for: a byte costs as much as the pattern has parts
+        let text = "ab".repeat(1 << 10);
+        let mut cost = Cost { looked: LOOKED - (1 << 20), ..Cost::default() };
+        let calls = (0..100).take_while(|_| {
+            assert!(!cost.is_match(&text, "[ab]*a[ab]{50}c", false));
+            cost.over.is_none()
+        });
+        assert_eq!(calls.count(), 9, "of 2080 bytes and 56 parts");
+        assert!(cost.over.as_ref().is_some_and(|why| why.contains("too much text")), "{:?}", cost.over);
+        for large in
+            ["[ab]*a[ab]{4000}[^ab]", "(){4000000000}", "((a){100}){100}", "(a|b{99}){9}", "(\\p{L}){40}"]
+        {
+            let refused = over(&mut |cost| assert!(!cost.is_match("a", large, false)));
+            assert!(refused.contains("too large"), "{large}: {refused}");
+        }
+        // queries share what they may, and what stopped one does not stop the next that costs nothing
+        let mut cost = Cost { looked: LOOKED, ..Cost::default() };
+        let search =
+            |cost: &mut Cost| counted(cost, || COST.with_borrow_mut(|cost| cost.is_match("a", "a", true)));
+        for _ in 0..2 {
+            assert!(search(&mut cost).unwrap_err().contains("too much text"));
+        }
+        assert_eq!(counted(&mut cost, || 7), Ok((7, false)));
+        assert_eq!(search(&mut Cost::default()), Ok((true, false)));
     }
 }
