@@ -27,7 +27,7 @@ use crate::redaction::Redactor;
 use crate::threads;
 
 /// How often a writer lets others go first.
-const MOST_TURNS: usize = 20;
+const MOST_TURNS: usize = 2;
 /// How many queues there are; more threads than that share.
 const QUEUES: usize = 64;
 /// How long a thread that serves tries to get the file: about a write of somebody else.
@@ -93,7 +93,7 @@ impl Queue {
         if let Some(writer) = self.push(Pending { members, written: Some(sender), owed }) {
             if !self.blocking {
                 // Dropped while it gathers, the writer writes at once.
-                self.gather().await;
+                self.gather(writer.queue).await;
             }
             drop(writer);
         }
@@ -132,17 +132,21 @@ impl Queue {
         (!somebody_writes).then(|| Writer { all: Arc::clone(self), queue, may_wait: false })
     }
 
-    /// Lets others leave their lines first, unless no other call runs: once, and as long as another thread writes. Those
-    /// who come later are not waited for; they would all be served at the end together.
-    async fn gather(&self) {
+    /// Lets others leave their lines first, as long as more come or another thread writes, and not every call that runs is
+    /// waiting already. Not for long: who is gathered is served together, at the end.
+    async fn gather(&self, queue: usize) {
+        let mut queued = 0;
         for _ in 0..MOST_TURNS {
             if self.running.load(Ordering::Relaxed) <= 1 {
                 return;
             }
             tokio::task::yield_now().await;
-            if !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock)) {
+            let now = self.waiting(queue).lines.len();
+            let free = !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock));
+            if now == queued && free {
                 return;
             }
+            queued = now;
         }
     }
 
