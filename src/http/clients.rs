@@ -1,9 +1,9 @@
 //! The HTTP library's clients of one origin.
 //!
-//! Owns [`Clients`]. The idea: a connection belongs to the runtime that opened it, and a call that uses it from another
-//! thread wakes that thread, and is woken by it, for each of its steps; so every runtime of one thread has a client of its
-//! own, with connections of its own, and the runtimes of many threads share one. A client is made when it is first used;
-//! its resolver knows one origin and nothing else.
+//! Owns [`Clients`] and what `[egress]` says of connections. The idea: a connection belongs to the runtime that opened it,
+//! and a call that uses it from another thread wakes that thread, and is woken by it, for each of its steps; so every
+//! runtime of one thread has a client of its own, with connections of its own, and the runtimes of many threads share one.
+//! A client is made when it is first used; its resolver knows one origin and nothing else.
 //!
 //! Must not: follow redirects, read proxies from the environment, or show a certificate on a connection that showed
 //! another.
@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
+use url::Url;
 
 use super::certificate::Shown;
 use super::egress::{Origin, resolver};
 use super::settings::Config;
-use super::wire::proxy_host;
 use crate::error::{Error, Kind, Result};
 use crate::json::Digest;
 use crate::threads;
@@ -48,14 +48,25 @@ impl Place {
 }
 
 impl Clients {
-    pub(super) fn new(
-        name: &str,
-        origin: Origin,
-        config: &Config,
-        authorities: Vec<reqwest::Certificate>,
-    ) -> Self {
+    pub(super) fn new(name: &str, origin: Origin, config: &Config) -> Result<Self> {
+        let authorities = match &config.ca_file {
+            None => Vec::new(),
+            Some(path) => read_authorities(path)?,
+        };
+        if let Some(proxy) = &config.proxy {
+            proxy_host(proxy)?;
+            if origin.is_named() && !config.proxy_resolves {
+                return Err(Error::new(
+                    Kind::BadConfig,
+                    format!(
+                        "[egress] proxy would resolve the name of {name}, so nothing here could judge which address it \
+                         leads to; say [egress] proxy_resolves = true if the proxy is trusted with that"
+                    ),
+                ));
+            }
+        }
         let places = (0..MOST).map(|_| Place::default()).collect();
-        Self { name: name.to_owned(), origin, config: config.clone(), authorities, places }
+        Ok(Self { name: name.to_owned(), origin, config: config.clone(), authorities, places })
     }
 
     /// The client of this runtime. Connections that showed another certificate, or none, are not used for this one.
@@ -118,4 +129,29 @@ fn here() -> usize {
         Ok(RuntimeFlavor::CurrentThread) => 1 + threads::number() % (MOST - 1),
         _ => 0,
     }
+}
+
+fn proxy_host(proxy: &str) -> Result<String> {
+    let parsed = Url::parse(proxy).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    if parsed.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+        return Err(Error::new(
+            Kind::BadConfig,
+            "[egress] proxy holds a user name or a password; a secret is never written into the configuration",
+        ));
+    }
+    let host = parsed.and_then(|url| url.host_str().map(str::to_owned));
+    host.ok_or_else(|| {
+        Error::new(Kind::BadConfig, "[egress] proxy is not an address such as http://HOST:PORT")
+    })
+}
+
+fn read_authorities(path: &std::path::Path) -> Result<Vec<reqwest::Certificate>> {
+    let wrong = "[egress] ca_file cannot be read as PEM certificates";
+    let pem = std::fs::read(path).map_err(|cause| Error::new(Kind::BadConfig, wrong).with_source(cause))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem)
+        .map_err(|cause| Error::new(Kind::BadConfig, wrong).with_source(cause))?;
+    if found.is_empty() {
+        return Err(Error::new(Kind::BadConfig, wrong));
+    }
+    Ok(found)
 }

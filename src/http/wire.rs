@@ -53,23 +53,7 @@ pub(super) struct Failure {
 
 impl Wire {
     pub(super) fn new(name: &str, origin: Origin, config: &Config) -> Result<Self> {
-        let authorities = match &config.ca_file {
-            None => Vec::new(),
-            Some(path) => read_authorities(path)?,
-        };
-        if let Some(proxy) = &config.proxy {
-            proxy_host(proxy)?;
-            if origin.is_named() && !config.proxy_resolves {
-                return Err(Error::new(
-                    Kind::BadConfig,
-                    format!(
-                        "[egress] proxy would resolve the name of {name}, so nothing here could judge which address it \
-                         leads to; say [egress] proxy_resolves = true if the proxy is trusted with that"
-                    ),
-                ));
-            }
-        }
-        let clients = Clients::new(name, origin.clone(), config, authorities);
+        let clients = Clients::new(name, origin.clone(), config)?;
         Ok(Self { name: name.to_owned(), origin, clients })
     }
 
@@ -216,29 +200,4 @@ fn find<E: std::error::Error + 'static>(cause: &reqwest::Error) -> Option<&E> {
         };
     }
     None
-}
-
-pub(super) fn proxy_host(proxy: &str) -> Result<String> {
-    let parsed = Url::parse(proxy).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    if parsed.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
-        return Err(Error::new(
-            Kind::BadConfig,
-            "[egress] proxy holds a user name or a password; a secret is never written into the configuration",
-        ));
-    }
-    let host = parsed.and_then(|url| url.host_str().map(str::to_owned));
-    host.ok_or_else(|| {
-        Error::new(Kind::BadConfig, "[egress] proxy is not an address such as http://HOST:PORT")
-    })
-}
-
-fn read_authorities(path: &std::path::Path) -> Result<Vec<reqwest::Certificate>> {
-    let wrong = "[egress] ca_file cannot be read as PEM certificates";
-    let pem = std::fs::read(path).map_err(|cause| Error::new(Kind::BadConfig, wrong).with_source(cause))?;
-    let found = reqwest::Certificate::from_pem_bundle(&pem)
-        .map_err(|cause| Error::new(Kind::BadConfig, wrong).with_source(cause))?;
-    if found.is_empty() {
-        return Err(Error::new(Kind::BadConfig, wrong));
-    }
-    Ok(found)
 }
