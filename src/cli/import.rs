@@ -84,8 +84,9 @@ fn tell(import: &Import, folder: &Path, screen: Screen) {
     let report = &import.report;
     let title = if report.title.is_empty() { "the document" } else { &report.title };
     let effects = report.effects;
+    let word = if report.operations == 1 { "operation" } else { "operations" };
     screen.line(&format!(
-        "{}: {} operations of {title} {} in {}: {} read, {} write, {} destroy",
+        "{}: {} {word} of {title} {} in {}: {} read, {} write, {} destroy",
         screen.paint(Tone::Strong, &report.name),
         report.operations,
         report.version,
